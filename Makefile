@@ -1,0 +1,74 @@
+# The two commands: `make check` (from nothing to a verdict) and `make test`.
+# Everything is installed into .venv; nothing else on the machine is touched but the model cache.
+
+PYTHON ?= python3
+MODEL  ?= qwen2.5-coder-0.5b
+OUT    ?= lichen-out
+VENV   := .venv
+BIN    := $(VENV)/bin
+NATIVE := CMakeLists.txt $(shell find native -type f)
+PACKAGE := pyproject.toml $(NATIVE) $(shell find src -type f -not -name '*.so' -not -path '*/__pycache__/*')
+
+.PHONY: help check test lint wheel sanitize clean
+
+help:
+	@echo "make check   install, fetch $(MODEL), quantize it to int8, verify it, write the report"
+	@echo "make test    install what the tests need and run them all"
+	@echo "make lint    ruff and mypy --strict"
+	@echo "make wheel   build a wheel into dist/ and try it in a clean environment"
+	@echo "make clean   remove what make has made here (not the model cache)"
+
+check: $(VENV)/.installed
+	@echo "== fetching $(MODEL) (nothing to do when it is already in the cache)"
+	$(BIN)/lichen models fetch $(MODEL)
+	@echo "== checking $(MODEL): original against int8"
+	@$(BIN)/lichen check $(MODEL) --out $(OUT); status=$$?; \
+	case $$status in \
+		0) ;; \
+		1|3) echo "== lichen ended with $$status, which is a verdict, not a failure" ;; \
+		*) exit $$status ;; \
+	esac
+
+test: $(VENV)/.test
+	@echo "== running the tests"
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff format --check src tests bench
+	$(BIN)/mypy
+
+wheel: $(VENV)/.venv
+	@echo "== building a wheel"
+	rm -rf dist build/wheel-test
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	@echo "== trying it in a clean environment"
+	$(PYTHON) -m venv build/wheel-test
+	build/wheel-test/bin/python -m pip install --quiet dist/*.whl
+	cd build/wheel-test && bin/lichen --version && bin/lichen doctor
+	@ls -l dist
+
+$(VENV)/.venv:
+	@echo "== creating $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "lichen needs Python 3.11 or newer; set PYTHON=/path/to/python3"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.venv $(PACKAGE)
+	@echo "== installing lichen (this compiles its native core)"
+	$(BIN)/python -m pip install --quiet .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.installed
+	@echo "== installing what the tests need"
+	$(BIN)/python -m pip install --quiet '.[test]'
+	@touch $@
+
+$(VENV)/.lint: $(VENV)/.installed
+	@echo "== installing the linters"
+	$(BIN)/python -m pip install --quiet '.[lint]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist lichen-out .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,23 @@
+// Which instruction sets this machine can run, asked of the processor and of the operating system.
+#pragma once
+
+#include <optional>
+#include <string_view>
+#include <vector>
+
+namespace lichen {
+
+// In ascending order of preference. kernels/dispatch.cpp says which processors each one means.
+enum class Isa { portable, avx2, avx512, avx512_vnni };
+
+// Every set that both the processor (CPUID) and the operating system (XCR0) grant; best last.
+// `portable` is always there.
+const std::vector<Isa>& supported_isas();
+
+// "portable", "avx2", "avx512", "avx512_vnni".
+std::string_view isa_name(Isa isa);
+
+// The set of that name, or nothing when there is no such name (supported or not).
+std::optional<Isa> parse_isa(std::string_view name);
+
+}  // namespace lichen

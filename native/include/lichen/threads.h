@@ -1,0 +1,101 @@
+// A pool of threads that runs one parallel region at a time, with barriers inside.
+#pragma once
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "lichen/memory.h"
+
+namespace lichen {
+
+// A borrowed callable: two words, no allocation. The callable must outlive the call.
+template <typename Signature>
+class FunctionRef;
+
+template <typename R, typename... Args>
+class FunctionRef<R(Args...)> {
+ public:
+  template <typename F,
+            typename = std::enable_if_t<!std::is_same_v<std::decay_t<F>, FunctionRef>>>
+  FunctionRef(F&& function)  // NOLINT: implicit on purpose
+      : object_(const_cast<void*>(static_cast<const void*>(std::addressof(function)))),
+        call_([](void* object, Args... args) -> R {
+          return (*static_cast<std::remove_reference_t<F>*>(object))(std::forward<Args>(args)...);
+        }) {}
+
+  R operator()(Args... args) const { return call_(object_, std::forward<Args>(args)...); }
+
+ private:
+  void* object_;
+  R (*call_)(void*, Args...);
+};
+
+// Hands out 0, 1, 2, ... to whoever asks: work is shared as it is asked for, because cores are noisy.
+// One cache line each, so that the counters of two phases do not disturb one another.
+class alignas(kCacheLine) ChunkCounter {
+ public:
+  std::int64_t take() { return next_.fetch_add(1, std::memory_order_relaxed); }
+  void reset() { next_.store(0, std::memory_order_relaxed); }  // a barrier must lie in between
+
+ private:
+  std::atomic<std::int64_t> next_{0};
+};
+
+// A number that only grows, and threads that wait for it to change: they spin a little (a phase ends
+// within microseconds), then let others run, then sleep.
+class Signal {
+ public:
+  std::uint32_t value() const { return value_.load(std::memory_order_acquire); }
+  void wait_beyond(std::uint32_t seen, int spins);
+  void advance();
+
+ private:
+  alignas(kCacheLine) std::atomic<std::uint32_t> value_{0};
+  std::atomic<int> sleepers_{0};
+  std::mutex mutex_;
+  std::condition_variable changed_;
+};
+
+class ThreadPool {
+ public:
+  explicit ThreadPool(int threads);  // throws std::invalid_argument unless threads >= 1
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int size() const { return size_; }
+
+  // Calls function(thread) once on every thread; the caller is thread 0. Returns when all are done.
+  // The function must not throw and must not call run. Calls from several threads wait for one
+  // another. Throws std::runtime_error in a process forked after the pool was made, where the
+  // pool's threads do not exist.
+  void run(FunctionRef<void(int thread)> function);
+
+  // Inside run: returns when every thread has called it. What was written before is seen after.
+  void barrier();
+
+ private:
+  void work(int thread);
+
+  const int size_;
+  const int spins_;     // 0 when there are more threads than cores: spinning would hold up the others
+  const pid_t process_;
+  std::mutex running_;  // one region at a time
+  const FunctionRef<void(int)>* function_ = nullptr;
+  bool stopping_ = false;
+  Signal started_;
+  Signal met_;
+  alignas(kCacheLine) std::atomic<int> arrived_{0};
+  std::vector<std::thread> workers_;
+};
+
+}  // namespace lichen

@@ -1,0 +1,122 @@
+// The linear kernels in 256 bits: a panel of 16 rows is two registers.
+#include <immintrin.h>
+
+#include "kernels/linear/kernel.h"
+
+namespace lichen {
+namespace {
+
+struct FloatPair {
+  __m256 low, high;
+};
+
+struct IntPair {
+  __m256i low, high;
+};
+
+struct F32 {
+  using Stored = float;
+  using Input = float;
+  using Lane = float;
+  using Sum = FloatPair;
+  using Weights = FloatPair;
+  using Inputs = __m256;
+  static constexpr int kDepth = 1, kPanels = 1, kTokens = 6;
+
+  static Sum zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+  static Sum load_sum(const float* from) { return {_mm256_loadu_ps(from), _mm256_loadu_ps(from + 8)}; }
+  static void store_sum(float* to, Sum sum) {
+    _mm256_storeu_ps(to, sum.low);
+    _mm256_storeu_ps(to + 8, sum.high);
+  }
+  static Weights load(const float* from) { return load_sum(from); }
+  static Inputs spread(const float* x) { return _mm256_set1_ps(*x); }
+  static Sum add_product(Sum sum, Weights w, Inputs x) {
+    return {_mm256_fmadd_ps(w.low, x, sum.low), _mm256_fmadd_ps(w.high, x, sum.high)};
+  }
+};
+
+__m128i load_half(const uint16_t* from) {
+  return _mm_load_si128(reinterpret_cast<const __m128i*>(from));
+}
+
+struct F16 : F32 {
+  using Stored = uint16_t;
+  static Weights load(const uint16_t* from) {
+    return {_mm256_cvtph_ps(load_half(from)), _mm256_cvtph_ps(load_half(from + 8))};
+  }
+};
+
+__m256 widen_bf16(__m128i bits) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+}
+
+struct Bf16 : F32 {
+  using Stored = uint16_t;
+  static Weights load(const uint16_t* from) {
+    return {widen_bf16(load_half(from)), widen_bf16(load_half(from + 8))};
+  }
+};
+
+// vpmaddubsw would saturate at 255 * 127 * 2. So both sides are split into even and odd columns of 16
+// bits, where two products of 255 * 128 add up exactly in 32.
+struct I8 {
+  struct Split {
+    IntPair even, odd;
+  };
+  using Stored = int8_t;
+  using Input = uint8_t;
+  using Lane = int32_t;
+  using Sum = IntPair;
+  using Weights = Split;
+  struct Inputs {
+    __m256i even, odd;
+  };
+  static constexpr int kDepth = 4, kPanels = 1, kTokens = 4;
+
+  static Sum zero() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+  static __m256i load_vector(const void* from) {
+    return _mm256_loadu_si256(static_cast<const __m256i*>(from));
+  }
+  static Sum load_sum(const int32_t* from) { return {load_vector(from), load_vector(from + 8)}; }
+  static void store_sum(int32_t* to, Sum sum) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), sum.low);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + 8), sum.high);
+  }
+  static __m256i even(__m256i w) { return _mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8); }
+  static __m256i odd(__m256i w) { return _mm256_srai_epi16(w, 8); }
+  static Weights load(const int8_t* from) {
+    const __m256i low = load_vector(from), high = load_vector(from + 32);
+    return {{even(low), even(high)}, {odd(low), odd(high)}};
+  }
+  static Inputs spread(const uint8_t* x) {
+    int32_t four;
+    __builtin_memcpy(&four, x, sizeof four);
+    const __m256i codes = _mm256_set1_epi32(four);
+    return {_mm256_and_si256(codes, _mm256_set1_epi16(0xff)), _mm256_srli_epi16(codes, 8)};
+  }
+  static __m256i add(__m256i sum, __m256i even_w, __m256i odd_w, const Inputs& x) {
+    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(even_w, x.even));
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(odd_w, x.odd));
+  }
+  static Sum add_product(Sum sum, const Weights& w, const Inputs& x) {
+    return {add(sum.low, w.even.low, w.odd.low, x), add(sum.high, w.even.high, w.odd.high, x)};
+  }
+};
+
+#include "kernels/linear/quantize.inc.h"
+#include "kernels/linear/tile.inc.h"
+
+}  // namespace
+
+void linear_f32_avx2(const LinearTask& task) { multiply<F32>(task, task.x, task.x_stride); }
+void linear_f16_avx2(const LinearTask& task) { multiply<F16>(task, task.x, task.x_stride); }
+void linear_bf16_avx2(const LinearTask& task) { multiply<Bf16>(task, task.x, task.x_stride); }
+void linear_i8_avx2(const LinearTask& task) { multiply<I8>(task, task.codes, task.code_stride); }
+
+void quantize_avx2(const float* x, int64_t x_stride, int64_t tokens, int64_t cols, uint8_t* codes,
+                   int64_t code_stride, float* scales) {
+  quantize(x, x_stride, tokens, cols, codes, code_stride, scales);
+}
+
+}  // namespace lichen

@@ -1,0 +1,89 @@
+// The linear kernels in 512 bits, without VNNI.
+#include <immintrin.h>
+
+#include "kernels/linear/kernel.h"
+
+namespace lichen {
+namespace {
+
+struct F32 {
+  using Stored = float;
+  using Input = float;
+  using Lane = float;
+  using Sum = __m512;
+  using Weights = __m512;
+  using Inputs = __m512;
+  static constexpr int kDepth = 1, kPanels = 4, kTokens = 6;
+
+  static Sum zero() { return _mm512_setzero_ps(); }
+  static Sum load_sum(const float* from) { return _mm512_loadu_ps(from); }
+  static void store_sum(float* to, Sum sum) { _mm512_storeu_ps(to, sum); }
+  static Weights load(const float* from) { return _mm512_load_ps(from); }
+  static Inputs spread(const float* x) { return _mm512_set1_ps(*x); }
+  static Sum add_product(Sum sum, Weights w, Inputs x) { return _mm512_fmadd_ps(w, x, sum); }
+};
+
+struct F16 : F32 {
+  using Stored = uint16_t;
+  static Weights load(const uint16_t* from) {
+    return _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(from)));
+  }
+};
+
+struct Bf16 : F32 {
+  using Stored = uint16_t;
+  static Weights load(const uint16_t* from) {
+    const __m256i bits = _mm256_load_si256(reinterpret_cast<const __m256i*>(from));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
+  }
+};
+
+// vpmaddubsw would saturate at 255 * 127 * 2. So both sides are split into even and odd columns of 16
+// bits, where two products of 255 * 128 add up exactly in 32.
+struct I8 {
+  struct Pairs {
+    __m512i even, odd;
+  };
+  using Stored = int8_t;
+  using Input = uint8_t;
+  using Lane = int32_t;
+  using Sum = __m512i;
+  using Weights = Pairs;
+  using Inputs = Pairs;
+  static constexpr int kDepth = 4, kPanels = 2, kTokens = 6;
+
+  static Sum zero() { return _mm512_setzero_si512(); }
+  static Sum load_sum(const int32_t* from) { return _mm512_loadu_si512(from); }
+  static void store_sum(int32_t* to, Sum sum) { _mm512_storeu_si512(to, sum); }
+  static Weights load(const int8_t* from) {
+    const __m512i w = _mm512_load_si512(from);
+    return {_mm512_srai_epi16(_mm512_slli_epi16(w, 8), 8), _mm512_srai_epi16(w, 8)};
+  }
+  static Inputs spread(const uint8_t* x) {
+    int32_t four;
+    __builtin_memcpy(&four, x, sizeof four);
+    const __m512i codes = _mm512_set1_epi32(four);
+    return {_mm512_and_si512(codes, _mm512_set1_epi16(0xff)), _mm512_srli_epi16(codes, 8)};
+  }
+  static Sum add_product(Sum sum, const Weights& w, const Inputs& x) {
+    sum = _mm512_add_epi32(sum, _mm512_madd_epi16(w.even, x.even));
+    return _mm512_add_epi32(sum, _mm512_madd_epi16(w.odd, x.odd));
+  }
+};
+
+#include "kernels/linear/quantize.inc.h"
+#include "kernels/linear/tile.inc.h"
+
+}  // namespace
+
+void linear_f32_avx512(const LinearTask& task) { multiply<F32>(task, task.x, task.x_stride); }
+void linear_f16_avx512(const LinearTask& task) { multiply<F16>(task, task.x, task.x_stride); }
+void linear_bf16_avx512(const LinearTask& task) { multiply<Bf16>(task, task.x, task.x_stride); }
+void linear_i8_avx512(const LinearTask& task) { multiply<I8>(task, task.codes, task.code_stride); }
+
+void quantize_avx512(const float* x, int64_t x_stride, int64_t tokens, int64_t cols, uint8_t* codes,
+                     int64_t code_stride, float* scales) {
+  quantize(x, x_stride, tokens, cols, codes, code_stride, scales);
+}
+
+}  // namespace lichen

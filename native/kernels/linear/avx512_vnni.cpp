@@ -1,0 +1,38 @@
+// int8 in 512 bits with VNNI: vpdpbusd adds four products of u8 and s8 to each int32 lane, exactly.
+#include <immintrin.h>
+
+#include "kernels/linear/kernel.h"
+
+namespace lichen {
+namespace {
+
+struct I8 {
+  using Stored = int8_t;
+  using Input = uint8_t;
+  using Lane = int32_t;
+  using Sum = __m512i;
+  using Weights = __m512i;
+  using Inputs = __m512i;
+  static constexpr int kDepth = 4, kPanels = 4, kTokens = 6;
+
+  static Sum zero() { return _mm512_setzero_si512(); }
+  static Sum load_sum(const int32_t* from) { return _mm512_loadu_si512(from); }
+  static void store_sum(int32_t* to, Sum sum) { _mm512_storeu_si512(to, sum); }
+  static Weights load(const int8_t* from) { return _mm512_load_si512(from); }
+  static Inputs spread(const uint8_t* x) {
+    int32_t four;
+    __builtin_memcpy(&four, x, sizeof four);
+    return _mm512_set1_epi32(four);
+  }
+  static Sum add_product(Sum sum, Weights w, Inputs x) { return _mm512_dpbusd_epi32(sum, x, w); }
+};
+
+#include "kernels/linear/tile.inc.h"
+
+}  // namespace
+
+void linear_i8_avx512_vnni(const LinearTask& task) {
+  multiply<I8>(task, task.codes, task.code_stride);
+}
+
+}  // namespace lichen

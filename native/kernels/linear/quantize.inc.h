@@ -1,0 +1,37 @@
+// Dynamic per-token quantization (see quantize_rows in lichen/linear.h), written so that a compiler
+// turns it into vectors of any width. Included inside each ISA file's anonymous namespace.
+
+// The bits of |x|, which order as the values do, with infinities and NaNs on top.
+inline int32_t magnitude_bits(float value) {
+  int32_t bits;
+  __builtin_memcpy(&bits, &value, sizeof bits);
+  return bits & 0x7fffffff;
+}
+
+inline uint8_t code_of(float value, float scale) {
+  const float scaled = value / scale;
+  const float low = scaled < -128.0f ? -128.0f : scaled;
+  const float clamped = low > 127.0f ? 127.0f : low;
+  // Adding and taking away 1.5 * 2^23 rounds to the nearest integer, halves to even.
+  const float rounded = (clamped + 12582912.0f) - 12582912.0f;
+  return static_cast<uint8_t>(static_cast<int32_t>(rounded) + 128);
+}
+
+void quantize(const float* x, int64_t x_stride, int64_t tokens, int64_t cols, uint8_t* codes,
+              int64_t code_stride, float* scales) {
+  constexpr int32_t kInfinityBits = 0x7f800000;
+  for (int64_t t = 0; t < tokens; ++t, x += x_stride, codes += code_stride) {
+    int32_t largest_bits = 0;
+    for (int64_t k = 0; k < cols; ++k) {
+      const int32_t bits = magnitude_bits(x[k]);
+      largest_bits = bits > largest_bits ? bits : largest_bits;
+    }
+    const bool finite = largest_bits < kInfinityBits;
+    float largest;
+    __builtin_memcpy(&largest, &largest_bits, sizeof largest);
+    const float scale = largest / 127.5f;
+    scales[t] = !finite ? __builtin_nanf("") : scale == 0.0f ? 0x1p-23f : scale;
+    for (int64_t k = 0; k < cols; ++k) codes[k] = finite ? code_of(x[k], scales[t]) : 128;
+    for (int64_t k = cols; k < code_stride; ++k) codes[k] = 128;
+  }
+}

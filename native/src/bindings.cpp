@@ -1,0 +1,307 @@
+// The Python module lichen._core. Its interface is described in src/lichen/_core.pyi.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/map.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lichen/plan.h"
+
+namespace nb = nanobind;
+
+namespace lichen {
+namespace {
+
+using AnyMatrix = nb::ndarray<nb::ro, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Floats = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using FloatMatrix = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Ints = nb::ndarray<const std::int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using IntMatrix = nb::ndarray<const std::int32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Result = nb::ndarray<nb::numpy, float>;
+
+Isa isa_of(const std::string& name) {
+  const std::optional<Isa> isa = parse_isa(name);
+  const std::vector<Isa>& supported = supported_isas();
+  if (isa && std::find(supported.begin(), supported.end(), *isa) != supported.end()) return *isa;
+  std::string message = "instruction set '" + name + "' cannot run here; this machine has";
+  for (const Isa other : supported) message += " " + std::string(isa_name(other));
+  throw std::invalid_argument(message);
+}
+
+struct DtypeName {
+  Dtype dtype;
+  const char* name;
+  nb::dlpack::dtype stored;
+  const char* stored_name;
+};
+
+const DtypeName kDtypes[] = {{Dtype::f32, "f32", nb::dtype<float>(), "float32"},
+                             {Dtype::f16, "f16", nb::dtype<std::uint16_t>(), "uint16"},
+                             {Dtype::bf16, "bf16", nb::dtype<std::uint16_t>(), "uint16"},
+                             {Dtype::i8, "i8", nb::dtype<std::int8_t>(), "int8"}};
+
+Dtype dtype_of(const std::string& name, const AnyMatrix& weight) {
+  for (const DtypeName& known : kDtypes) {
+    if (name != known.name) continue;
+    if (weight.dtype() != known.stored)
+      throw std::invalid_argument("a weight of dtype '" + name + "' must be an array of " +
+                                  known.stored_name);
+    return known.dtype;
+  }
+  throw std::invalid_argument("there is no dtype '" + name + "'; allowed are f32, f16, bf16, i8");
+}
+
+const char* dtype_name(Dtype dtype) {
+  return std::find_if(std::begin(kDtypes), std::end(kDtypes),
+                      [&](const DtypeName& known) { return known.dtype == dtype; })
+      ->name;
+}
+
+// The memory of results, used again when Python drops one: fresh pages for every step's logits would
+// cost more than writing them.
+class ResultMemory : public std::enable_shared_from_this<ResultMemory> {
+ public:
+  Result make(std::int64_t rows, std::int64_t columns) {
+    auto* lease = new Lease{take(float_bytes(rows * columns)), shared_from_this()};
+    nb::capsule owner(lease, [](void* p) noexcept {
+      const std::unique_ptr<Lease> ended(static_cast<Lease*>(p));
+      ended->home->give(std::move(ended->memory));
+    });
+    return Result(lease->memory.as<float>(),
+                  {static_cast<std::size_t>(rows), static_cast<std::size_t>(columns)}, owner);
+  }
+
+ private:
+  struct Lease {
+    AlignedBuffer memory;
+    std::shared_ptr<ResultMemory> home;
+  };
+  static constexpr std::size_t kKept = 2;
+
+  static std::size_t float_bytes(std::int64_t floats) {
+    return std::max<std::size_t>(kCacheLine, static_cast<std::size_t>(floats) * sizeof(float));
+  }
+
+  AlignedBuffer take(std::size_t bytes) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (AlignedBuffer& buffer : free_) {
+      if (buffer.size() < bytes) continue;
+      std::swap(buffer, free_.back());
+      AlignedBuffer taken = std::move(free_.back());
+      free_.pop_back();
+      return taken;
+    }
+    return AlignedBuffer(bytes);
+  }
+
+  // Keeps the largest few.
+  void give(AlignedBuffer buffer) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    free_.push_back(std::move(buffer));
+    std::sort(free_.begin(), free_.end(), [](const AlignedBuffer& a, const AlignedBuffer& b) {
+      return a.size() > b.size();
+    });
+    if (free_.size() > kKept) free_.pop_back();
+  }
+
+  std::mutex mutex_;
+  std::vector<AlignedBuffer> free_;
+};
+
+Result new_matrix(std::int64_t rows, std::int64_t columns) {
+  return std::make_shared<ResultMemory>()->make(rows, columns);
+}
+
+std::shared_ptr<Linear> make_linear(ThreadPool& pool, const AnyMatrix& weight,
+                                    const std::string& dtype, const std::optional<Floats>& scales,
+                                    const std::optional<Floats>& bias, const std::string& isa) {
+  const auto rows = static_cast<std::int64_t>(weight.shape(0));
+  for (const auto& [name, vector] : {std::pair("scales", &scales), std::pair("bias", &bias)})
+    if (*vector && static_cast<std::int64_t>((*vector)->shape(0)) != rows)
+      throw std::invalid_argument(std::string(name) + " must have one number for each of the " +
+                                  std::to_string(rows) + " rows");
+  const Dtype parsed = dtype_of(dtype, weight);
+  const Isa target = isa_of(isa);
+  nb::gil_scoped_release unlocked;
+  return pack_linear(pool, weight.data(), parsed, rows,
+                     static_cast<std::int64_t>(weight.shape(1)), scales ? scales->data() : nullptr,
+                     bias ? bias->data() : nullptr, target);
+}
+
+Result dequantize_row(const Linear& linear, std::int64_t row) {
+  if (row < 0 || row >= linear.rows)
+    throw std::invalid_argument("row " + std::to_string(row) + " is outside 0 to " +
+                                std::to_string(linear.rows - 1));
+  const auto cols = static_cast<std::size_t>(linear.cols);
+  auto* out = new float[cols];
+  nb::capsule owner(out, [](void* p) noexcept { delete[] static_cast<float*>(p); });
+  unpack_row(linear, row, out);
+  return Result(out, {cols}, owner);
+}
+
+Result apply(const Linear& linear, ThreadPool& pool, const FloatMatrix& x) {
+  const auto tokens = static_cast<std::int64_t>(x.shape(0));
+  const auto cols = static_cast<std::int64_t>(x.shape(1));
+  if (cols != linear.cols)
+    throw std::invalid_argument("x has " + std::to_string(cols) + " columns, the weight " +
+                                std::to_string(linear.cols));
+  Result y = new_matrix(tokens, linear.rows);
+  nb::gil_scoped_release unlocked;
+  const bool quantizes = linear.dtype == Dtype::i8;
+  AlignedBuffer codes(static_cast<std::size_t>(quantizes ? tokens * code_stride(cols) : 0));
+  AlignedBuffer scales(static_cast<std::size_t>(tokens) * sizeof(float));
+  const QuantizedRows quantized = {codes.as<std::uint8_t>(), scales.as<float>()};
+  ChunkCounter counter;
+  pool.run([&](int thread) {
+    if (quantizes && thread == 0)
+      quantize_rows(linear.isa, x.data(), cols, 0, tokens, cols, quantized);
+    pool.barrier();
+    const std::int64_t chunks = linear_chunks(linear, tokens);
+    for (std::int64_t chunk; (chunk = counter.take()) < chunks;)
+      linear_chunk(linear, x.data(), cols, quantizes ? &quantized : nullptr, tokens, y.data(),
+                   linear.rows, false, chunk);
+  });
+  return y;
+}
+
+// A plan and the memory of what it returns.
+struct PyPlan : Plan {
+  using Plan::Plan;
+  std::shared_ptr<ResultMemory> results = std::make_shared<ResultMemory>();
+};
+
+Plan::Weights vector_of(const Floats& array) {
+  return Plan::Weights(array.data(), array.data() + array.shape(0));
+}
+
+Result step(PyPlan& plan, Cache& cache, const Ints& ids, const Ints& positions, const Ints& starts,
+            const IntMatrix& pages, const Ints& rows) {
+  if (positions.shape(0) != ids.shape(0))
+    throw std::invalid_argument("ids and positions must have the same length, not " +
+                                std::to_string(ids.shape(0)) + " and " +
+                                std::to_string(positions.shape(0)));
+  if (starts.shape(0) != pages.shape(0) + 1)
+    throw std::invalid_argument("starts must have one number more than there are sequences in pages (" +
+                                std::to_string(pages.shape(0)) + "), not " +
+                                std::to_string(starts.shape(0)));
+  const Batch batch = {ids.data(),
+                       positions.data(),
+                       starts.data(),
+                       pages.data(),
+                       rows.data(),
+                       static_cast<std::int64_t>(ids.shape(0)),
+                       static_cast<std::int64_t>(pages.shape(0)),
+                       static_cast<std::int64_t>(pages.shape(1)),
+                       static_cast<std::int64_t>(rows.shape(0))};
+  Result out = plan.results->make(batch.row_count, plan.output_width());
+  nb::gil_scoped_release unlocked;
+  plan.step(cache, batch, out.data());
+  return out;
+}
+
+}  // namespace
+
+NB_MODULE(_core, m) {
+  m.doc() = "The native core: linear layers, the key/value cache, and plans that run a step.";
+  m.def("supported_isas", [] {
+    std::vector<std::string> names;
+    for (const Isa isa : supported_isas()) names.emplace_back(isa_name(isa));
+    return names;
+  });
+
+  nb::class_<ThreadPool>(m, "ThreadPool")
+      .def(nb::init<int>(), nb::arg("threads"))
+      .def_prop_ro("threads", &ThreadPool::size);
+
+  nb::class_<Linear>(m, "Linear")
+      .def(nb::new_(&make_linear), nb::arg("pool"), nb::arg("weight").noconvert(), nb::arg("dtype"),
+           nb::arg("scales").noconvert().none(), nb::arg("bias").noconvert().none(), nb::arg("isa"))
+      .def_ro("rows", &Linear::rows)
+      .def_ro("cols", &Linear::cols)
+      .def_prop_ro("dtype", [](const Linear& linear) { return dtype_name(linear.dtype); })
+      .def_prop_ro("nbytes", &Linear::nbytes)
+      .def("dequantize_row", &dequantize_row, nb::arg("row"))
+      .def("apply", &apply, nb::arg("pool"), nb::arg("x").noconvert());
+
+  nb::class_<Cache>(m, "Cache")
+      .def(nb::init<std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t>(),
+           nb::arg("layers"), nb::arg("kv_heads"), nb::arg("head_dim"), nb::arg("page_tokens"),
+           nb::arg("pages"))
+      .def_prop_ro("page_tokens", &Cache::page_tokens)
+      .def_prop_ro("pages", &Cache::pages)
+      .def_prop_ro("nbytes", &Cache::nbytes)
+      .def("fill", &Cache::fill, nb::arg("value"));
+
+  nb::class_<PyPlan>(m, "Plan")
+      .def(nb::new_([](std::shared_ptr<ThreadPool> pool, const std::string& isa,
+                       std::int64_t max_tokens) {
+             return std::make_shared<PyPlan>(std::move(pool), isa_of(isa), max_tokens);
+           }),
+           nb::arg("pool"), nb::arg("isa"), nb::arg("max_tokens"))
+      .def("value", [](PyPlan& plan, std::int64_t width) { return plan.value(width); },
+           nb::arg("width"))
+      .def("embedding",
+           [](PyPlan& plan, std::shared_ptr<Linear> table, int out) {
+             plan.embedding(std::move(table), out);
+           },
+           nb::arg("table"), nb::arg("out"))
+      .def("rms_norm",
+           [](PyPlan& plan, int x, int out, const Floats& weight, float eps) {
+             plan.rms_norm(x, out, vector_of(weight), eps);
+           },
+           nb::arg("x"), nb::arg("out"), nb::arg("weight").noconvert(), nb::arg("eps"))
+      .def("layer_norm",
+           [](PyPlan& plan, int x, int out, const Floats& weight, const Floats& bias, float eps) {
+             plan.layer_norm(x, out, vector_of(weight), vector_of(bias), eps);
+           },
+           nb::arg("x"), nb::arg("out"), nb::arg("weight").noconvert(),
+           nb::arg("bias").noconvert(), nb::arg("eps"))
+      .def("linear",
+           [](PyPlan& plan, int x, const std::vector<std::pair<std::shared_ptr<Linear>, int>>& outs,
+              bool accumulate) {
+             plan.linear(x, std::vector<Plan::Product>(outs.begin(), outs.end()), accumulate);
+           },
+           nb::arg("x"), nb::arg("outs"), nb::arg("accumulate") = false)
+      .def("rope",
+           [](PyPlan& plan, int x, std::int64_t heads, std::int64_t head_dim,
+              const Floats& inv_freq, float scale, bool interleaved) {
+             plan.rope(x, heads, head_dim, vector_of(inv_freq), scale, interleaved);
+           },
+           nb::arg("x"), nb::arg("heads"), nb::arg("head_dim"), nb::arg("inv_freq").noconvert(),
+           nb::arg("scale"), nb::arg("interleaved"))
+      .def("attention",
+           [](PyPlan& plan, int q, int k, int v, int out, std::int64_t layer, std::int64_t heads,
+              std::int64_t kv_heads, std::int64_t head_dim, float scale) {
+             plan.attention(q, k, v, out, layer, heads, kv_heads, head_dim, scale);
+           },
+           nb::arg("q"), nb::arg("k"), nb::arg("v"), nb::arg("out"), nb::arg("layer"),
+           nb::arg("heads"), nb::arg("kv_heads"), nb::arg("head_dim"), nb::arg("scale"))
+      .def("silu_mul",
+           [](PyPlan& plan, int gate, int up, int out) { plan.silu_mul(gate, up, out); },
+           nb::arg("gate"), nb::arg("up"), nb::arg("out"))
+      .def("gelu",
+           [](PyPlan& plan, int x, int out, bool approximate) { plan.gelu(x, out, approximate); },
+           nb::arg("x"), nb::arg("out"), nb::arg("approximate"))
+      .def("add", [](PyPlan& plan, int x, int y, int out) { plan.add(x, y, out); }, nb::arg("x"),
+           nb::arg("y"), nb::arg("out"))
+      .def("select_rows", [](PyPlan& plan, int x, int out) { plan.select_rows(x, out); },
+           nb::arg("x"), nb::arg("out"))
+      .def("output", [](PyPlan& plan, int x) { plan.output(x); }, nb::arg("x"))
+      .def("step", &step, nb::arg("cache"), nb::arg("ids").noconvert(),
+           nb::arg("positions").noconvert(), nb::arg("starts").noconvert(),
+           nb::arg("pages").noconvert(), nb::arg("rows").noconvert())
+      .def_prop_ro("profile", [](const PyPlan& plan) { return plan.profile(); })
+      .def("fill", [](PyPlan& plan, float value) { plan.fill(value); }, nb::arg("value"));
+}
+
+}  // namespace lichen

@@ -1,0 +1,79 @@
+#include "lichen/cpu.h"
+
+#include <array>
+#include <cstdint>
+#include <utility>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace lichen {
+namespace {
+
+constexpr std::array<std::pair<Isa, std::string_view>, 4> kNames = {{{Isa::portable, "portable"},
+                                                                     {Isa::avx2, "avx2"},
+                                                                     {Isa::avx512, "avx512"},
+                                                                     {Isa::avx512_vnni, "avx512_vnni"}}};
+
+#if defined(__x86_64__)
+struct Registers {
+  std::uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
+};
+
+// All zero where the processor has no such leaf.
+Registers cpuid(std::uint32_t leaf) {
+  Registers r;
+  if (!__get_cpuid_count(leaf, 0, &r.eax, &r.ebx, &r.ecx, &r.edx)) return {};
+  return r;
+}
+
+// The register state that the operating system saves and restores (Intel SDM volume 1, 13.3).
+std::uint64_t saved_state() {
+  std::uint32_t low, high;
+  asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return static_cast<std::uint64_t>(high) << 32 | low;
+}
+
+constexpr bool all(std::uint64_t value, std::uint64_t bits) { return (value & bits) == bits; }
+
+std::vector<Isa> probe() {
+  std::vector<Isa> found = {Isa::portable};
+  const Registers basic = cpuid(1), extended = cpuid(7);
+  if (!all(basic.ecx, bit_OSXSAVE | bit_AVX | bit_FMA | bit_F16C)) return found;
+  constexpr std::uint64_t kVectorState = 0x06;   // xmm, ymm
+  constexpr std::uint64_t kVector512State = 0xe6;  // and opmask, zmm0-15 upper halves, zmm16-31
+  const std::uint64_t state = saved_state();
+  if (!all(state, kVectorState) || !all(extended.ebx, bit_AVX2)) return found;
+  found.push_back(Isa::avx2);
+  if (!all(state, kVector512State) ||
+      !all(extended.ebx, bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL))
+    return found;
+  found.push_back(Isa::avx512);
+  if (all(extended.ecx, bit_AVX512VNNI)) found.push_back(Isa::avx512_vnni);
+  return found;
+}
+#else
+std::vector<Isa> probe() { return {Isa::portable}; }
+#endif
+
+}  // namespace
+
+const std::vector<Isa>& supported_isas() {
+  static const std::vector<Isa> found = probe();
+  return found;
+}
+
+std::string_view isa_name(Isa isa) {
+  for (const auto& [known, name] : kNames)
+    if (known == isa) return name;
+  return "unknown";
+}
+
+std::optional<Isa> parse_isa(std::string_view name) {
+  for (const auto& [isa, known] : kNames)
+    if (known == name) return isa;
+  return std::nullopt;
+}
+
+}  // namespace lichen

@@ -1,0 +1,132 @@
+// The phases of a step. All threads work on one phase, chunk by chunk, and meet before the next.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lichen/attention.h"
+#include "lichen/batch.h"
+#include "lichen/linear.h"
+
+namespace lichen {
+
+// Which rows a value has: one for every token of the step, or one for every row asked for.
+enum class Domain { tokens, rows };
+
+// A value's memory during a step: [rows of its domain][stride].
+struct Matrix {
+  float* data = nullptr;
+  std::int64_t stride = 0;
+
+  float* row(std::int64_t i) const { return data + i * stride; }
+};
+
+// Consecutive tokens of one sequence.
+struct TokenTile {
+  std::int64_t sequence;
+  std::int64_t first;
+  std::int64_t count;
+};
+
+// What the phases of one step share.
+struct Step {
+  const Batch& batch;
+  Cache& cache;
+  const Matrix* values;
+  QuantizedRows quantized;            // the input of the linear phase that comes next
+  const std::int64_t* sequences;      // [tokens]: the sequence that owns it
+  int threads;
+  float* scratch;                     // [threads][scratch_stride], for attention
+  std::int64_t scratch_stride;
+  std::vector<std::pair<std::int64_t, std::vector<TokenTile>>> tiles;  // by tokens per tile
+
+  std::int64_t count(Domain domain) const {
+    return domain == Domain::tokens ? batch.tokens : batch.row_count;
+  }
+  // The step's tokens in tiles of at most `tokens`, those with most keys to attend first.
+  const std::vector<TokenTile>& tiles_of(std::int64_t tokens);
+};
+
+class Phase {
+ public:
+  explicit Phase(Domain domain) : domain_(domain) {}
+  virtual ~Phase() = default;
+
+  Domain domain() const { return domain_; }
+  virtual std::string name() const = 0;
+  // Called once by one thread: how many chunks there are in this step.
+  virtual std::int64_t prepare(Step& step) const = 0;
+  virtual void run(const Step& step, std::int64_t chunk, int thread) const = 0;
+
+ private:
+  const Domain domain_;
+};
+
+// Operations that work on each row by itself, one after the other while the row is in the cache.
+class RowPhase : public Phase {
+ public:
+  using Operation = std::function<void(const Step& step, std::int64_t row)>;
+
+  using Phase::Phase;
+  void add(const std::string& name, Operation operation);
+  std::string name() const override { return name_; }
+  std::int64_t prepare(Step& step) const override;
+  void run(const Step& step, std::int64_t chunk, int thread) const override;
+
+ private:
+  std::int64_t rows_per_chunk(const Step& step) const;
+
+  std::string name_;
+  std::vector<Operation> operations_;
+};
+
+// Several products of one input.
+class LinearPhase : public Phase {
+ public:
+  struct Product {
+    std::shared_ptr<const Linear> linear;
+    int out;
+  };
+
+  LinearPhase(Domain domain, int x, std::vector<Product> products, bool accumulate);
+  std::string name() const override { return "linear"; }
+  std::int64_t prepare(Step& step) const override;
+  void run(const Step& step, std::int64_t chunk, int thread) const override;
+
+ private:
+  const int x_;
+  const std::vector<Product> products_;
+  const bool accumulate_;
+};
+
+struct AttentionShape {
+  std::int64_t layer;
+  std::int64_t heads;
+  std::int64_t kv_heads;
+  std::int64_t head_dim;
+  float scale;
+
+  std::int64_t group() const { return heads / kv_heads; }
+  std::int64_t tile_tokens() const;  // tokens of one task
+  std::int64_t scratch() const;      // floats for one task
+};
+
+// Attention over the cache, which already holds the step's own keys and values.
+class AttentionPhase : public Phase {
+ public:
+  AttentionPhase(AttentionKernel kernel, const AttentionShape& shape, int q, int out);
+  std::string name() const override { return "attention"; }
+  std::int64_t prepare(Step& step) const override;
+  void run(const Step& step, std::int64_t chunk, int thread) const override;
+
+ private:
+  const AttentionKernel kernel_;
+  const AttentionShape shape_;
+  const int q_, out_;
+};
+
+}  // namespace lichen

@@ -1,0 +1,154 @@
+// How fast linear layers run: gigabytes of weights read a second (decode) and operations a second
+// (prefill), beside the memory's own read bandwidth.
+//   linear_bench [--isa NAME] [--threads N] [--dtype f32|f16|bf16|i8] [--pin]
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <random>
+#include <string>
+#include <vector>
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
+#include "lichen/linear.h"
+
+namespace {
+
+using namespace lichen;
+
+struct Shape {
+  std::int64_t rows, cols;
+};
+
+constexpr std::int64_t kColdBytes = 192 << 20;  // well beyond a last-level cache
+
+double seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// The shortest of several runs: what the machine can do when nobody else uses it.
+template <typename F>
+double best_time(F&& run, double budget_seconds) {
+  double best = 1e9;
+  const double start = seconds();
+  for (int i = 0; i < 5 || (seconds() - start < budget_seconds && i < 200); ++i) {
+    const double begin = seconds();
+    run();
+    best = std::min(best, seconds() - begin);
+  }
+  return best;
+}
+
+double read_gb_s(ThreadPool& pool) {
+  constexpr std::int64_t kBytes = 512 << 20, kChunk = 256 << 10;
+  AlignedBuffer buffer(kBytes);
+  std::memset(buffer.as<char>(), 1, kBytes);
+  const double time = best_time(
+      [&] {
+        ChunkCounter next;
+        std::atomic<std::uint64_t> total{0};
+        pool.run([&](int) {
+          std::uint64_t sums[16] = {};
+          for (std::int64_t chunk = next.take(); chunk < kBytes / kChunk; chunk = next.take()) {
+            const auto* words = buffer.as<std::uint64_t>() + chunk * kChunk / 8;
+            for (std::int64_t i = 0; i < kChunk / 8; i += 16) {
+              for (int j = 0; j < 16; ++j) sums[j] += words[i + j];
+              __builtin_prefetch(words + i + 512);
+              __builtin_prefetch(words + i + 520);
+            }
+          }
+          for (std::uint64_t sum : sums) total += sum;
+        });
+      },
+      0.5);
+  return kBytes / time / 1e9;
+}
+
+void measure(ThreadPool& pool, Isa isa, Dtype dtype, const char* name, const Shape& shape, double bandwidth) {
+  std::mt19937 random(1);
+  std::vector<char> weight(static_cast<std::size_t>(shape.rows * shape.cols * element_bytes(dtype)));
+  for (std::size_t i = 0; i + 4 <= weight.size(); i += 4) {
+    const float value = static_cast<float>(random() % 1000) * 1e-3f - 0.5f;
+    std::memcpy(&weight[i], &value, 4);
+    if (dtype == Dtype::f16 || dtype == Dtype::bf16) std::memcpy(&weight[i], "\x12\x3c\x13\xbc", 4);
+  }
+  const std::vector<float> scales(static_cast<std::size_t>(shape.rows), 0.01f);
+  const auto bytes = static_cast<std::int64_t>(weight.size());
+  std::vector<std::unique_ptr<Linear>> copies;  // as many as it takes for each to be cold again
+  for (std::int64_t i = 0; i < std::clamp<std::int64_t>(kColdBytes / bytes, 1, 200); ++i)
+    copies.push_back(pack_linear(pool, weight.data(), dtype, shape.rows, shape.cols,
+                                 dtype == Dtype::i8 ? scales.data() : nullptr, nullptr, isa));
+  std::printf("%-5s %6ld x %-5ld", name, static_cast<long>(shape.rows), static_cast<long>(shape.cols));
+  for (std::int64_t tokens : {1, 2, 4, 8, 16, 32, 64, 256}) {
+    AlignedBuffer x(static_cast<std::size_t>(tokens * shape.cols) * 4), y(static_cast<std::size_t>(tokens * shape.rows) * 4);
+    for (std::int64_t i = 0; i < tokens * shape.cols; ++i) x.as<float>()[i] = static_cast<float>(i % 17) - 8;
+    AlignedBuffer codes(static_cast<std::size_t>(tokens * code_stride(shape.cols))), x_scales(static_cast<std::size_t>(tokens) * 4);
+    const QuantizedRows quantized = {codes.as<std::uint8_t>(), x_scales.as<float>()};
+    quantize_rows(isa, x.as<float>(), shape.cols, 0, tokens, shape.cols, quantized);
+    const std::int64_t chunks = linear_chunks(*copies[0], tokens);
+    std::vector<ChunkCounter> next(copies.size());
+    const std::size_t used = tokens >= 64 ? 1 + copies.size() / 16 : copies.size();
+    const double time = best_time(
+        [&] {
+          for (ChunkCounter& counter : next) counter.reset();
+          pool.run([&](int) {
+            for (std::size_t i = 0; i < used; ++i) {
+              for (std::int64_t chunk = next[i].take(); chunk < chunks; chunk = next[i].take())
+                linear_chunk(*copies[i], x.as<float>(), shape.cols, &quantized, tokens, y.as<float>(),
+                             shape.rows, false, chunk);
+              pool.barrier();
+            }
+          });
+        },
+        0.25) / static_cast<double>(used);
+    const double gb_s = static_cast<double>(copies[0]->nbytes()) / time / 1e9;
+    const double gops = 2.0 * static_cast<double>(shape.rows * shape.cols * tokens) / time / 1e9;
+    if (tokens < 64)
+      std::printf(" | %2ld: %4.1f %3.0f%% %4.0f", static_cast<long>(tokens), gb_s, 100 * gb_s / bandwidth, gops);
+    else
+      std::printf(" | %2ld: %4.0f", static_cast<long>(tokens), gops);
+    std::fflush(stdout);
+  }
+  std::printf("\n");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Isa isa = supported_isas().back();
+  int threads = static_cast<int>(std::thread::hardware_concurrency());
+  std::string only;
+  bool pin = false;
+  for (int i = 1; i < argc; ++i) {
+    const std::string option = argv[i];
+    if (option == "--pin") pin = true;
+    if (i + 1 >= argc) break;
+    if (option == "--isa") isa = parse_isa(argv[i + 1]).value_or(isa);
+    if (option == "--threads") threads = std::atoi(argv[i + 1]);
+    if (option == "--dtype") only = argv[i + 1];
+  }
+  ThreadPool pool(threads);
+#if defined(__linux__)
+  if (pin)
+    pool.run([](int thread) {
+      cpu_set_t cpus;
+      CPU_ZERO(&cpus);
+      CPU_SET(thread, &cpus);
+      sched_setaffinity(0, sizeof cpus, &cpus);
+    });
+#endif
+  const double bandwidth = read_gb_s(pool);
+  std::printf("%s, %d threads, memory read %.1f GB/s\n", std::string(isa_name(isa)).c_str(), threads, bandwidth);
+  std::printf("tokens: GB/s of weights, share of the read bandwidth, GOPS\n");
+  const std::vector<std::pair<Dtype, const char*>> dtypes = {
+      {Dtype::f32, "f32"}, {Dtype::f16, "f16"}, {Dtype::bf16, "bf16"}, {Dtype::i8, "i8"}};
+  for (const auto& [dtype, name] : dtypes)
+    if (only.empty() || only == name)
+      for (const Shape& shape : {Shape{896, 896}, Shape{4864, 896}, Shape{896, 4864}, Shape{151936, 896}})
+        measure(pool, isa, dtype, name, shape, bandwidth);
+  return 0;
+}

@@ -1,0 +1,196 @@
+// Every instruction set's products against plain loops, bit for bit, without Python: small enough to
+// run under a sanitizer or an emulator. tests/native/test_linear.py asks more of the same kernels.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "lichen/linear.h"
+
+namespace {
+
+using namespace lichen;
+
+struct Shape {
+  std::int64_t tokens, rows, cols;
+};
+
+struct Case {
+  Dtype dtype;
+  Shape shape;
+  bool bias, accumulate;
+};
+
+float from_bits(std::uint32_t bits) {
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+// A weight in one of the stored forms, and what it stands for.
+struct Weight {
+  std::vector<float> f32;
+  std::vector<std::uint16_t> u16;
+  std::vector<std::int8_t> i8;
+  std::vector<float> scales;
+  std::vector<float> values;  // [rows][cols]; for i8 the codes
+
+  const void* data(Dtype dtype) const {
+    if (dtype == Dtype::f32) return f32.data();
+    return dtype == Dtype::i8 ? static_cast<const void*>(i8.data()) : u16.data();
+  }
+};
+
+Weight random_weight(Dtype dtype, const Shape& shape, std::mt19937& random) {
+  std::normal_distribution<float> normal(0, 1);
+  Weight w;
+  const std::int64_t count = shape.rows * shape.cols;
+  for (std::int64_t i = 0; i < count; ++i) {
+    if (dtype == Dtype::i8) {
+      w.i8.push_back(static_cast<std::int8_t>(random() % 8 ? static_cast<int>(random() % 256) - 128 : -128));
+      w.values.push_back(w.i8.back());
+    } else if (dtype == Dtype::f32) {
+      w.f32.push_back(normal(random));
+      w.values.push_back(w.f32.back());
+    } else if (dtype == Dtype::bf16) {
+      w.u16.push_back(static_cast<std::uint16_t>(0x3c00 + random() % 0x0400 + (random() & 0x8000)));
+      w.values.push_back(from_bits(static_cast<std::uint32_t>(w.u16.back()) << 16));
+    } else {
+      const std::uint32_t exponent = random() % 31, mantissa = random() % 1024, sign = random() & 1;
+      w.u16.push_back(static_cast<std::uint16_t>(sign << 15 | exponent << 10 | mantissa));
+      const float magnitude = exponent ? std::ldexp(1024.0f + static_cast<float>(mantissa), static_cast<int>(exponent) - 25)
+                                       : std::ldexp(static_cast<float>(mantissa), -24);
+      w.values.push_back(sign ? -magnitude : magnitude);
+    }
+  }
+  if (dtype == Dtype::i8)
+    for (std::int64_t r = 0; r < shape.rows; ++r) w.scales.push_back(std::fabs(normal(random)) + 0.01f);
+  return w;
+}
+
+// compressed-tensors' formulas with the library's own rounding.
+void quantize(const float* x, std::int64_t cols, std::vector<int>& q, float& scale) {
+  float largest = 0;
+  for (std::int64_t k = 0; k < cols; ++k) largest = std::max(largest, std::fabs(x[k]));
+  scale = largest / 127.5f;
+  if (scale == 0) scale = 0x1p-23f;
+  q.resize(static_cast<std::size_t>(cols));
+  for (std::int64_t k = 0; k < cols; ++k)
+    q[static_cast<std::size_t>(k)] =
+        static_cast<int>(std::nearbyint(std::clamp(x[k] / scale, -128.0f, 127.0f)));
+}
+
+std::vector<float> expected(const Case& c, const Weight& w, const std::vector<float>& x,
+                            const std::vector<float>& bias, std::vector<float> y) {
+  std::vector<int> q;
+  for (std::int64_t t = 0; t < c.shape.tokens; ++t) {
+    const float* row = x.data() + t * c.shape.cols;
+    float scale = 0;
+    if (c.dtype == Dtype::i8) quantize(row, c.shape.cols, q, scale);
+    for (std::int64_t r = 0; r < c.shape.rows; ++r) {
+      const float* wr = w.values.data() + r * c.shape.cols;
+      volatile float value = 0;  // every step rounded to float
+      if (c.dtype == Dtype::i8) {
+        std::int64_t sum = 0;
+        for (std::int64_t k = 0; k < c.shape.cols; ++k)
+          sum += static_cast<std::int64_t>(wr[k]) * q[static_cast<std::size_t>(k)];
+        const volatile float both = scale * w.scales[static_cast<std::size_t>(r)];
+        value = static_cast<float>(sum) * both;
+      } else {
+        for (std::int64_t k = 0; k < c.shape.cols; ++k) value = std::fma(wr[k], row[k], static_cast<float>(value));
+      }
+      if (c.bias) value = value + bias[static_cast<std::size_t>(r)];
+      float& out = y[static_cast<std::size_t>(t * (c.shape.rows + 3) + r)];
+      out = c.accumulate ? value + out : static_cast<float>(value);
+    }
+  }
+  return y;
+}
+
+bool run_case(ThreadPool& pool, Isa isa, const Case& c, std::mt19937& random) {
+  std::normal_distribution<float> normal(0, 1);
+  const Weight w = random_weight(c.dtype, c.shape, random);
+  const std::int64_t stride = c.shape.rows + 3;
+  std::vector<float> x(static_cast<std::size_t>(c.shape.tokens * c.shape.cols));
+  std::vector<float> y(static_cast<std::size_t>(c.shape.tokens * stride));
+  std::vector<float> bias(static_cast<std::size_t>(c.shape.rows));
+  for (float& v : x) v = normal(random);
+  for (float& v : y) v = c.accumulate ? normal(random) : NAN;
+  for (float& v : bias) v = normal(random);
+  if (c.shape.tokens > 1) std::fill(x.begin(), x.begin() + c.shape.cols, 0.0f);
+  const std::vector<float> want = expected(c, w, x, bias, y);
+
+  const auto linear = pack_linear(pool, w.data(c.dtype), c.dtype, c.shape.rows, c.shape.cols,
+                                  c.dtype == Dtype::i8 ? w.scales.data() : nullptr,
+                                  c.bias ? bias.data() : nullptr, isa);
+  std::vector<std::uint8_t> codes(static_cast<std::size_t>(c.shape.tokens * code_stride(c.shape.cols)));
+  std::vector<float> scales(static_cast<std::size_t>(c.shape.tokens));
+  const QuantizedRows quantized = {codes.data(), scales.data()};
+  quantize_rows(isa, x.data(), c.shape.cols, 0, c.shape.tokens, c.shape.cols, quantized);
+  const std::int64_t chunks = linear_chunks(*linear, c.shape.tokens);
+  ChunkCounter next;
+  pool.run([&](int) {
+    for (std::int64_t chunk = next.take(); chunk < chunks; chunk = next.take())
+      linear_chunk(*linear, x.data(), c.shape.cols, &quantized, c.shape.tokens, y.data(), stride,
+                   c.accumulate, chunk);
+  });
+
+  std::vector<float> row(static_cast<std::size_t>(c.shape.cols));
+  for (std::int64_t r = 0; r < c.shape.rows; ++r) {
+    unpack_row(*linear, r, row.data());
+    for (std::int64_t k = 0; k < c.shape.cols; ++k) {
+      float value = w.values[static_cast<std::size_t>(r * c.shape.cols + k)];
+      if (c.dtype == Dtype::i8) value *= w.scales[static_cast<std::size_t>(r)];
+      if (value != row[static_cast<std::size_t>(k)]) return false;
+    }
+  }
+  return std::memcmp(y.data(), want.data(), y.size() * sizeof(float)) == 0;
+}
+
+// Threads that meet at barriers must never run ahead of one another.
+bool barriers_hold(int threads) {
+  ThreadPool pool(threads);
+  std::vector<int> phase(static_cast<std::size_t>(threads), 0);
+  std::atomic<bool> held{true};
+  for (int region = 0; region < 50; ++region)
+    pool.run([&](int thread) {
+      for (int step = 0; step < 20; ++step) {
+        ++phase[static_cast<std::size_t>(thread)];
+        pool.barrier();
+        for (int other : phase)
+          if (other != region * 20 + step + 1) held = false;
+        pool.barrier();
+      }
+    });
+  return held;
+}
+
+}  // namespace
+
+int main() {
+  int failures = 0;
+  for (int threads : {1, 2, 3, 9})
+    if (!barriers_hold(threads)) ++failures, std::printf("barrier broken with %d threads\n", threads);
+
+  const std::vector<Shape> shapes = {{1, 1, 1},    {1, 16, 4},   {1, 64, 33},  {2, 65, 257},  {5, 130, 31},
+                                     {6, 96, 300}, {7, 81, 130}, {13, 64, 515}, {64, 33, 140}, {129, 70, 67},
+                                     {3, 17, 2100}, {31, 80, 1100}};
+  ThreadPool pool(2);
+  std::mt19937 random(1);
+  int cases = 0;
+  for (Isa isa : supported_isas())
+    for (Dtype dtype : {Dtype::f32, Dtype::f16, Dtype::bf16, Dtype::i8})
+      for (const Shape& shape : shapes)
+        for (int options = 0; options < 4; ++options, ++cases)
+          if (!run_case(pool, isa, {dtype, shape, (options & 1) != 0, (options & 2) != 0}, random)) {
+            ++failures;
+            std::printf("%s: dtype %d, %ld x %ld x %ld, options %d differ\n", std::string(isa_name(isa)).c_str(),
+                        static_cast<int>(dtype), static_cast<long>(shape.tokens), static_cast<long>(shape.rows),
+                        static_cast<long>(shape.cols), options);
+          }
+  std::printf("%d cases, %d failures\n", cases, failures);
+  return failures != 0;
+}

@@ -1,0 +1,168 @@
+"""The native core: packed linear layers, the key/value cache, and plans that run a step.
+
+Every argument that cannot be used raises ``ValueError`` saying what was given and what is allowed;
+an array of another element type than the one declared here raises ``TypeError``.  Arrays must be
+C-contiguous.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+_Floats = npt.NDArray[np.float32]
+_Ints = npt.NDArray[np.int32]
+
+def supported_isas() -> list[str]:
+    """Names of the instruction sets that this machine can run, the best one last."""
+
+class ThreadPool:
+    """Threads that work on one parallel region at a time."""
+
+    def __init__(self, threads: int) -> None: ...
+    @property
+    def threads(self) -> int: ...
+
+class Linear:
+    """A weight [rows, cols], packed for one instruction set.
+
+    ``weight`` is float32 for dtype "f32", the bits as uint16 for "f16" and "bf16", int8 for "i8";
+    ``scales`` [rows] belong to "i8" and only to it; ``bias`` [rows] is optional.
+    """
+
+    def __init__(
+        self,
+        pool: ThreadPool,
+        weight: npt.NDArray[Any],
+        dtype: str,
+        scales: _Floats | None,
+        bias: _Floats | None,
+        isa: str,
+    ) -> None: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def cols(self) -> int: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def nbytes(self) -> int: ...
+    def dequantize_row(self, row: int) -> _Floats:
+        """One row of the weight, [cols]."""
+
+    def apply(self, pool: ThreadPool, x: _Floats) -> _Floats:
+        """``x [T, cols] @ weight.T + bias``, [T, rows]; int8 weights get x quantized row by row."""
+
+class Cache:
+    """Keys and values of all layers in pages of ``page_tokens`` (a multiple of 16), float32.
+
+    Memory becomes resident as pages are used; ``nbytes`` is what it takes when all are.
+    """
+
+    def __init__(
+        self, layers: int, kv_heads: int, head_dim: int, page_tokens: int, pages: int
+    ) -> None: ...
+    @property
+    def page_tokens(self) -> int: ...
+    @property
+    def pages(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    def fill(self, value: float) -> None:
+        """Set every number, padding included: tests fill with NaN to see that nothing leaks."""
+
+class Plan:
+    """A forward pass: operations appended in order, ended by ``output``, then run by ``step``.
+
+    Values are numbered float32 buffers [rows, width], with a row for every token of the step, or,
+    after ``select_rows``, for every row asked for.  Their memory is reused when they are dead.
+    Results are equal bit for bit whatever else is in the batch, however a prompt is cut into
+    steps, wherever pages lie, with any number of threads, and on every instruction set.
+    """
+
+    def __init__(self, pool: ThreadPool, isa: str, max_tokens: int) -> None: ...
+    def value(self, width: int) -> int:
+        """Declare a value."""
+
+    def embedding(self, table: Linear, out: int) -> None:
+        """``out`` = the rows of the table that the ids name."""
+
+    def rms_norm(self, x: int, out: int, weight: _Floats, eps: float) -> None:
+        """``out = x / sqrt(mean(x**2) + eps) * weight``; weight [width]."""
+
+    def layer_norm(self, x: int, out: int, weight: _Floats, bias: _Floats, eps: float) -> None:
+        """``out = (x - mean) / sqrt(variance + eps) * weight + bias``; weight, bias [width]."""
+
+    def linear(self, x: int, outs: Sequence[tuple[Linear, int]], accumulate: bool = False) -> None:
+        """Write (or add, when ``accumulate``) the product of x with each weight to its value.
+
+        All run in one phase, and int8 weights share one quantization of x.
+        """
+
+    def rope(
+        self,
+        x: int,
+        heads: int,
+        head_dim: int,
+        inv_freq: _Floats,
+        scale: float,
+        interleaved: bool,
+    ) -> None:
+        """Rotate x in place by its positions.
+
+        The first ``2 * len(inv_freq)`` numbers of each head turn; their pairs are (i, i + half), or
+        (2i, 2i + 1) when ``interleaved``.  ``scale`` multiplies cosines and sines.
+        """
+
+    def attention(
+        self,
+        q: int,
+        k: int,
+        v: int,
+        out: int,
+        layer: int,
+        heads: int,
+        kv_heads: int,
+        head_dim: int,
+        scale: float,
+    ) -> None:
+        """Store this step's k and v in the cache, then ``out`` = causal attention over all keys."""
+
+    def silu_mul(self, gate: int, up: int, out: int) -> None:
+        """``out = silu(gate) * up``."""
+
+    def gelu(self, x: int, out: int, approximate: bool) -> None:
+        """``out = gelu(x)``, by erf, or by tanh when ``approximate``."""
+
+    def add(self, x: int, y: int, out: int) -> None:
+        """``out = x + y``."""
+
+    def select_rows(self, x: int, out: int) -> None:
+        """``out`` = the rows of x that the step asks for; everything after works on these."""
+
+    def output(self, x: int) -> None:
+        """End the plan; ``x`` is what a step returns."""
+
+    def step(
+        self, cache: Cache, ids: _Ints, positions: _Ints, starts: _Ints, pages: _Ints, rows: _Ints
+    ) -> _Floats:
+        """Run one step and return the output of ``rows``, [R, width of the output].
+
+        ids, positions  [T]     of all tokens, sequence after sequence
+        starts          [S + 1] sequence s owns tokens ``starts[s]:starts[s + 1]``, at consecutive
+                                positions; it attends keys 0 to its own position
+        pages           [S, P]  the sequence's pages in the cache, in order; numbers past the last
+                                one needed are ignored, no two sequences may write one page
+        rows            [R]     tokens whose output is wanted
+        """
+
+    @property
+    def profile(self) -> dict[str, float]:
+        """Seconds that threads worked in each kind of phase since the plan was made.
+
+        Summed over threads; "waiting" is the time they waited for one another.
+        """
+
+    def fill(self, value: float) -> None:
+        """Set the memory of all values, as a former step might have left it (for tests)."""

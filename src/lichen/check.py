@@ -1,0 +1,265 @@
+"""The verbs that join the parts: `check` from a model to a decision, and its steps by themselves.
+
+Models are given as on the command line: a folder, a ``.gguf`` file, or a name that was fetched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lichen import __version__, measure
+from lichen.checkpoint.registry import resolve
+from lichen.engine.machine import choose_isa, choose_threads
+from lichen.errors import InputError
+from lichen.loading import LanguageModel
+from lichen.loading import load as load_path
+from lichen.measure import Reading
+from lichen.quantize import QuantizeReport, existing, fingerprint
+from lichen.quantize import quantize as quantize_path
+from lichen.recipe import Recipe, load_recipe
+from lichen.report import write_report
+from lichen.source import DiskModel
+from lichen.verify import divergence as next_tokens
+from lichen.verify.examine import TITLES, Probes, Settings, Work, examine, load_tasks
+from lichen.verify.progress import Progress, Silent
+from lichen.verify.record import Divergence, Machine, Record, Resources, Role
+from lichen.verify.run import RunFolder
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How a run uses the machine, and which of the axes beside correctness it takes on.
+
+    grid  a country, or grams of CO2 per kWh; the world average when None
+    """
+
+    threads: int | None = None
+    isa: str | None = None
+    resources: bool = True
+    divergence: bool = True
+    grid: str | float | None = None
+
+
+def default_cache() -> Path:
+    """Where fetched models are kept unless another folder is given."""
+    return Path.home() / ".cache" / "lichen"
+
+
+def load(
+    model: str | Path,
+    *,
+    cache: Path | None = None,
+    threads: int | None = None,
+    isa: str | None = None,
+) -> LanguageModel:
+    """Load a model, ready to generate."""
+    path = resolve(str(model), cache=cache or default_cache())
+    return load_path(path, threads=threads, isa=isa)
+
+
+def quantize(
+    model: str | Path,
+    recipe: str | Path = "int8",
+    *,
+    out: str | Path,
+    cache: Path | None = None,
+    force: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> QuantizeReport:
+    """Quantize a model by a recipe into the folder `out`, which must be new or empty or forced."""
+    chosen = load_recipe(recipe)
+    source = _open(str(model), Effort(), cache or default_cache())
+    return quantize_path(source.path, chosen, Path(out), force=force, progress=progress)
+
+
+def verify(
+    reference: str | Path,
+    candidate: str | Path,
+    *,
+    out: str | Path,
+    settings: Settings | None = None,
+    effort: Effort | None = None,
+    cache: Path | None = None,
+    force: bool = False,
+    command: str = "lichen.verify",
+    progress: Progress | None = None,
+) -> Record:
+    """Compare two models on all axes; the record and the report are left in the folder `out`.
+
+    Run again with the same folder, it goes on where it was interrupted.
+    """
+    started = time.monotonic()
+    settings, effort, progress = settings or Settings(), effort or Effort(), progress or Silent()
+    load_tasks(settings)
+    original, changed = (
+        _open(str(model), effort, cache or default_cache()) for model in (reference, candidate)
+    )
+    subject = _digest("verify", original.digest, changed.digest)
+    title = f"{original.facts.name} against {changed.facts.name}"
+    with RunFolder(Path(out), subject, title, force=force) as run:
+        return _compare(original, changed, run, settings, effort, command, progress, started)
+
+
+def check(
+    model: str | Path,
+    recipe: str | Path = "int8",
+    *,
+    out: str | Path,
+    settings: Settings | None = None,
+    effort: Effort | None = None,
+    cache: Path | None = None,
+    force: bool = False,
+    command: str = "lichen.check",
+    progress: Progress | None = None,
+) -> Record:
+    """Quantize a model, and compare the result with the original on all axes.
+
+    The folder `out` gets the quantized model (``model-RECIPE``), the record, the completions and
+    the report.  Run again with the same folder, it goes on where it was interrupted.
+    """
+    started = time.monotonic()
+    settings, effort, progress = settings or Settings(), effort or Effort(), progress or Silent()
+    chosen = load_recipe(recipe)
+    load_tasks(settings)
+    reference = _open(str(model), effort, cache or default_cache())
+    subject = _digest("check", reference.digest, chosen.digest)
+    title = f"{reference.facts.name} by recipe {chosen.name}"
+    with RunFolder(Path(out), subject, title, force=force) as run:
+        path = _quantized(reference, chosen, run, progress)
+        name = f"{reference.facts.name} {chosen.name}"
+        candidate = DiskModel(path, name=name, threads=effort.threads, isa=effort.isa)
+        return _compare(reference, candidate, run, settings, effort, command, progress, started)
+
+
+def _open(model: str, effort: Effort, cache: Path) -> DiskModel:
+    """A model by what the user calls it: a name stays its name, a path gives its last part."""
+    path = resolve(model, cache=cache)
+    name = None if Path(model).exists() else model
+    return DiskModel(path, name=name, threads=effort.threads, isa=effort.isa)
+
+
+def _quantized(reference: DiskModel, recipe: Recipe, run: RunFolder, progress: Progress) -> Path:
+    """The quantized model's folder: as it is if the same work made it, else made now."""
+    path = run.path / f"model-{recipe.name}"
+    there = existing(path)
+    if there is not None and there.fingerprint == fingerprint(reference.digest, recipe):
+        progress.say(f"{path} is already there")
+        return path
+    with progress.step(f"Quantizing by {recipe.name}") as update:
+        quantize_path(reference.path, recipe, path, force=True, progress=update)
+    return path
+
+
+def _compare(
+    reference: DiskModel,
+    candidate: DiskModel,
+    run: RunFolder,
+    settings: Settings,
+    effort: Effort,
+    command: str,
+    progress: Progress,
+    started: float,
+) -> Record:
+    pair = _Pair(reference, candidate, run, effort, progress)
+    probes = Probes(
+        machine=pair.machine,
+        resources=pair.resources() if effort.resources else None,
+        divergence=pair.divergence if effort.divergence else None,
+    )
+    record = examine(
+        reference,
+        candidate,
+        run,
+        settings,
+        probes,
+        command=command,
+        progress=progress,
+        started=started,
+    )
+    write_report(run.path)
+    return record
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """The steps of a run that need the models themselves, each kept once it is done."""
+
+    reference: DiskModel
+    candidate: DiskModel
+    run: RunFolder
+    effort: Effort
+    progress: Progress
+
+    def machine(self) -> Machine:
+        threads, isa = choose_threads(self.effort.threads), choose_isa(self.effort.isa)
+        return Machine(**measure.machine(threads=threads, isa=isa))
+
+    def resources(self) -> Callable[[Mapping[Role, Work]], Resources]:
+        """Measure both models now; what their work cost is added when it is known."""
+        grid = measure.grid(self.effort.grid)
+        power = measure.power_model(measure.processor())
+        models: dict[Role, DiskModel] = {"reference": self.reference, "candidate": self.candidate}
+        readings = {role: self._readings(role, model) for role, model in models.items()}
+        threads = choose_threads(self.effort.threads)
+
+        def account(work: Mapping[Role, Work]) -> Resources:
+            full = {
+                role: found
+                | measure.footprint(
+                    found,
+                    power,
+                    grid,
+                    threads=threads,
+                    tokens=work[role].tokens,
+                    solved=work[role].solved,
+                )
+                for role, found in readings.items()
+            }
+            return Resources(
+                reference=full["reference"],
+                candidate=full["candidate"],
+                assumptions=measure.assumptions(power, grid),
+            )
+
+        return account
+
+    def divergence(self) -> Divergence | None:
+        """With both models in memory; None, and said so, where tokenizers differ."""
+        key = [self.reference.digest, self.candidate.digest, *self._settings()]
+        try:
+            return self.run.remember("divergence.json", key, Divergence, self._diverge)
+        except InputError as error:
+            self.progress.say(f"divergence is left out: {error}")
+            return None
+
+    def _diverge(self) -> Divergence:
+        with (
+            self.progress.step("Divergence") as update,
+            self.reference.open() as reference,
+            self.candidate.open() as candidate,
+        ):
+            return next_tokens.measure(reference, candidate, progress=update)
+
+    def _readings(self, role: Role, model: DiskModel) -> dict[str, Reading]:
+        def measured() -> dict[str, Reading]:
+            with self.progress.step(f"{TITLES[role]}: measuring"):
+                timed = measure.measure_model(
+                    model.path, threads=self.effort.threads, isa=self.effort.isa
+                )
+            return {"size": measure.size_on_disk(model.path), **timed}
+
+        key = [model.digest, *self._settings()]
+        return self.run.remember(f"resources-{role}.json", key, dict[str, Reading], measured)
+
+    def _settings(self) -> list[str]:
+        """What the figures depend on beside the models."""
+        machine = self.machine()
+        return [__version__, machine.processor, str(machine.threads), machine.isa]
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -1,0 +1,268 @@
+"""Writing a model folder that is either whole or not there.
+
+Everything goes into a hidden folder beside the target, is flushed to the disk, and takes the
+target's name in one rename.  A crash leaves the old state, at worst with a hidden folder beside
+it, which the next write removes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from lichen.checkpoint.protocol import Checkpoint
+from lichen.errors import InputError, ResourceError
+
+SHARD_BYTES = 4 << 30
+
+#: Room kept for a shard's header, so that tensors can stream past before all names are known.
+#: safetensors allows a header to end in spaces; this holds some 1,000 tensors.
+_HEADER_BYTES = 128 << 10
+
+_DTYPES = {
+    "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64",
+    "int32": "I32", "int16": "I16", "int8": "I8", "uint8": "U8", "bool": "BOOL",
+}  # fmt: skip
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class AtomicFolder:
+    """``with AtomicFolder(target) as folder``: what is written into `folder` becomes `target`.
+
+    A target with something in it is refused with InputError, unless ``force``: then it is kept
+    until the new folder is whole.  A full disk becomes ResourceError.
+    """
+
+    def __init__(self, target: Path, *, force: bool = False) -> None:
+        self.target = target.resolve()
+        self._force = force
+        self._partial = self.target.with_name(f".{self.target.name}.partial-{os.getpid()}")
+        self._old = self.target.with_name(f".{self.target.name}.old")
+
+    def __enter__(self) -> Path:
+        self._restore()
+        self._check_target()
+        try:
+            self._partial.parent.mkdir(parents=True, exist_ok=True)
+            for left_over in self._left_over():
+                shutil.rmtree(left_over)
+            self._partial.mkdir()
+        except OSError as error:
+            raise _translate(error, self.target) from error
+        return self._partial
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None:
+                _flush(self._partial)
+                self._rename()
+        except OSError as failed:
+            raise _translate(failed, self.target) from failed
+        finally:
+            shutil.rmtree(self._partial, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in _DISK_FULL:
+            raise _translate(error, self.target) from error
+
+    def _check_target(self) -> None:
+        if not self.target.exists():
+            return
+        if not self.target.is_dir():
+            raise InputError(f"{self.target}: is a file; give a folder to write to.")
+        content = list(self.target.iterdir())
+        if content and not self._force:
+            raise InputError(f"{self.target}: is not empty; choose another folder or use --force.")
+        # --force with a mistyped path must not cost somebody a home folder.
+        if any(entry.is_dir() for entry in content):
+            raise InputError(
+                f"{self.target}: holds other folders, so it is no model folder and --force will"
+                " not replace it; choose another folder."
+            )
+
+    def _rename(self) -> None:
+        if self.target.exists():
+            shutil.rmtree(self._old, ignore_errors=True)
+            self.target.rename(self._old)
+        try:
+            self._partial.rename(self.target)
+            _flush_entry(self.target.parent)
+        finally:
+            self._restore()
+        shutil.rmtree(self._old, ignore_errors=True)
+
+    def _restore(self) -> None:
+        """Put the old folder back if something struck between the two renames."""
+        if self._old.exists() and not self.target.exists():
+            self._old.rename(self.target)
+
+    def _left_over(self) -> Iterator[Path]:
+        """Partial folders whose process is gone."""
+        prefix = f".{self.target.name}.partial-"
+        for path in self.target.parent.glob(f"{prefix}*"):
+            process = path.name.removeprefix(prefix)
+            if process.isdigit() and (int(process) == os.getpid() or not _alive(int(process))):
+                yield path
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _translate(error: OSError, target: Path) -> Exception:
+    if error.errno in _DISK_FULL:
+        return ResourceError(
+            f"{target}: the disk is full; free some space and run it again. Nothing was changed."
+        )
+    return InputError(f"{target}: cannot be written ({error.strerror}).")
+
+
+def _flush(folder: Path) -> None:
+    """Bring every file of a folder, and the folder's own entries, to the disk."""
+    for path in folder.rglob("*"):
+        _flush_entry(path)
+    _flush_entry(folder)
+
+
+def _flush_entry(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_shards(
+    folder: Path,
+    tensors: Iterator[tuple[str, npt.NDArray[Any]]],
+    *,
+    shard_bytes: int = SHARD_BYTES,
+) -> int:
+    """Write tensors as they come, holding one at a time; give back the bytes of all of them.
+
+    Makes ``model.safetensors``, or numbered shards of at most `shard_bytes` (or one tensor) with
+    ``model.safetensors.index.json``.
+    """
+    shards: list[SafetensorsWriter] = []
+    try:
+        for name, tensor in tensors:
+            if not shards or not shards[-1].fits(name, tensor, shard_bytes):
+                if shards:
+                    shards[-1].close()
+                shards.append(SafetensorsWriter(folder / f"shard-{len(shards) + 1:05}.partial"))
+            shards[-1].write(name, tensor)
+        if shards:
+            shards[-1].close()
+    except BaseException:
+        if shards:
+            shards[-1].abandon()
+        raise
+    return _name_shards(folder, shards)
+
+
+def _name_shards(folder: Path, shards: list[SafetensorsWriter]) -> int:
+    """Give shards their final names, which say how many there are."""
+    if not shards:
+        raise ValueError("there are no tensors to write")
+    size = sum(shard.data_bytes for shard in shards)
+    if len(shards) == 1:
+        shards[0].path.rename(folder / "model.safetensors")
+        return size
+    placement: dict[str, str] = {}
+    for number, shard in enumerate(shards, start=1):
+        file = f"model-{number:05}-of-{len(shards):05}.safetensors"
+        shard.path.rename(folder / file)
+        placement |= dict.fromkeys(shard.names, file)
+    index = {"metadata": {"total_size": size}, "weight_map": placement}
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps(index, indent=2) + "\n", encoding="utf-8"
+    )
+    return size
+
+
+class SafetensorsWriter:
+    """One safetensors file, written front to back; the header goes into room kept for it.
+
+    Format: u64 header length, JSON header {name: {dtype, shape, data_offsets}}, the tensors.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.data_bytes = 0
+        self._header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+        self._room = _HEADER_BYTES - len(json.dumps(self._header)) - 8
+        self._file: BinaryIO = path.open("wb")
+        self._file.seek(_HEADER_BYTES)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the tensors written so far."""
+        return [name for name in self._header if name != "__metadata__"]
+
+    def fits(self, name: str, tensor: npt.NDArray[Any], limit: int) -> bool:
+        """Whether the tensor still belongs into this file."""
+        room = self._room >= len(json.dumps({name: self._entry(tensor)}))
+        return room and (not self.data_bytes or self.data_bytes + tensor.nbytes <= limit)
+
+    def write(self, name: str, tensor: npt.NDArray[Any]) -> None:
+        """Append one tensor."""
+        if name in self._header:
+            raise ValueError(f"tensor {name} was written already")
+        entry = self._entry(tensor)
+        self._room -= len(json.dumps({name: entry}))
+        if self._room < 0:
+            raise ValueError(f"no room for tensor {name} in the header of {self.path}")
+        self._header[name] = entry
+        # Through a view of bytes: ml_dtypes' types have no buffer of their own.
+        self._file.write(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data)
+        self.data_bytes += tensor.nbytes
+
+    def close(self) -> None:
+        """Write the header and close the file."""
+        header = json.dumps(self._header).encode()
+        self._file.seek(0)
+        self._file.write((_HEADER_BYTES - 8).to_bytes(8, "little"))
+        self._file.write(header.ljust(_HEADER_BYTES - 8))
+        self._file.close()
+
+    def abandon(self) -> None:
+        """Close the file as it is; on a full disk even that can fail."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+    def _entry(self, tensor: npt.NDArray[Any]) -> dict[str, Any]:
+        if tensor.dtype.name not in _DTYPES:
+            raise ValueError(f"safetensors cannot hold {tensor.dtype}")
+        return {
+            "dtype": _DTYPES[tensor.dtype.name],
+            "shape": list(tensor.shape),
+            "data_offsets": [self.data_bytes, self.data_bytes + tensor.nbytes],
+        }
+
+
+def write_tokenizer(checkpoint: Checkpoint, folder: Path) -> None:
+    """Write the checkpoint's tokenizer files, as transformers' AutoTokenizer reads them."""
+    for name, content in checkpoint.tokenizer_files().items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)

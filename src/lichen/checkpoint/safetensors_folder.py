@@ -1,0 +1,162 @@
+"""A Hugging Face folder with float weights in safetensors, in one file or in shards."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from lichen.checkpoint import files
+from lichen.errors import InputError
+from lichen.tensor import FloatArray
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+
+#: What NumPy, with ml_dtypes, can hold.
+_READABLE = {"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"}
+_FLOAT_NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+
+class SafetensorsFolder:
+    """The tensors of a folder as they are stored; implements `Checkpoint`.
+
+    Tensors are read with plain reads, not through a memory map: mapped pages would count as
+    this process's memory, and a file that shrinks under the map would kill it.
+    """
+
+    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
+        self.path = folder
+        self.config = config
+        self.weight_files, placement = _locate(folder)
+        self._shards = {file: _open_shard(folder / file) for file in self.weight_files}
+        names = {file: tuple(shard.keys()) for file, shard in self._shards.items()}
+        self._placement = placement or {name: file for file in names for name in names[file]}
+        self._check_placement()
+        self._slices = {name: self._slice(name) for name in self._placement}
+
+    @property
+    def description(self) -> str:
+        """Folder name and the element type of most tensors."""
+        kinds = Counter(dtype for dtype, _ in self._slices.values() if dtype in _FLOAT_NAMES)
+        kind = _FLOAT_NAMES[kinds.most_common(1)[0][0]] if kinds else "integer"
+        return f"{_model_name(self.path, self.config)}, {kind} safetensors"
+
+    @cached_property
+    def size_bytes(self) -> int:
+        """Bytes of the safetensors files."""
+        return sum((self.path / file).stat().st_size for file in self.weight_files)
+
+    def names(self) -> tuple[str, ...]:
+        """Tensor names, as stored."""
+        return tuple(self._placement)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a tensor."""
+        return self._facts(name)[1]
+
+    def dtype(self, name: str) -> str:
+        """Element type in safetensors' spelling, such as "BF16"."""
+        return self._facts(name)[0]
+
+    def read(self, name: str) -> FloatArray:
+        """One tensor as stored; bfloat16 comes as ml_dtypes.bfloat16."""
+        self._facts(name)
+        file = self._placement[name]
+        try:
+            tensor: FloatArray = self._shards[file].get_tensor(name)
+        except (SafetensorError, OSError, ValueError) as error:
+            raise InputError(f"{self.path / file}: tensor {name}: {error}.") from None
+        return tensor
+
+    @cached_property
+    def _digest(self) -> str:
+        own = ["config.json", *files.tokenizer_files(self.path), *self.weight_files]
+        return files.combined_digest(self.path / name for name in own)
+
+    def digest(self) -> str:
+        """SHA-256 over config, tokenizer and weights."""
+        return self._digest
+
+    def tokenizer_files(self) -> dict[str, bytes]:
+        """The folder's tokenizer files, as they are."""
+        return files.tokenizer_files(self.path)
+
+    def _facts(self, name: str) -> tuple[str, tuple[int, ...]]:
+        try:
+            return self._slices[name]
+        except KeyError:
+            raise InputError(f"{self.path}: has no tensor {name}.") from None
+
+    def _slice(self, name: str) -> tuple[str, tuple[int, ...]]:
+        part = self._shards[self._placement[name]].get_slice(name)
+        dtype = part.get_dtype()
+        if dtype not in _READABLE:
+            raise InputError(
+                f"{self.path / self._placement[name]}: tensor {name} has type {dtype};"
+                f" lichen reads {', '.join(sorted(_READABLE))}."
+            )
+        return dtype, tuple(part.get_shape())
+
+    def _check_placement(self) -> None:
+        present = {file: set(shard.keys()) for file, shard in self._shards.items()}
+        lost = [name for name, file in self._placement.items() if name not in present[file]]
+        if lost:
+            raise InputError(
+                f"{self.path / INDEX}: {len(lost)} tensors are not in the shards that it names,"
+                f" the first is {lost[0]} in {self._placement[lost[0]]}."
+            )
+
+
+def _locate(folder: Path) -> tuple[list[str], dict[str, str] | None]:
+    """Names of the weight files, and which tensor is in which where an index says so."""
+    index = folder / INDEX
+    if index.is_file():
+        placement = files.read_json(index).get("weight_map")
+        if not isinstance(placement, dict) or not placement:
+            raise InputError(f"{index}: has no weight_map of tensor names to files.")
+        shards = sorted({_shard_name(index, file) for file in placement.values()})
+        return shards, placement
+    if (folder / SINGLE).is_file():
+        return [SINGLE], None
+    others = sorted(p.name for p in folder.glob("*.safetensors"))
+    if len(others) == 1:
+        return others, None
+    hint = (
+        "; it holds PyTorch pickles, which can run code and are not read: save the model with"
+        " save_pretrained(safe_serialization=True) first"
+        if any(folder.glob("*.bin"))
+        else ""
+    )
+    raise InputError(f"{folder}: has neither {SINGLE} nor {INDEX}{hint}.")
+
+
+def _shard_name(index: Path, file: object) -> str:
+    if not isinstance(file, str) or Path(file).name != file or not file.endswith(".safetensors"):
+        raise InputError(f"{index}: {file!r} is not the name of a safetensors file beside it.")
+    if not (index.parent / file).is_file():
+        raise InputError(f"{index}: names {file}, which is missing; fetch the model again.")
+    return file
+
+
+def _open_shard(path: Path) -> Any:
+    try:
+        return safe_open(path, "numpy", backend="pread")
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: is not a whole safetensors file ({error}); fetch the model again."
+        ) from None
+
+
+def _model_name(folder: Path, config: dict[str, Any]) -> str:
+    """The published name where the config or the hub's cache layout tells it, else the folder's."""
+    published = config.get("_name_or_path")
+    if isinstance(published, str) and published and not Path(published).is_absolute():
+        return published.rsplit("/", 1)[-1]
+    snapshot = folder.resolve()
+    if snapshot.parent.name == "snapshots" and snapshot.parent.parent.name.startswith("models--"):
+        return snapshot.parent.parent.name.rsplit("--", 1)[-1]
+    return snapshot.name

@@ -1,0 +1,51 @@
+"""``lichen doctor``: what this machine offers, and what would make it better."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lichen.cli import command as shared
+from lichen.cli.output import emit, emit_json
+
+
+@shared.subcommand("lichen doctor")
+def command() -> None:
+    """Show what this machine offers.
+
+    Processor, instruction sets, threads, memory, sandbox level, caches and models."""
+    found = _examine()
+    if shared.wants_json():
+        emit_json(found)
+        return
+    for key, value in found.items():
+        told = ", ".join(value) if isinstance(value, list) else value
+        emit(f"{key.replace('_', ' '):<18} {told if told not in ('', None) else 'none'}")
+
+
+def _examine() -> dict[str, Any]:
+    from lichen import _core, measure, sandbox
+    from lichen.checkpoint.registry import known_models
+    from lichen.engine.machine import choose_isa, choose_threads
+
+    machine = measure.machine(threads=choose_threads(), isa=choose_isa())
+    probe = sandbox.probe()
+    cache = shared.cache_folder()
+    return {
+        "lichen": machine["lichen"],
+        "python": machine["python"],
+        "system": machine["system"],
+        "processor": machine["processor"],
+        "cores": machine["cores"],
+        "threads": machine["threads"],
+        "instruction_sets": _core.supported_isas(),
+        "instruction_set": machine["isa"],
+        "memory": f"{machine['memory_bytes'] / 1e9:.1f} GB",
+        "power_model": measure.power_model(measure.processor()).name,
+        "sandbox_level": probe.level,
+        "sandbox_missing": [f"{layer} ({why})" for layer, why in probe.missing.items()],
+        "sandbox_remedy": probe.remedy,
+        "model_cache": str(cache),
+        "models_present": [
+            model.name for model in known_models() if shared.model_path(model.name, cache)
+        ],
+    }

@@ -1,0 +1,108 @@
+"""``lichen generate``: a prompt in, text out, as it comes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lichen.cli import command as shared
+from lichen.cli import options
+from lichen.cli.output import close_stdout, emit_json
+
+if TYPE_CHECKING:
+    from lichen.completion import Request
+    from lichen.loading import LanguageModel
+
+
+@shared.subcommand(
+    "lichen generate qwen2.5-coder-0.5b --prompt 'def fibonacci(n):' --max-tokens 64"
+)
+@click.argument("model")
+@click.argument("stdin", required=False, type=click.Choice(["-"]), metavar="[-]")
+@click.option("--prompt", metavar="TEXT", help="The text to go on from.")
+@click.option("--prompt-file", type=click.Path(path_type=Path), help="Read the prompt from a file.")
+@click.option("--chat", is_flag=True, help="Put it as a user's turn in the model's template.")
+@click.option("--max-tokens", type=click.IntRange(1), default=256, show_default=True)
+@click.option("--temperature", type=click.FloatRange(0), default=0.0, help="0: greedy.")
+@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--stop", multiple=True, metavar="S", help="End before this text; repeatable.")
+@options.machine
+def command(
+    model: str,
+    stdin: str | None,
+    prompt: str | None,
+    prompt_file: Path | None,
+    chat: bool,
+    max_tokens: int,
+    temperature: float,
+    top_p: float,
+    seed: int,
+    stop: tuple[str, ...],
+    threads: int | None,
+    isa: str | None,
+) -> None:
+    """Go on from a prompt.
+
+    The prompt is --prompt TEXT, --prompt-file FILE, or - for standard input."""
+    text = _prompt(prompt, prompt_file, stdin)
+    from lichen.check import load
+    from lichen.completion import Request
+    from lichen.errors import InputError
+
+    loaded = load(model, cache=shared.cache_folder(), threads=threads, isa=isa)
+    if chat:
+        if not loaded.tokenizer.has_chat:
+            raise InputError(f"{model} has no chat template; leave --chat out.")
+        text = loaded.tokenizer.chat([{"role": "user", "content": text}])
+    request = Request(text, max_tokens, temperature, top_p, seed, stop)
+    if shared.wants_json():
+        _answer_json(loaded, request)
+    else:
+        _stream(loaded, request)
+
+
+def _prompt(prompt: str | None, file: Path | None, stdin: str | None) -> str:
+    given = [source for source in (prompt, file, stdin) if source is not None]
+    if len(given) != 1:
+        raise click.UsageError("give one of --prompt TEXT, --prompt-file FILE, or - for stdin.")
+    if prompt is not None:
+        return prompt
+    try:
+        return file.read_text(encoding="utf-8") if file is not None else sys.stdin.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"cannot read the prompt from {file or 'stdin'}: {error}") from None
+
+
+def _stream(model: LanguageModel, request: Request) -> None:
+    """Print pieces as they come; a reader that has seen enough ends it."""
+    try:
+        last = ""
+        for piece in model.stream(request):
+            sys.stdout.write(piece)
+            sys.stdout.flush()
+            last = piece or last
+        if not last.endswith("\n"):
+            print(flush=True)
+    except BrokenPipeError:
+        close_stdout()
+
+
+def _answer_json(model: LanguageModel, request: Request) -> None:
+    started = time.perf_counter()
+    [(_, completion)] = model.generate([request])
+    seconds = time.perf_counter() - started
+    emit_json(
+        {
+            "model": model.name,
+            "digest": model.digest,
+            "request": request,
+            "completion": completion,
+            "seconds": seconds,
+            "tokens_per_second": completion.tokens / seconds,
+        }
+    )

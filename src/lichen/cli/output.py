@@ -1,0 +1,60 @@
+"""stdout: one JSON document or text for people; a reader that goes away is no error."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+
+def emit(text: str) -> None:
+    """Print a line of the result.  The exit code matters even when nobody reads the text."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        close_stdout()
+
+
+def emit_json(document: Any) -> None:
+    """Print one JSON document: a msgspec Struct, a dataclass, or plain data."""
+    import msgspec
+
+    emit(msgspec.json.format(msgspec.json.encode(document, enc_hook=str)).decode())
+
+
+def emit_rich(*renderables: Any) -> None:
+    """Print tables and the like, as wide as the terminal; 100 columns into a file."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else 100
+    console = Console(width=width, highlight=False)
+    try:
+        for renderable in renderables:
+            console.print(renderable)
+    except BrokenPipeError:
+        close_stdout()
+
+
+def emit_columns(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows of text in columns, never cut: what reads them may be a program."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        emit("  ".join(cells).rstrip())
+
+
+def flush_stdout() -> None:
+    """Write out what is left, so that a full disk behind stdout is seen and told."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        close_stdout()
+
+
+def close_stdout() -> None:
+    """Send the rest nowhere, so that the interpreter's own last flush cannot fail either."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

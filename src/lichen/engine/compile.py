@@ -1,0 +1,199 @@
+"""Lowers a graph with its weights to a native plan.
+
+Three things are fused on the way: products of one input run as one phase (q, k, v; gate, up), so
+that the input is quantized once; the product before a residual addition adds straight into the
+residual; rotary positions turn in place.  The plan itself reuses the memory of dead values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import ml_dtypes
+import numpy as np
+
+from lichen import _core
+from lichen import graph as ops
+from lichen.errors import InputError
+from lichen.schemes import dequantize
+from lichen.tensor import FloatArray, QuantizedTensor
+
+#: Names a weight and gets it: a float array as stored, or a quantized tensor.
+ReadWeight = Callable[[str], "FloatArray | QuantizedTensor"]
+
+_KERNEL_TYPES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
+
+
+def compile_graph(
+    graph: ops.Graph, read: ReadWeight, pool: _core.ThreadPool, isa: str, max_tokens: int
+) -> _core.Plan:
+    """Pack all weights and lay the plan out, for steps of up to ``max_tokens`` tokens."""
+    return _Compiler(graph, read, pool, isa, max_tokens).run()
+
+
+class _Compiler:
+    def __init__(
+        self, graph: ops.Graph, read: ReadWeight, pool: _core.ThreadPool, isa: str, max_tokens: int
+    ) -> None:
+        self._graph = graph
+        self._pool = pool
+        self._isa = isa
+        self._plan = _core.Plan(pool, isa, max_tokens)
+        self._weights = _Packer(graph, read, pool, isa)
+        self._last_reader = {
+            value.index: position
+            for position, node in enumerate(graph.nodes)
+            for value in ops.inputs(node.operation)
+        }
+        self._buffers: dict[int, int] = {}
+        self._done: set[int] = set()
+
+    def run(self) -> _core.Plan:
+        for position, node in enumerate(self._graph.nodes):
+            if node.value.index not in self._done:
+                self._lower(position, node)
+        self._plan.output(self._buffers[self._graph.output.index])
+        return self._plan
+
+    def _lower(self, position: int, node: ops.Node) -> None:
+        plan, operation, value = self._plan, node.operation, node.value
+        match operation:
+            case ops.Embedding(weight, _, _):
+                plan.embedding(self._weights.matrix(weight, None), self._new(value))
+            case ops.RMSNorm(x, weight, eps):
+                out = self._new(value)
+                plan.rms_norm(self._buffers[x.index], out, self._weights.vector(weight), eps)
+            case ops.Linear():
+                self._lower_linears(position, operation, value)
+            case ops.Rope(x, heads, inv_freq, scale, interleaved):
+                head_dim = x.width // heads
+                frequencies = np.array(inv_freq, np.float32)
+                buffer = self._take_over(position, x, value)
+                plan.rope(buffer, heads, head_dim, frequencies, scale, interleaved)
+            case ops.Attention(q, k, v, layer, heads, kv_heads, head_dim, scale):
+                out = self._new(value)
+                q_in, k_in, v_in = (self._buffers[x.index] for x in (q, k, v))
+                plan.attention(q_in, k_in, v_in, out, layer, heads, kv_heads, head_dim, scale)
+            case ops.SiluMul(gate, up):
+                out = self._new(value)
+                plan.silu_mul(self._buffers[gate.index], self._buffers[up.index], out)
+            case ops.Add(x, y):
+                out = self._new(value)
+                plan.add(self._buffers[x.index], self._buffers[y.index], out)
+            case ops.SelectRows(x):
+                out = self._new(value)
+                plan.select_rows(self._buffers[x.index], out)
+
+    def _lower_linears(self, position: int, first: ops.Linear, value: ops.Value) -> None:
+        x = self._buffers[first.x.index]
+        matrix = self._weights.matrix(first.weight, first.bias)
+        if addition := self._residual_after(position, value):
+            assert isinstance(addition.operation, ops.Add)
+            out = self._take_over(position + 1, addition.operation.x, addition.value)
+            self._plan.linear(x, [(matrix, out)], accumulate=True)
+            self._done.add(addition.value.index)
+            return
+        products = [(matrix, self._new(value))]
+        for node in self._siblings(position, first.x):
+            assert isinstance(node.operation, ops.Linear)
+            other = self._weights.matrix(node.operation.weight, node.operation.bias)
+            products.append((other, self._new(node.value)))
+            self._done.add(node.value.index)
+        self._plan.linear(x, products)
+
+    def _residual_after(self, position: int, value: ops.Value) -> ops.Node | None:
+        """The addition that follows at once, if it is the last to read both of its operands."""
+        match self._graph.nodes[position + 1 : position + 2]:
+            case [ops.Node(ops.Add(x, y)) as node] if y == value:
+                last = position + 1
+                alone = self._last_reader[x.index] == self._last_reader[y.index] == last
+                return node if alone else None
+        return None
+
+    def _siblings(self, position: int, x: ops.Value) -> list[ops.Node]:
+        """The products of the same input that come directly after."""
+        found = []
+        for node in self._graph.nodes[position + 1 :]:
+            if not (isinstance(node.operation, ops.Linear) and node.operation.x == x):
+                break
+            found.append(node)
+        return found
+
+    def _new(self, value: ops.Value) -> int:
+        self._buffers[value.index] = self._plan.value(value.width)
+        return self._buffers[value.index]
+
+    def _take_over(self, position: int, old: ops.Value, new: ops.Value) -> int:
+        """Let ``new``, made at ``position``, live in the buffer of ``old``, which ends there."""
+        if self._last_reader[old.index] != position:
+            raise AssertionError(f"value {old.index} is still needed and cannot change in place")
+        self._buffers[new.index] = self._buffers[old.index]
+        return self._buffers[new.index]
+
+
+class _Packer:
+    """Weights in the kernels' layout, each read and packed once even where it is used twice."""
+
+    def __init__(
+        self, graph: ops.Graph, read: ReadWeight, pool: _core.ThreadPool, isa: str
+    ) -> None:
+        self._shapes = dict(graph.weights())
+        self._read = read
+        self._pool = pool
+        self._isa = isa
+        self._packed: dict[tuple[str, str | None], _core.Linear] = {}
+
+    def matrix(self, weight: str, bias: str | None) -> _core.Linear:
+        if (weight, bias) not in self._packed:
+            self._packed[weight, bias] = self._pack(weight, bias)
+        return self._packed[weight, bias]
+
+    def vector(self, name: str) -> FloatArray:
+        tensor = self._checked(name)
+        if isinstance(tensor, QuantizedTensor):
+            raise InputError(f"tensor {name} is quantized, but a vector of floats is needed.")
+        return np.ascontiguousarray(tensor, dtype=np.float32)
+
+    def _pack(self, weight: str, bias: str | None) -> _core.Linear:
+        tensor = self._checked(weight)
+        shift = None if bias is None else self.vector(bias)
+        if isinstance(tensor, QuantizedTensor) and _runs_as_int8(tensor):
+            scales = np.ascontiguousarray(
+                np.broadcast_to(tensor.scales, (tensor.shape[0], 1))[:, 0], dtype=np.float32
+            )
+            codes = np.ascontiguousarray(tensor.codes)
+            return _core.Linear(self._pool, codes, "i8", scales, shift, self._isa)
+        array = dequantize(tensor) if isinstance(tensor, QuantizedTensor) else tensor
+        kernel = _KERNEL_TYPES[array.dtype.name]
+        array = np.ascontiguousarray(array)
+        bits = array if kernel == "f32" else array.view(np.uint16)
+        return _core.Linear(self._pool, bits, kernel, None, shift, self._isa)
+
+    def _checked(self, name: str) -> FloatArray | QuantizedTensor:
+        tensor = self._read(name)
+        if tensor.shape != self._shapes[name]:
+            raise InputError(
+                f"tensor {name} has shape {list(tensor.shape)}, but config.json asks for"
+                f" {list(self._shapes[name])}."
+            )
+        if not isinstance(tensor, QuantizedTensor) and tensor.dtype.name not in _KERNEL_TYPES:
+            raise InputError(f"tensor {name} has type {tensor.dtype}; lichen computes with floats.")
+        return tensor
+
+
+def _runs_as_int8(tensor: QuantizedTensor) -> bool:
+    """The integer kernels take symmetric 8-bit rows with quantized activations."""
+    return (
+        tensor.activations is not None
+        and tensor.scheme.bits == 8
+        and tensor.zeros is None
+        and tensor.scales.shape[1] == 1
+    )
+
+
+def cast(tensor: FloatArray, dtype: str) -> FloatArray:
+    """``tensor`` as "float32", "float16" or "bfloat16"; "auto" leaves it as it is stored."""
+    if dtype == "auto":
+        return tensor
+    target = {"bfloat16": ml_dtypes.bfloat16, "float16": np.float16, "float32": np.float32}[dtype]
+    return tensor.astype(target)

@@ -1,0 +1,225 @@
+"""From a model on disk to text: joins checkpoint, tokenizer, architecture and engine."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from lichen import models
+from lichen.checkpoint import Checkpoint, open_checkpoint
+from lichen.completion import Completion, FinishReason, Request
+from lichen.engine import Engine, Generation
+from lichen.engine.compile import cast
+from lichen.engine.machine import choose_isa, choose_threads
+from lichen.engine.sampling import Sampler, log_softmax
+from lichen.engine.scheduler import CACHE_BYTES
+from lichen.errors import InputError
+from lichen.tensor import FloatArray, QuantizedTensor
+from lichen.tokenizer import StreamDecoder, Tokenizer
+
+#: How float weights are held: as stored, or converted on loading.
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+def load(
+    model: Path,
+    *,
+    threads: int | None = None,
+    isa: str | None = None,
+    dtype: str = "auto",
+    cache_bytes: int = CACHE_BYTES,
+) -> LanguageModel:
+    """Load a model folder or ``.gguf`` file, ready to generate.
+
+    threads      compute threads; one for each physical core when None
+    isa          instruction set to force; else ``LICHEN_ISA``, else the best of this machine
+    dtype        one of `DTYPES`, for weights that are stored as floats
+    cache_bytes  budget of the key-value cache
+
+    Raises InputError for anything on disk or in the arguments that cannot be used.
+    """
+    if dtype not in DTYPES:
+        raise InputError(f"dtype {dtype!r} is unknown; choose one of {', '.join(DTYPES)}.")
+    checkpoint = open_checkpoint(Path(model))
+    graph = models.build(checkpoint.config)
+    _require_weights(checkpoint, [name for name, _ in graph.weights()])
+    tokenizer = Tokenizer.load(checkpoint)
+
+    schemes: Counter[str] = Counter()
+
+    def read(name: str) -> FloatArray | QuantizedTensor:
+        tensor = checkpoint.read(name)
+        if not isinstance(tensor, QuantizedTensor):
+            tensor = cast(tensor, dtype)
+        schemes[_in_words(tensor)] += math.prod(tensor.shape)
+        return tensor
+
+    engine = Engine(
+        graph,
+        read,
+        isa=choose_isa(isa),
+        threads=choose_threads(threads),
+        cache_bytes=cache_bytes,
+    )
+    scheme, _ = schemes.most_common(1)[0]
+    return LanguageModel(checkpoint, tokenizer, engine, scheme)
+
+
+class LanguageModel:
+    """A loaded model: prompts in, text out."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, tokenizer: Tokenizer, engine: Engine, scheme: str
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.scheme = scheme
+        self.name = checkpoint.path.resolve().stem
+        self.description = checkpoint.description
+        self._checkpoint = checkpoint
+        self._engine: Engine | None = engine
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of what the model is made of; reads its files the first time."""
+        return self._checkpoint.digest()
+
+    @property
+    def engine(self) -> Engine:
+        """The engine underneath; RuntimeError once the model is closed."""
+        if self._engine is None:
+            raise RuntimeError("this model is closed")
+        return self._engine
+
+    def close(self) -> None:
+        """Free the memory of weights and cache."""
+        self._engine = None
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+        """Answer all requests in one batch; (number, completion) of each as it is done."""
+        writers = [_Writer(self.tokenizer, request, None) for request in requests]
+        generations = [
+            self._generation(request, writer)
+            for request, writer in zip(requests, writers, strict=True)
+        ]
+        for number in self.engine.run(generations):
+            yield number, writers[number].completion(len(generations[number].prompt))
+
+    def stream(self, request: Request) -> Iterator[str]:
+        """Answer one request, giving text out as soon as it is certain."""
+        pieces: list[str] = []
+        writer = _Writer(self.tokenizer, request, pieces)
+        generation = self._generation(request, writer)
+        for _ in self.engine.steps(generation):
+            yield from pieces
+            pieces.clear()
+        yield from writer.rest()
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of plain text."""
+        return self.tokenizer.encode(text, special=False)
+
+    def logprobs(self, ids: Sequence[int]) -> Iterator[npt.NDArray[np.float32]]:
+        """Log-probabilities [piece, vocabulary] of the token after each of ``ids``, in pieces."""
+        for logits in self.engine.logits(np.array(ids, np.int32)):
+            yield log_softmax(logits)
+
+    def _generation(self, request: Request, writer: _Writer) -> Generation:
+        prompt = self.tokenizer.encode(request.prompt)
+        _check(request, prompt, self.engine.token_capacity)
+        room = self.engine.token_capacity - len(prompt)
+        sampler = Sampler(request.temperature, request.top_p, request.seed)
+        return Generation(prompt, min(request.max_tokens, room), writer.accept, sampler)
+
+
+class _Writer:
+    """Turns tokens into text and watches for the end."""
+
+    def __init__(self, tokenizer: Tokenizer, request: Request, out: list[str] | None) -> None:
+        self._eos = tokenizer.eos_ids
+        self._decoder: StreamDecoder = tokenizer.stream()
+        self._stop = request.stop
+        self._longest = max((len(s) for s in request.stop), default=1)
+        self._text = ""
+        self._given = 0
+        self._tokens = 0
+        self._out = out
+        self._finish: FinishReason = "length"
+
+    def accept(self, token: int) -> bool:
+        """Take the next token; False once the answer is complete."""
+        self._tokens += 1
+        if token in self._eos:
+            self._finish = "eos"
+            return False
+        searched = max(0, len(self._text) - self._longest + 1)
+        self._text += self._decoder.push(token)
+        if self._cut(searched):
+            return False
+        if self._out is not None:
+            certain = self._text[self._given : len(self._text) - self._longest + 1]
+            self._given += len(certain)
+            self._out.append(certain)
+        return True
+
+    def rest(self) -> Iterator[str]:
+        """The text that was held back until the end was known."""
+        self._flush()
+        yield self._text[self._given :]
+
+    def completion(self, prompt_tokens: int) -> Completion:
+        """What was written."""
+        self._flush()
+        return Completion(self._text, self._finish, prompt_tokens, self._tokens)
+
+    def _flush(self) -> None:
+        if self._finish != "stop":
+            searched = max(0, len(self._text) - self._longest + 1)
+            self._text += self._decoder.flush()
+            self._cut(searched)
+
+    def _cut(self, searched: int) -> bool:
+        found = [at for stop in self._stop if (at := self._text.find(stop, searched)) >= 0]
+        if found:
+            self._text = self._text[: min(found)]
+            self._finish = "stop"
+        return bool(found)
+
+
+def _check(request: Request, prompt: list[int], capacity: int) -> None:
+    if not prompt:
+        raise InputError("the prompt is empty and this model has no token to begin with.")
+    if len(prompt) >= capacity:
+        raise InputError(
+            f"the prompt has {len(prompt)} tokens, but there is room for {capacity - 1}"
+            " (context length and key-value cache); shorten it."
+        )
+    if request.max_tokens < 1:
+        raise InputError(f"max_tokens is {request.max_tokens}, must be at least 1.")
+    if not (0 <= request.temperature < math.inf):
+        raise InputError(f"temperature is {request.temperature}, must be 0 or more.")
+    if not 0 < request.top_p <= 1:
+        raise InputError(f"top_p is {request.top_p}, must be above 0 and at most 1.")
+    if "" in request.stop:
+        raise InputError("a stop string is empty; it would end every answer at once.")
+
+
+def _in_words(tensor: FloatArray | QuantizedTensor) -> str:
+    if not isinstance(tensor, QuantizedTensor):
+        return tensor.dtype.name
+    return ", ".join(str(part) for part in (tensor.scheme, tensor.activations) if part)
+
+
+def _require_weights(checkpoint: Checkpoint, needed: list[str]) -> None:
+    present = set(checkpoint.names())
+    missing = [name for name in needed if name not in present]
+    if missing:
+        raise InputError(
+            f"{checkpoint.path}: {len(missing)} tensors that config.json asks for are missing,"
+            f" the first is {missing[0]}."
+        )

@@ -1,0 +1,147 @@
+"""Runs a graph in NumPy, one plain function an operation: the oracle for the native engine.
+
+Slow and simple on purpose: one sequence, no paging, no fusion, float32 throughout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from lichen import graph as ops
+from lichen.schemes import dequantize
+from lichen.tensor import FloatArray, QuantizedTensor
+
+Float32 = npt.NDArray[np.float32]
+Weights = Mapping[str, "FloatArray | QuantizedTensor"]
+
+
+class Reference:
+    """A graph with its weights and the keys and values of one sequence."""
+
+    def __init__(self, graph: ops.Graph, weights: Weights) -> None:
+        self._graph = graph
+        self._weights = weights
+        shape = graph.cache
+        empty = np.empty((0, shape.kv_heads, shape.head_dim), np.float32)
+        self._keys = [empty] * shape.layers
+        self._values = [empty] * shape.layers
+
+    def step(self, ids: npt.NDArray[np.int32], rows: npt.NDArray[np.int32]) -> Float32:
+        """Append ``ids`` [tokens] to the sequence; logits [len(rows), vocabulary] of those rows."""
+        start = len(self._keys[0])
+        positions = np.arange(start, start + len(ids))
+        values: list[Float32] = []
+        for node in self._graph.nodes:
+            values.append(self._run(node.operation, values, ids, positions, rows))
+        return values[-1]
+
+    def _run(
+        self,
+        operation: ops.Operation,
+        values: list[Float32],
+        ids: npt.NDArray[np.int32],
+        positions: npt.NDArray[np.intp],
+        rows: npt.NDArray[np.int32],
+    ) -> Float32:
+        match operation:
+            case ops.Embedding(weight, _, _):
+                return self._dense(weight)[ids]
+            case ops.RMSNorm(x, weight, eps):
+                return rms_norm(values[x.index], self._dense(weight), eps)
+            case ops.Linear(x, weight, bias, _):
+                y = linear(values[x.index], self._weights[weight])
+                return y if bias is None else y + self._dense(bias)
+            case ops.Rope():
+                return rope(values[operation.x.index], positions, operation)
+            case ops.Attention():
+                return self._attention(operation, values, positions)
+            case ops.SiluMul(gate, up):
+                return silu(values[gate.index]) * values[up.index]
+            case ops.Add(x, y):
+                return values[x.index] + values[y.index]
+            case ops.SelectRows(x):
+                return values[x.index][rows]
+
+    def _attention(
+        self, op: ops.Attention, values: list[Float32], positions: npt.NDArray[np.intp]
+    ) -> Float32:
+        cached = (len(positions), op.kv_heads, op.head_dim)
+        keys = np.concatenate([self._keys[op.layer], values[op.k.index].reshape(cached)])
+        vals = np.concatenate([self._values[op.layer], values[op.v.index].reshape(cached)])
+        self._keys[op.layer], self._values[op.layer] = keys, vals
+        queries = values[op.q.index].reshape(len(positions), op.heads, op.head_dim)
+        return attention(queries, keys, vals, positions, op.scale).reshape(len(positions), -1)
+
+    def _dense(self, name: str) -> Float32:
+        weight = self._weights[name]
+        assert not isinstance(weight, QuantizedTensor), f"{name} is used as floats"
+        return weight.astype(np.float32)
+
+
+def rms_norm(x: Float32, weight: Float32, eps: float) -> Float32:
+    """Each row of ``x`` [tokens, width] over its root mean square, times ``weight`` [width]."""
+    mean_square = np.mean(np.square(x), axis=-1, keepdims=True, dtype=np.float32)
+    return (x / np.sqrt(mean_square + np.float32(eps)) * weight).astype(np.float32)
+
+
+def linear(x: Float32, weight: FloatArray | QuantizedTensor) -> Float32:
+    """``x`` [tokens, in] times ``weight`` [out, in]; int8 weights meet int8 activations."""
+    if isinstance(weight, QuantizedTensor) and weight.activations is None:
+        return x @ dequantize(weight).T
+    if isinstance(weight, QuantizedTensor):
+        codes, scales = quantize_rows(x)
+        sums = codes.astype(np.int64) @ weight.codes.T.astype(np.int64)
+        return (sums.astype(np.float32) * (scales * weight.scales.T)).astype(np.float32)
+    return x @ weight.astype(np.float32).T
+
+
+def quantize_rows(x: Float32) -> tuple[npt.NDArray[np.int8], Float32]:
+    """Dynamic int8 a token: codes [tokens, in] and scales [tokens, 1].
+
+    As compressed-tensors does it: the range is 255 steps wide, so the scale is absmax / 127.5.
+    """
+    absmax = np.max(np.abs(x), axis=-1, keepdims=True)
+    scales = (absmax / np.float32(127.5)).astype(np.float32)
+    scales[scales == 0] = np.finfo(np.float32).eps
+    codes = np.clip(np.rint(x / scales), -128, 127)
+    return codes.astype(np.int8), scales
+
+
+def rope(x: Float32, positions: npt.NDArray[np.intp], op: ops.Rope) -> Float32:
+    """Rotate the leading pairs of every head of ``x`` [tokens, heads * head_dim]."""
+    frequencies = np.array(op.inv_freq, np.float32)
+    angles = positions[:, None].astype(np.float32) * frequencies
+    cos = (np.cos(angles) * np.float32(op.scale)).astype(np.float32)[:, None, :]
+    sin = (np.sin(angles) * np.float32(op.scale)).astype(np.float32)[:, None, :]
+    heads = x.reshape(len(x), op.heads, -1).copy()
+    half = len(frequencies)
+    if op.interleaved:
+        first, second = heads[..., 0 : 2 * half : 2], heads[..., 1 : 2 * half : 2]
+    else:
+        first, second = heads[..., :half], heads[..., half : 2 * half]
+    rotated = first * cos - second * sin, second * cos + first * sin
+    first[...], second[...] = rotated
+    return heads.reshape(x.shape)
+
+
+def attention(
+    q: Float32, k: Float32, v: Float32, positions: npt.NDArray[np.intp], scale: float
+) -> Float32:
+    """Causal grouped attention: q [tokens, heads, d]; k, v [keys, kv_heads, d]; as q out."""
+    group = q.shape[1] // k.shape[1]
+    k, v = np.repeat(k, group, axis=1), np.repeat(v, group, axis=1)
+    scores = np.einsum("thd,khd->htk", q, k) * np.float32(scale)
+    future = np.arange(len(k))[None, :] > positions[:, None]
+    scores[:, future] = -np.inf
+    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    weights /= weights.sum(axis=-1, keepdims=True)
+    mixed: Float32 = np.einsum("htk,khd->thd", weights, v).astype(np.float32)
+    return mixed
+
+
+def silu(x: Float32) -> Float32:
+    """``x * sigmoid(x)``."""
+    return np.asarray(x / (1 + np.exp(-x)), np.float32)

@@ -1,0 +1,119 @@
+"""Number formats: what a quantized weight, and the input it meets, look like.
+
+`Scheme` and `ActivationScheme` are the value types that travel; a format's arithmetic lives in its
+own file (`int8`).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from lichen.tensor import QuantizedTensor
+
+Granularity = Literal["tensor", "channel", "group"]
+FloatType = Literal["float32", "float16", "bfloat16"]
+
+#: Elements that one pass of blocked arithmetic works on: 512 KiB of float32, which stays in cache.
+BLOCK_ELEMENTS = 1 << 17
+
+#: NumPy lets other threads run; beyond a few of them memory is what everyone waits for.
+_THREADS = min(4, os.cpu_count() or 1)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How a weight [out, in] is stored: integers of ``bits`` bits, a scale for each of its parts.
+
+    granularity  one scale for the whole tensor, for each output row ("channel", the "column" of
+                 arXiv 2303.05378), or for each run of ``group_size`` columns of a row
+    scale_type   the float type that scales are stored in, and rounded to before codes are chosen
+    """
+
+    bits: int
+    symmetric: bool = True
+    granularity: Granularity = "channel"
+    group_size: int | None = None
+    scale_type: FloatType = "float32"
+
+    @property
+    def low(self) -> int:
+        """The smallest code."""
+        return -(1 << (self.bits - 1))
+
+    @property
+    def high(self) -> int:
+        """The largest code."""
+        return (1 << (self.bits - 1)) - 1
+
+    def scale_shape(self, rows: int, columns: int) -> tuple[int, int]:
+        """Scales of a weight [rows, columns]: [rows, groups], or [1, 1] for a whole tensor."""
+        if self.granularity == "tensor":
+            return 1, 1
+        return rows, columns // self.group_size if self.group_size else 1
+
+    def __str__(self) -> str:
+        part = f"group of {self.group_size}" if self.group_size else self.granularity
+        return f"int{self.bits} weights per {part}"
+
+
+@dataclass(frozen=True)
+class ActivationScheme:
+    """How a layer's input is quantized while the model runs: by default a scale for each token."""
+
+    bits: int = 8
+    symmetric: bool = True
+    granularity: Literal["token", "tensor"] = "token"
+    dynamic: bool = True
+
+    def __str__(self) -> str:
+        kind = "dynamic" if self.dynamic else "static"
+        return f"{kind} int{self.bits} activations per {self.granularity}"
+
+
+def dequantize(tensor: QuantizedTensor) -> npt.NDArray[np.float32]:
+    """The floats that a quantized tensor stands for: ``(codes - zeros) * scales``, [out, in]."""
+    floats = np.empty(tensor.shape, np.float32)
+
+    def fill(rows: slice) -> None:
+        floats[rows] = dequantize_rows(tensor, rows)
+
+    map_row_blocks(fill, tensor.shape)
+    return floats
+
+
+def dequantize_rows(tensor: QuantizedTensor, rows: slice) -> npt.NDArray[np.float32]:
+    """Some rows of `dequantize`."""
+    codes = tensor.codes[rows].astype(np.float32)
+    part = rows if len(tensor.scales) > 1 else slice(None)
+    scales = tensor.scales[part]
+    grouped = codes.reshape(len(codes), scales.shape[1], -1)
+    if tensor.zeros is not None:
+        grouped -= tensor.zeros[part, :, None]
+    grouped *= scales[:, :, None]
+    return codes
+
+
+def map_row_blocks(function: Callable[[slice], T], shape: tuple[int, ...]) -> list[T]:
+    """``function`` of every block of rows of an array, on several threads, results in order."""
+    blocks = list(row_blocks(shape))
+    if len(blocks) == 1:
+        return [function(blocks[0])]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(function, blocks))
+
+
+def row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Runs of whole rows of about `BLOCK_ELEMENTS` elements, so that temporaries stay small."""
+    rows = shape[0]
+    step = max(1, BLOCK_ELEMENTS // max(1, math.prod(shape[1:])))
+    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))

@@ -1,0 +1,44 @@
+"""A quantized weight in memory: integer codes with the numbers that turn them back into floats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from lichen.schemes import ActivationScheme, Scheme
+
+#: float32, float16 or ml_dtypes.bfloat16; the element type says which.
+FloatArray = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class QuantizedTensor:
+    """Weight [out, in] as integers: ``w = (codes - zeros) * scales``, group by group along ``in``.
+
+    codes  int8 [out, in], unpacked, whatever the number of bits
+    scales float32 [out, groups]; one group for per-channel, [1, 1] for per-tensor
+    zeros  int8 [out, groups] or None for a symmetric scheme
+    activations  how the input of the product is quantized; None leaves it in floats
+    """
+
+    codes: npt.NDArray[np.int8]
+    scales: npt.NDArray[np.float32]
+    zeros: npt.NDArray[np.int8] | None
+    scheme: Scheme
+    activations: ActivationScheme | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Outputs, inputs."""
+        rows, columns = self.codes.shape
+        return rows, columns
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in this unpacked form."""
+        zeros = 0 if self.zeros is None else self.zeros.nbytes
+        return self.codes.nbytes + self.scales.nbytes + zeros

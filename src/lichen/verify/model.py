@@ -1,0 +1,55 @@
+"""What verification knows of a model: a name, a digest, and prompt -> text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from lichen.completion import Completion, Request
+
+
+class TextModel(Protocol):
+    """A loaded model that answers prompts, in whatever order it finishes them."""
+
+    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
+        """Yield (index into `requests`, its completion), each once, in order of finishing."""
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What the record says of a model."""
+
+    name: str
+    description: str
+    scheme: str
+    parameters: int
+    bits_per_weight: float
+
+
+class ModelSource(Protocol):
+    """A model on disk: identified, and able to write its chat prompts, without being in memory."""
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+
+    @property
+    def digest(self) -> str:
+        """The content of its weights, config and tokenizer, as hexadecimal SHA-256."""
+
+    @property
+    def has_chat(self) -> bool:
+        """Whether it comes with a chat template."""
+
+    def chat(self, messages: list[dict[str, str]]) -> str:
+        """The prompt of a conversation that the model is to go on with."""
+
+    def open(self) -> AbstractContextManager[TextModel]:
+        """Load it; leaving the context gives its memory back."""
+
+    @property
+    def facts(self) -> ModelFacts:
+        """Name, scheme and size."""

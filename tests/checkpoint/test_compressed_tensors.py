@@ -1,0 +1,344 @@
+"""compressed-tensors folders: what others wrote is read, what lichen cannot run is refused."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+import torch
+from compressed_tensors.compressors import BaseCompressor
+from compressed_tensors.quantization import QuantizationConfig
+from compressed_tensors.quantization.utils import calculate_qparams
+from safetensors.numpy import load_file, save_file
+from safetensors.torch import save_file as torch_save_file
+from tests.tiny import write_json, write_tiny_model
+
+from lichen.checkpoint import open_checkpoint
+from lichen.checkpoint.compressed_tensors import (
+    LayerFormat,
+    parse_config,
+    quantization_config,
+    stored,
+)
+from lichen.errors import InputError
+from lichen.schemes import ActivationScheme, Scheme, dequantize
+from lichen.solvers import absmax
+from lichen.tensor import QuantizedTensor
+
+W8A8 = LayerFormat(Scheme(8), ActivationScheme())
+W8A16 = LayerFormat(Scheme(8), None)
+LAYERS = ["model.layers.0.self_attn.q_proj", "model.layers.0.mlp.down_proj", "lm_head"]
+INT8 = {"num_bits": 8, "type": "int", "symmetric": True}
+
+
+def config_of(**changes) -> dict:
+    config = quantization_config(dict.fromkeys(LAYERS[:2], W8A8) | {"lm_head": None})
+    return config | changes
+
+
+def group_of(**changes) -> dict:
+    return config_of()["config_groups"]["group_0"] | changes
+
+
+# --- the config ------------------------------------------------------------------------------
+
+
+def test_the_config_is_the_documented_one():
+    assert config_of() == {
+        "quant_method": "compressed-tensors",
+        "format": "int-quantized",
+        "quantization_status": "compressed",
+        "global_compression_ratio": None,
+        "kv_cache_scheme": None,
+        "ignore": ["lm_head"],
+        "config_groups": {
+            "group_0": {
+                "targets": ["Linear"],
+                "weights": INT8 | {"strategy": "channel", "dynamic": False},
+                "input_activations": INT8 | {"strategy": "token", "dynamic": True},
+                "output_activations": None,
+            }
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    "formats",
+    [
+        [W8A8, W8A8, None],
+        [W8A8, None, None],
+        [W8A8, W8A16, None],
+        [W8A16, W8A16, W8A16],
+        [W8A8, W8A16, W8A8],
+    ],
+    ids=["all-but-head", "one", "two-formats", "weights-only", "head-too"],
+)
+def test_what_is_written_reads_back(formats):
+    layers = dict(zip(LAYERS, formats, strict=True))
+    config = json.loads(json.dumps(quantization_config(layers)))
+    groups = parse_config(config)
+    assert {layer: groups.find(layer) for layer in LAYERS} == layers
+    QuantizationConfig.model_validate(config)  # compressed-tensors takes it too
+
+
+def test_targets_go_from_names_to_patterns_to_classes_whatever_the_order():
+    config = config_of(
+        ignore=["re:.*lm_head"],
+        config_groups={
+            "a": group_of(targets=["Linear"]),
+            "b": group_of(targets=[r"re:.*down_proj$"], input_activations=None),
+            "c": group_of(targets=["model.layers.1.mlp.down_proj"]),
+        },
+    )
+    groups = parse_config(config)
+    assert groups.find("model.layers.0.mlp.up_proj") == W8A8
+    assert groups.find("model.layers.0.mlp.down_proj") == W8A16
+    assert groups.find("model.layers.1.mlp.down_proj") == W8A8
+    assert groups.find("lm_head") is None
+
+
+def test_the_form_that_llm_compressor_writes_is_read():
+    config = {
+        "config_groups": {
+            "group_0": {
+                "format": "int-quantized",
+                "input_activations": INT8
+                | {"actorder": None, "block_structure": None, "dynamic": True, "group_size": None}
+                | {"observer": None, "observer_kwargs": {}, "strategy": "token"},
+                "output_activations": None,
+                "targets": ["Linear"],
+                "weights": INT8
+                | {"actorder": None, "block_structure": None, "dynamic": False, "group_size": None}
+                | {"observer": "minmax", "observer_kwargs": {}, "strategy": "channel"},
+            }
+        },
+        "format": "int-quantized",
+        "global_compression_ratio": None,
+        "ignore": ["lm_head"],
+        "kv_cache_scheme": None,
+        "quant_method": "compressed-tensors",
+        "quantization_status": "compressed",
+        "sparsity_config": {},
+        "transform_config": {},
+        "version": "0.12.2",
+    }
+    assert parse_config(config).find(LAYERS[0]) == W8A8
+
+
+def test_a_preset_stands_for_its_group():
+    assert parse_config(config_of(config_groups={"W8A8": ["Linear"]})).find(LAYERS[0]) == W8A8
+
+
+def test_all_faults_are_named_at_once():
+    weights = {"num_bits": 4, "type": "float", "symmetric": False, "strategy": "group"}
+    weights |= {"group_size": 32, "dynamic": True, "colour": "green"}
+    bad = group_of(
+        targets=["re:("],
+        weights=weights,
+        input_activations=INT8 | {"strategy": "tensor", "dynamic": False},
+        output_activations=INT8,
+        format="pack-quantized",
+        speed=3,
+    )
+    config = config_of(
+        format="pack-quantized",
+        quantization_status="frozen",
+        kv_cache_scheme=INT8,
+        config_groups={"group_0": bad},
+        mystery=1,
+    )
+    with pytest.raises(InputError) as caught:
+        parse_config(config)
+    message = str(caught.value)
+    for fault in (
+        "format 'pack-quantized' (lichen reads 'int-quantized')",
+        "quantization_status 'frozen'",
+        "kv_cache_scheme is not supported",
+        "unknown mystery",
+        "group_0: unknown speed",
+        "group_0: targets has the pattern 're:('",
+        "group_0: format 'pack-quantized'",
+        "group_0: output_activations are not supported",
+        "group_0: weights num_bits is 4 (supported: 8)",
+        "group_0: weights type is 'float' (supported: 'int')",
+        "group_0: weights symmetric is False (supported: True)",
+        "group_0: weights strategy is 'group' (supported: 'channel' or 'tensor')",
+        "group_0: weights dynamic is True (supported: False)",
+        "group_0: weights colour 'green' is not supported",
+        "group_0: weights group_size 32 is not supported",
+        "group_0: input_activations strategy is 'tensor' (supported: 'token')",
+        "group_0: input_activations dynamic is False (supported: True)",
+    ):
+        assert fault in message
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"quant_method": "gptq", "bits": 4}, "quant_method 'gptq' is not supported"),
+        ({}, "quant_method None is not supported"),
+        ("int8", "is 'int8', not an object"),
+        (config_of(config_groups={}), "config_groups is missing or empty"),
+        (config_of(config_groups={"NVFP4": ["Linear"]}), "NVFP4 is the preset or value"),
+        (config_of(config_groups={"group_0": 3}), "group_0 is the preset or value 3"),
+        (config_of(ignore="lm_head"), "ignore is 'lm_head', not a list"),
+        (config_of(config_groups={"group_0": group_of(weights=None)}), "weights is None"),
+    ],
+)
+def test_other_configs_are_refused(config, message):
+    with pytest.raises(InputError) as caught:
+        parse_config(config)
+    assert message in str(caught.value)
+
+
+# --- the tensors -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A tiny bfloat16 model quantized the way compressed-tensors itself does it."""
+    return compress(write_tiny_model(tmp_path / "tiny", dtype="bfloat16"))
+
+
+def compress(folder: Path) -> Path:
+    """Quantize all projections of a folder in place with compressed-tensors' own code."""
+    config = json.loads((folder / "config.json").read_text())
+    quantization = config_of(quant_method="compressed-tensors")
+    scheme = QuantizationConfig.model_validate(quantization).config_groups["group_0"]
+    compressor = BaseCompressor.get_value_from_registry("int-quantized")
+    tensors: dict[str, torch.Tensor] = {}
+    for name, tensor in load_file(folder / "model.safetensors").items():
+        value = torch.from_numpy(tensor.astype(np.float32)).to(torch.bfloat16)
+        if not name.endswith("proj.weight"):
+            tensors[name] = value
+            continue
+        low, high = value.amin(1, keepdim=True), value.amax(1, keepdim=True)
+        scale, _ = calculate_qparams(low, high, scheme.weights)
+        state = {"weight": value, "weight_scale": scale}
+        for part, made in compressor.compress(state, scheme).items():
+            tensors[name.removesuffix("weight") + part] = made.contiguous()
+    torch_save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    write_json(folder / "config.json", config | {"quantization_config": quantization})
+    return folder
+
+
+def edit(folder: Path, change) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+Q = "model.layers.0.self_attn.q_proj.weight"
+
+
+def test_a_folder_of_compressed_tensors_reads_as_it_is_stored(folder):
+    raw = load_file(folder / "model.safetensors")
+    checkpoint = open_checkpoint(folder)
+    assert not [name for name in checkpoint.names() if "scale" in name]
+    tensor = checkpoint.read(Q)
+    assert isinstance(tensor, QuantizedTensor)
+    assert tensor.scheme == Scheme(8, scale_type="bfloat16")
+    assert tensor.activations == ActivationScheme()
+    np.testing.assert_array_equal(tensor.codes, raw[Q])
+    np.testing.assert_array_equal(tensor.scales, raw[f"{Q}_scale"].astype(np.float32))
+    norm = checkpoint.read("model.norm.weight")
+    assert norm.dtype == ml_dtypes.bfloat16
+    assert "int8 weights per channel" in checkpoint.description
+    assert checkpoint.dtype(Q) == "I8"
+    assert checkpoint.shape(Q) == tensor.shape
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("flat", [False, True], ids=["[out,1]", "[out]"])
+def test_scales_of_any_float_type_and_either_shape(folder, kind, flat):
+    def change(tensors):
+        scale = tensors[f"{Q}_scale"].astype(kind)
+        tensors[f"{Q}_scale"] = scale.reshape(-1) if flat else scale
+
+    edit(folder, change)
+    tensor = open_checkpoint(folder).read(Q)
+    assert tensor.scales.shape == (len(tensor.codes), 1)
+    assert tensor.scales.dtype == np.float32
+
+
+def test_one_scale_for_the_whole_tensor(folder):
+    config = json.loads((folder / "config.json").read_text())
+    group = copy.deepcopy(config["quantization_config"]["config_groups"]["group_0"])
+    group["weights"]["strategy"] = "tensor"
+    config["quantization_config"]["config_groups"]["group_0"] = group
+    write_json(folder / "config.json", config)
+
+    def change(tensors):
+        for name in tensors:
+            if name.endswith("_scale"):
+                tensors[name] = np.array([0.5], np.float32)
+
+    edit(folder, change)
+    tensor = open_checkpoint(folder).read(Q)
+    assert tensor.scales.tolist() == [[0.5]]
+    np.testing.assert_array_equal(dequantize(tensor), tensor.codes * np.float32(0.5))
+
+
+def test_a_zero_point_of_zeros_is_ignored(folder):
+    edit(folder, lambda t: t.update({f"{Q}_zero_point": np.zeros_like(t[f"{Q}_scale"], np.int8)}))
+    checkpoint = open_checkpoint(folder)
+    assert f"{Q}_zero_point" not in checkpoint.names()
+    assert checkpoint.read(Q).zeros is None
+
+
+def test_a_zero_point_that_is_not_zero_is_refused(folder):
+    edit(folder, lambda t: t.update({f"{Q}_zero_point": np.ones((64, 1), np.int8)}))
+    with pytest.raises(InputError, match=f"{Q}_zero_point is not zero"):
+        open_checkpoint(folder).read(Q)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop(f"{Q}_scale"), f"{Q} is int8 but has no {Q}_scale"),
+        (lambda t: t.update({f"{Q}_scale": t[f"{Q}_scale"][1:]}), "has shape [63, 1]"),
+        (lambda t: t.update({f"{Q}_scale": t[Q]}), f"{Q}_scale is I8, not F32"),
+        (lambda t: t.update({Q: t[Q].astype(np.float32)}), f"{Q} is F32, not I8"),
+        (
+            lambda t: t.update({"lm_head.weight": t[Q], "lm_head.weight_scale": t[f"{Q}_scale"]}),
+            "lm_head has scales, but quantization_config does not quantize it",
+        ),
+    ],
+    ids=["no-scale", "short-scale", "int-scale", "float-codes", "ignored-layer"],
+)
+def test_tensors_that_contradict_the_config_are_refused(folder, change, message):
+    edit(folder, change)
+    with pytest.raises(InputError) as caught:
+        open_checkpoint(folder)
+    assert message in str(caught.value)
+    assert str(folder) in str(caught.value)
+
+
+def test_scales_that_are_not_finite_are_refused(folder):
+    edit(folder, lambda t: t.update({f"{Q}_scale": np.full((64, 1), np.inf, np.float32)}))
+    with pytest.raises(InputError, match=f"{Q}_scale has values that are not finite"):
+        open_checkpoint(folder).read(Q)
+
+
+def test_a_fault_of_the_config_names_the_folder(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"]["quant_method"] = "awq"
+    write_json(folder / "config.json", config)
+    with pytest.raises(InputError) as caught:
+        open_checkpoint(folder)
+    assert str(folder) in str(caught.value)
+    assert "'awq' is not supported" in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["float32", "float16", "bfloat16"])
+def test_stored_tensors_have_the_documented_types_and_shapes(kind):
+    weight = np.random.default_rng(0).standard_normal((6, 10), np.float32)
+    tensors = stored("x", absmax.solve(weight, Scheme(8, scale_type=kind)))
+    assert list(tensors) == ["x.weight", "x.weight_scale"]
+    assert tensors["x.weight"].dtype == np.int8
+    assert tensors["x.weight_scale"].dtype.name == kind
+    assert tensors["x.weight_scale"].shape == (6, 1)

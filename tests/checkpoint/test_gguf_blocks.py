@@ -1,0 +1,78 @@
+"""Block dequantizers against the `gguf` package, bit for bit."""
+
+import gguf
+import ml_dtypes
+import numpy as np
+import pytest
+from gguf import GGMLQuantizationType as GgmlType
+
+from lichen.checkpoint.gguf_blocks import BLOCK_TYPES, UNREAD_TYPES, BlockType
+
+BLOCKED = [b for b in BLOCK_TYPES.values() if b.dequantize]
+
+
+def ids(block: BlockType) -> str:
+    return block.name
+
+
+@pytest.mark.parametrize("block", BLOCK_TYPES.values(), ids=ids)
+def test_layout_is_ggmls(block: BlockType) -> None:
+    kind = GgmlType(block.number)
+    assert kind.name == block.name
+    assert gguf.GGML_QUANT_SIZES[kind] == (block.weights, block.size_bytes)
+
+
+def test_types_that_are_not_read_have_ggmls_names() -> None:
+    theirs = {kind.value: kind.name for kind in GgmlType}
+    assert not UNREAD_TYPES.keys() & BLOCK_TYPES.keys()
+    assert all(theirs.get(number, name) == name for number, name in UNREAD_TYPES.items())
+    assert max(BLOCK_TYPES.keys() | UNREAD_TYPES.keys()) >= 40
+
+
+@pytest.mark.parametrize("block", BLOCKED, ids=ids)
+def test_random_bytes_equal_the_oracle_bit_for_bit(block: BlockType) -> None:
+    """Random bytes make every code and all kinds of float16 scales, NaN among them."""
+    data = np.random.default_rng(block.number).integers(
+        0, 256, 3000 * block.size_bytes, dtype=np.uint8
+    )
+    with np.errstate(all="ignore"):
+        expected = gguf.quants.dequantize(data.reshape(3000, -1), GgmlType(block.number))
+    actual = block.decode(data, (3000, block.weights))
+    nan = np.isnan(expected)
+    assert actual.dtype == np.float32
+    assert (np.isnan(actual) == nan).all()
+    assert (actual.view(np.uint32)[~nan] == expected.view(np.uint32)[~nan]).all()
+    assert 0 < nan.mean() < 0.2
+
+
+@pytest.mark.parametrize("block", BLOCKED, ids=ids)
+@pytest.mark.parametrize("scale", [0.0, 6e-8, 6.1e-5, -1.0, 65504.0], ids=str)
+def test_extreme_scales_equal_the_oracle(block: BlockType, scale: float) -> None:
+    data = np.random.default_rng(1).integers(0, 256, (64, block.size_bytes), dtype=np.uint8)
+    at = 208 if block.name == "Q6_K" else 0
+    data[:, at : at + 2] = np.frombuffer(np.float16(scale).tobytes(), np.uint8)
+    if block.name in ("Q4_1", "Q5_1", "Q4_K", "Q5_K"):
+        data[:, 2:4] = np.frombuffer(np.float16(-scale).tobytes(), np.uint8)
+    expected = gguf.quants.dequantize(data, GgmlType(block.number))
+    actual = block.decode(data.reshape(-1), (64, block.weights))
+    assert np.isfinite(actual).all()
+    assert (actual.view(np.uint32) == expected.view(np.uint32)).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"), [("F32", np.float32), ("F16", np.float16), ("BF16", ml_dtypes.bfloat16)]
+)
+def test_plain_floats_stay_as_stored(name: str, dtype: type) -> None:
+    block = next(b for b in BLOCK_TYPES.values() if b.name == name)
+    values = np.linspace(-3, 3, 24).astype(dtype).reshape(4, 6)
+    decoded = block.decode(values.view(np.uint8).reshape(-1), (4, 6))
+    assert decoded.dtype == values.dtype
+    assert (decoded == values).all()
+
+
+def test_more_blocks_than_fit_in_one_chunk() -> None:
+    block = BLOCK_TYPES[GgmlType.Q8_0]
+    count = 3 * (1 << 17) // 32 + 5
+    data = np.random.default_rng(2).integers(0, 60, count * block.size_bytes, dtype=np.uint8)
+    expected = gguf.quants.dequantize(data.reshape(count, -1), GgmlType.Q8_0)
+    assert (block.decode(data, (count, 32)) == expected).all()

@@ -1,0 +1,205 @@
+"""The command line as a whole: help, errors, exit codes, streams."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from lichen.cli.exits import explain
+from lichen.cli.main import cli, run
+from lichen.errors import InputError, ResourceError
+
+ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join([*sys.path, os.getcwd()])}
+LICHEN = [sys.executable, "-m", "lichen"]
+
+
+def commands(
+    group: click.Group = cli, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command of the tree, with the words that lead to it."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+ALL = dict(commands())
+EACH = pytest.mark.parametrize("path", ALL, ids=" ".join)
+
+
+def test_the_commands_are_those_of_the_contract() -> None:
+    assert [path[0] for path in ALL if path[0] not in ("tasks", "models")] == [
+        *("check", "quantize", "generate", "verify", "divergence", "bench", "report", "doctor")
+    ]
+    assert [path[1] for path in ALL if path[0] == "tasks"] == ["list", "run", "score", "show"]
+    assert [path[1] for path in ALL if path[0] == "models"] == ["fetch", "info", "list"]
+
+
+@EACH
+def test_help_has_an_example(path: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*path, "--help"]) == 0
+    shown = capsys.readouterr()
+    assert f"Example: lichen {' '.join(path)}" in shown.out
+    assert "--json" in shown.out
+    assert shown.err == ""
+
+
+@EACH
+def test_the_example_parses(path: tuple[str, ...]) -> None:
+    command = ALL[path]
+    assert command.epilog is not None
+    words = shlex.split(command.epilog.removeprefix("Example: lichen "))
+    assert tuple(words[: len(path)]) == path
+    command.make_context(path[-1], words[len(path) :])
+
+
+@EACH
+def test_an_unknown_option_is_one_error_with_a_pointer(
+    path: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*path, "--jsno"]) == 2
+    shown = capsys.readouterr()
+    first, second = shown.err.splitlines()
+    assert first.startswith("lichen: error: No such option")
+    assert "--json" in first
+    assert second == f"lichen: try `lichen {' '.join(path)} --help`."
+    assert shown.out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["chekc"], "did you mean check?"),
+        (["tasks", "lst"], "did you mean list?"),
+        (["zzzz"], "there are check, quantize"),
+        (["verify", "a"], "CANDIDATE"),
+        (["quantize", "a"], "--out"),
+        (["generate", "m"], "one of --prompt"),
+        (["generate", "m", "-", "--prompt", "x"], "one of --prompt"),
+        (["check", "--recipe", "a", "--recipe", "b"], "one --recipe at a time"),
+        (["check", "--margin", "0"], "margin"),
+        (["check", "--threads", "none"], "--threads"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_wrong_usage_ends_with_2(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments) == 2
+    told = capsys.readouterr().err
+    assert words in told
+    assert len(told.splitlines()) <= 2
+
+
+def test_help_imports_nothing_heavy_and_is_quick() -> None:
+    code = (
+        "import sys; from lichen.cli.main import run; run(['--help']);"
+        "heavy = {'numpy', 'rich', 'msgspec', 'tokenizers', 'huggingface_hub', 'jinja2'};"
+        "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
+    )
+    seconds = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(
+            [sys.executable, "-c", code], env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL
+        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(seconds) < 0.3
+
+
+def test_version() -> None:
+    done = subprocess.run([*LICHEN, "--version"], env=ENVIRONMENT, capture_output=True, check=True)
+    assert done.stdout.startswith(b"lichen ")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (InputError("no\n  such\tmodel"), 2, "error: no such model"),
+        (ResourceError("worker died"), 4, "error: worker died"),
+        (MemoryError(), 4, "out of memory"),
+        (OSError(errno.ENOSPC, "No space left", "f"), 4, "disk is full (f)"),
+        (OSError(errno.EDQUOT, "Quota"), 4, "disk is full"),
+        (PermissionError(errno.EACCES, "Permission denied", "f"), 4, "Permission denied: f"),
+        (KeyboardInterrupt(), 130, "run the same command again"),
+        (click.Abort(), 130, "interrupted"),
+        (KeyError("x"), 4, "unexpected KeyError"),
+        (click.UsageError("what?"), 2, "what?"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
+)
+def test_every_kind_of_failure_has_its_code(error: BaseException, code: int, words: str) -> None:
+    failure = explain(error)
+    assert failure.code == code
+    assert words in failure.lines[0]
+    assert "\n" not in failure.lines[0]
+
+
+def test_debug_shows_the_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["report", str(tmp_path)]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+    assert run(["report", str(tmp_path), "--debug"]) == 2
+    told = capsys.readouterr().err
+    assert "Traceback" in told
+    assert "lichen: error:" in told.splitlines()[-1]
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [*LICHEN, "tasks", "list", "basics"],
+        env=ENVIRONMENT,
+        stdout=write,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_behind_stdout_ends_with_4() -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*LICHEN, "tasks", "list"],
+            env=ENVIRONMENT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert done.returncode == 4
+    assert b"disk is full" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_ctrl_c_ends_with_130() -> None:
+    process = subprocess.Popen(
+        [*LICHEN, "generate", "nothing", "-"],
+        env=ENVIRONMENT,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with pytest.raises(subprocess.TimeoutExpired):  # it waits for the prompt
+        process.wait(1)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert b"run the same command again" in told
+    assert b"Traceback" not in told

@@ -1,0 +1,296 @@
+"""Linear layers on every instruction set that this machine has: exact, and blind to the batch."""
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from compressed_tensors.quantization import QuantizationArgs, QuantizationStrategy
+from compressed_tensors.quantization.lifecycle.forward import fake_quantize
+from compressed_tensors.quantization.utils import compute_dynamic_scales_and_zp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lichen import _core
+
+Array = npt.NDArray[Any]
+
+ISAS = _core.supported_isas()
+DTYPES = ["f32", "f16", "bf16", "i8"]
+STORED = {"f32": np.float32, "f16": np.float16, "bf16": ml_dtypes.bfloat16}
+POOL = _core.ThreadPool(2)
+
+# rows, cols: a single number, odd sides, part of a panel of 16 rows, more and less than a tile of
+# 64 rows, more columns than one block that stays in cache.
+SHAPES = [(1, 1), (3, 5), (16, 4), (17, 33), (64, 64), (70, 129), (131, 600), (48, 4100)]
+
+every_isa = pytest.mark.parametrize("isa", ISAS)
+every_dtype = pytest.mark.parametrize("dtype", DTYPES)
+every_shape = pytest.mark.parametrize(
+    ("rows", "cols"), SHAPES, ids=[f"{rows}x{cols}" for rows, cols in SHAPES]
+)
+
+
+def normal(seed: int, *shape: int) -> Array:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+class Layer:
+    """A random weight in one stored form, what it stands for in float32, and its packed layers."""
+
+    def __init__(self, dtype: str, rows: int, cols: int, *, bias: bool = False, seed: int = 0):
+        rng = np.random.default_rng(seed)
+        self.dtype = dtype
+        self.scales: Array | None = None
+        self.bias = normal(seed + 1, rows) if bias else None
+        if dtype == "i8":
+            self.stored: Array = rng.integers(-128, 128, (rows, cols), dtype=np.int8)
+            self.scales = rng.uniform(0.001, 0.1, rows).astype(np.float32)
+            self.values: Array = self.stored * self.scales[:, None]
+        else:
+            weight = normal(seed, rows, cols).astype(STORED[dtype])
+            self.stored = weight if dtype == "f32" else weight.view(np.uint16)
+            self.values = weight.astype(np.float32)
+
+    def packed(self, isa: str) -> _core.Linear:
+        return _core.Linear(POOL, self.stored, self.dtype, self.scales, self.bias, isa)
+
+
+def quantize(x: Array) -> tuple[Array, Array]:
+    """compressed-tensors' dynamic per-token symmetric int8 in NumPy: codes, scales [T, 1]."""
+    scales = np.abs(x).max(axis=1, keepdims=True) / np.float32(127.5)
+    scales = np.where(scales == 0, np.finfo(np.float32).eps, scales).astype(np.float32)
+    return np.rint(np.clip(x / scales, -128, 127)).astype(np.int64), scales
+
+
+def int8_product(layer: Layer, x: Array) -> Array:
+    """The sums in integers, then float32 in the order that the engine promises."""
+    assert layer.scales is not None
+    codes, x_scales = quantize(x)
+    y = (codes @ layer.stored.T.astype(np.int64)).astype(np.float32) * (x_scales * layer.scales)
+    return y if layer.bias is None else y + layer.bias
+
+
+def same_bits(a: Array, b: Array) -> bool:
+    return a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+# --- Against NumPy --------------------------------------------------------------------------------
+
+
+@every_isa
+@every_shape
+@pytest.mark.parametrize("bias", [False, True], ids=["plain", "bias"])
+def test_int8_is_bit_equal_to_integer_arithmetic(isa: str, rows: int, cols: int, bias: bool):
+    layer = Layer("i8", rows, cols, bias=bias)
+    linear = layer.packed(isa)
+    for tokens in (1, 5, 13):
+        x = normal(tokens, tokens, cols)
+        assert same_bits(linear.apply(POOL, x), int8_product(layer, x))
+
+
+@every_isa
+@every_shape
+@pytest.mark.parametrize("dtype", ["f32", "f16", "bf16"])
+def test_float_weights_are_within_rounding(isa: str, dtype: str, rows: int, cols: int):
+    layer = Layer(dtype, rows, cols, bias=True)
+    x = normal(3, 7, cols)
+    exact = x.astype(np.float64) @ layer.values.T.astype(np.float64) + layer.bias
+    # A chain of n roundings: n u sum |x| |w| (Higham 2002, Accuracy and Stability, section 3.1).
+    bound = (cols + 1) * 2.0**-24 * (np.abs(x) @ np.abs(layer.values.T) + np.abs(layer.bias))
+    assert (np.abs(layer.packed(isa).apply(POOL, x) - exact) <= bound).all()
+
+
+@pytest.mark.parametrize("isa", ISAS[1:])
+@every_dtype
+@every_shape
+def test_every_isa_gives_the_bits_of_portable(isa: str, dtype: str, rows: int, cols: int):
+    layer = Layer(dtype, rows, cols, bias=True)
+    x = normal(4, 9, cols)
+    assert same_bits(layer.packed(isa).apply(POOL, x), layer.packed("portable").apply(POOL, x))
+
+
+@every_isa
+def test_int8_sums_at_their_extremes_do_not_saturate(isa: str):
+    """Where vpmaddubsw would clip: every product is 127 * -128 or -128 * -128."""
+    cols = 65536
+    weight = np.full((16, cols), -128, np.int8)
+    linear = _core.Linear(POOL, weight, "i8", np.ones(16, np.float32), None, isa)
+    x = np.stack([np.full(cols, 127.5, np.float32), np.full(cols, -127.5, np.float32)])
+    y = linear.apply(POOL, x)
+    assert (y[0] == -128 * 127 * cols).all()
+    assert (y[1] == 128 * 128 * cols).all()
+
+
+@every_isa
+@settings(max_examples=40, deadline=None)
+@given(
+    dtype=st.sampled_from(DTYPES),
+    rows=st.integers(1, 150),
+    cols=st.integers(1, 300),
+    tokens=st.integers(1, 40),
+    bias=st.booleans(),
+    seed=st.integers(0, 2**16),
+)
+def test_any_shape(isa: str, dtype: str, rows: int, cols: int, tokens: int, bias: bool, seed: int):
+    layer = Layer(dtype, rows, cols, bias=bias, seed=seed)
+    x = normal(seed + 2, tokens, cols)
+    y = layer.packed(isa).apply(POOL, x)
+    if dtype == "i8":
+        assert same_bits(y, int8_product(layer, x))
+    else:
+        exact = x.astype(np.float64) @ layer.values.T.astype(np.float64)
+        exact += 0 if layer.bias is None else layer.bias
+        np.testing.assert_allclose(y, exact, rtol=0, atol=1e-6 * cols + 1e-6)
+
+
+# --- Batches and threads --------------------------------------------------------------------------
+
+
+@every_isa
+@every_dtype
+@pytest.mark.parametrize(("rows", "cols"), [(131, 257), (64, 2100)], ids=["131x257", "64x2100"])
+def test_a_row_does_not_see_its_batch(isa: str, dtype: str, rows: int, cols: int):
+    linear = Layer(dtype, rows, cols, bias=True).packed(isa)
+    x = normal(5, 300, cols)
+    together = linear.apply(POOL, x)
+    for tokens in (1, 2, 5, 6, 7, 64):
+        assert same_bits(linear.apply(POOL, x[:tokens]), together[:tokens])
+        assert same_bits(linear.apply(POOL, x[300 - tokens :].copy()), together[300 - tokens :])
+
+
+@every_dtype
+@pytest.mark.parametrize("threads", [1, 3, 8])
+def test_a_row_does_not_see_the_threads(dtype: str, threads: int):
+    linear = Layer(dtype, 300, 129).packed(ISAS[-1])
+    x = normal(6, 10, 129)
+    assert same_bits(linear.apply(_core.ThreadPool(threads), x), linear.apply(POOL, x))
+
+
+@every_isa
+@every_dtype
+def test_nan_and_infinity_stay_in_their_rows(isa: str, dtype: str):
+    linear = Layer(dtype, 40, 33).packed(isa)
+    x = normal(7, 8, 33)
+    clean = linear.apply(POOL, x)
+    x[2, 5], x[6, 0] = np.nan, np.inf
+    y = linear.apply(POOL, x)
+    others = [0, 1, 3, 4, 5, 7]
+    assert not np.isfinite(y[[2, 6]]).any()
+    assert same_bits(y[others], clean[others])
+
+
+@every_isa
+@every_dtype
+def test_accumulate_adds_the_old_value_last(isa: str, dtype: str):
+    layer = Layer(dtype, 50, 37, bias=True)
+    x, old = normal(8, 9, 37), normal(9, 9, 50)
+    plan = _core.Plan(POOL, isa, 16)
+    values = []
+    for table in (x, old):
+        values.append(plan.value(table.shape[1]))
+        plan.embedding(_core.Linear(POOL, table, "f32", None, None, isa), values[-1])
+    linear = layer.packed(isa)
+    plan.linear(values[0], [(linear, values[1])], accumulate=True)
+    plan.output(values[1])
+    every = np.arange(9, dtype=np.int32)
+    pages = np.zeros((1, 1), np.int32)
+    y = plan.step(
+        _core.Cache(1, 1, 8, 16, 1), every, every, np.array([0, 9], np.int32), pages, every
+    )
+    assert same_bits(y, linear.apply(POOL, x) + old)
+
+
+# --- Activations in int8 --------------------------------------------------------------------------
+
+
+def dequantized(isa: str, x: Array) -> Array:
+    """What the engine makes of x in int8: its product with the identity."""
+    size = x.shape[1]
+    ones = np.ones(size, np.float32)
+    return _core.Linear(POOL, np.eye(size, dtype=np.int8), "i8", ones, None, isa).apply(POOL, x)
+
+
+def fake_quantized(x: Array) -> Array:
+    args = QuantizationArgs(
+        num_bits=8, type="int", symmetric=True, strategy=QuantizationStrategy.TOKEN, dynamic=True
+    )
+    tensor = torch.from_numpy(x)[None]  # [batch, token, cols]: the strategy keeps the first two
+    scale, zero = compute_dynamic_scales_and_zp(tensor, args, torch.nn.Identity())
+    result: Array = fake_quantize(tensor, scale, zero, args)[0].numpy()
+    return result
+
+
+@every_isa
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    tokens=st.integers(1, 6),
+    cols=st.integers(1, 100),
+    exponent=st.integers(-148, 120),
+    ties=st.booleans(),
+)
+def test_activations_are_quantized_as_compressed_tensors_does(
+    isa: str, seed: int, tokens: int, cols: int, exponent: int, ties: bool
+):
+    """From subnormals to the largest floats, with a row of zeros, and on exact halves."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((tokens, cols)).astype(np.float32)
+    if ties:
+        x = rng.integers(-255, 256, (tokens, cols)).astype(np.float32) / 2
+        x[:, 0] = -127.5  # scale 1: x / scale is x
+    x = np.ldexp(x, exponent).astype(np.float32)
+    x[0] *= seed % 3 != 0
+    assert (dequantized(isa, x) == fake_quantized(x)).all()
+
+
+# --- Packing --------------------------------------------------------------------------------------
+
+
+@every_isa
+@every_dtype
+@every_shape
+def test_rows_come_back_dequantized(isa: str, dtype: str, rows: int, cols: int):
+    layer = Layer(dtype, rows, cols)
+    linear = layer.packed(isa)
+    back = np.stack([linear.dequantize_row(row) for row in range(rows)])
+    assert same_bits(back, layer.values)
+
+
+@every_isa
+def test_every_f16_is_widened_exactly(isa: str):
+    """All 65,536 of them (NaNs as NaN), subnormals and infinities included."""
+    bits = np.arange(1 << 16, dtype=np.uint16)
+    linear = _core.Linear(POOL, bits[:, None].copy(), "f16", None, None, isa)
+    want = bits.view(np.float16).astype(np.float32)
+    np.testing.assert_array_equal(linear.apply(POOL, np.ones((1, 1), np.float32))[0], want)
+    some = range(0, 1 << 16, 97)
+    back = np.array([linear.dequantize_row(row)[0] for row in some])
+    np.testing.assert_array_equal(back, want[list(some)])
+
+
+def test_packed_size_is_the_weight_and_little_more():
+    linear = Layer("i8", 4864, 896).packed(ISAS[-1])
+    assert 4864 * 896 <= linear.nbytes <= 1.02 * 4864 * 896
+
+
+@pytest.mark.parametrize(
+    ("weight", "dtype", "scales", "words"),
+    [
+        (np.zeros((1, 65537), np.int8), "i8", np.ones(1, np.float32), "too wide"),
+        (np.zeros((2, 2), np.int8), "i8", None, "needs scales"),
+        (np.zeros((2, 2), np.float32), "f32", np.ones(2, np.float32), "needs scales"),
+        (np.zeros((0, 2), np.float32), "f32", None, "cannot be 0 x 2"),
+    ],
+    ids=["too wide for int32", "i8 without scales", "f32 with scales", "no rows"],
+)
+def test_unusable_weights_are_refused(weight: Array, dtype: str, scales: Array | None, words: str):
+    with pytest.raises(ValueError, match=words):
+        _core.Linear(POOL, weight, dtype, scales, None, ISAS[-1])
+
+
+def test_a_pool_needs_a_thread():
+    with pytest.raises(ValueError, match="at least 1 thread"):
+        _core.ThreadPool(0)

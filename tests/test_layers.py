@@ -1,0 +1,75 @@
+"""Imports go one way; an arrow that points back fails here with both names."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import lichen
+
+PACKAGE = Path(lichen.__file__).parent
+
+#: Part of the package -> what it may import.  A part may always import itself.
+ALLOWED = {
+    "errors": set(),
+    "completion": set(),
+    "sandbox": set(),
+    "stats": set(),
+    "tensor": {"schemes"},  # for type checking only
+    "tokenizer": {"errors"},
+    "schemes": {"errors", "tensor"},
+    "solvers": {"errors", "tensor", "schemes"},
+    "recipe": {"errors", "tensor", "schemes", "solvers"},
+    "graph": set(),
+    "reference": {"graph", "tensor", "schemes"},
+    "models": {"errors", "graph"},
+    "engine": {"errors", "graph", "tensor", "schemes", "_core"},
+    "checkpoint": {"errors", "tensor", "schemes", "tokenizer"},
+    "quantize": {"errors", "tensor", "schemes", "solvers", "recipe", "checkpoint", "engine", "graph", "models"},
+    "loading": {
+        *("errors", "tensor", "completion", "tokenizer", "models"),
+        *("checkpoint", "engine"),
+    },
+    "tasks": {"errors"},
+    "perturb": {"errors", "tasks"},
+    "measure": {"errors", "completion", "loading"},  # loading: by its probe process alone
+    "verify": {"errors", "completion", "tasks", "perturb", "sandbox", "measure", "stats"},
+    "source": {"models", "checkpoint", "tokenizer", "loading", "verify"},
+    "report": {"errors", "measure", "verify"},
+}
+#: Parts that join everything.
+TOP = {"__init__", "__main__", "check", "cli"}
+
+
+def imports_of(path: Path) -> set[str]:
+    """The parts of lichen that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = _absolute(path, node)
+            found |= {f"{base}.{alias.name}" for alias in node.names} if base == "lichen" else {base}
+    parts = {name.split(".")[1] for name in found if name.startswith("lichen.")}
+    return parts - {"__version__"}
+
+
+def _absolute(path: Path, node: ast.ImportFrom) -> str:
+    if not node.level:
+        return node.module or ""
+    folder = ("lichen", *path.relative_to(PACKAGE).parts[:-1])
+    return ".".join(folder[: len(folder) - node.level + 1] + ((node.module,) if node.module else ()))
+
+
+FILES = sorted(p for p in PACKAGE.rglob("*.py") if "data" not in p.relative_to(PACKAGE).parts)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_one_way(path: Path) -> None:
+    part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if part in TOP:
+        return
+    forbidden = imports_of(path) - ALLOWED[part] - {part}
+    assert not forbidden, f"{part} must not import {', '.join(sorted(forbidden))}"

@@ -1,0 +1,166 @@
+"""Prompts in, text out, on tiny random models: batching, stopping, streaming, limits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.tiny import write_tiny_model
+
+from lichen.completion import Completion, Request
+from lichen.engine import scheduler
+from lichen.errors import InputError
+from lichen.loading import LanguageModel, load
+
+PROMPTS = [f"def function_{n}(values):\n    " + "x = 1\n    " * (n % 7) for n in range(40)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> LanguageModel:
+    return load(folder, threads=2)
+
+
+def answers(model: LanguageModel, requests: list[Request]) -> list[Completion]:
+    done = dict(model.generate(requests))
+    return [done[number] for number in range(len(requests))]
+
+
+def test_answers_do_not_depend_on_the_batch(model: LanguageModel) -> None:
+    requests = [Request(prompt, max_tokens=12) for prompt in PROMPTS]
+    together = answers(model, requests)
+    alone = [answers(model, [request])[0] for request in requests[::7]]
+    assert together[::7] == alone
+
+
+def test_answers_do_not_depend_on_the_threads(folder: Path, model: LanguageModel) -> None:
+    requests = [Request(prompt, max_tokens=12) for prompt in PROMPTS]
+    assert answers(load(folder, threads=1), requests) == answers(model, requests)
+
+
+def test_answers_do_not_depend_on_sharing(model: LanguageModel, monkeypatch) -> None:
+    """One prompt many times, with the step cut small enough that sharers overlap the writer."""
+    prompt = "class Stack:\n" + "    def push(self, item):\n        pass\n" * 8
+    expected = answers(model, [Request(prompt, max_tokens=8)])[0]
+    monkeypatch.setattr(scheduler, "STEP_TOKENS", 40)
+    longer = [Request(prompt + "    def pop" + "x" * n, max_tokens=8) for n in range(3)]
+    got = answers(model, [*longer, *[Request(prompt, max_tokens=8)] * 5, *longer])
+    assert got[3:8] == [expected] * 5
+    assert got[:3] == got[8:]
+
+
+def test_a_small_cache_makes_requests_wait(folder: Path, model: LanguageModel) -> None:
+    requests = [Request(prompt, max_tokens=12) for prompt in PROMPTS]
+    small = load(folder, threads=2, cache_bytes=120_000)
+    assert small.engine.token_capacity < 300
+    assert answers(small, requests) == answers(model, requests)
+
+
+def test_sampling_depends_on_the_seed_alone(model: LanguageModel) -> None:
+    requests = [Request("def f(", max_tokens=12, temperature=1.0, seed=s) for s in range(6)]
+    together = answers(model, requests)
+    assert together[::2] == [answers(model, [request])[0] for request in requests[::2]]
+    assert len({completion.text for completion in together}) > 1
+
+
+def test_stop_strings_are_cut_off(model: LanguageModel) -> None:
+    whole = answers(model, [Request("def f(", max_tokens=24)])[0]
+    stop = whole.text[4:7]
+    cut = answers(model, [Request("def f(", max_tokens=24, stop=("never", stop))])[0]
+    assert cut.text == whole.text[: whole.text.index(stop)]
+    assert cut.finish_reason == "stop"
+    assert cut.tokens < whole.tokens
+    assert whole.finish_reason == "length"
+
+
+@pytest.mark.parametrize("stop", [(), ("zzzz",), ("e", "tur")], ids=["none", "absent", "present"])
+def test_streaming_gives_the_same_text(model: LanguageModel, stop: tuple[str, ...]) -> None:
+    for prompt in PROMPTS[:6]:
+        request = Request(prompt, max_tokens=20, stop=stop)
+        assert "".join(model.stream(request)) == answers(model, [request])[0].text
+
+
+def test_an_abandoned_run_leaves_nothing_behind(model: LanguageModel) -> None:
+    requests = [Request(prompt, max_tokens=n + 1) for n, prompt in enumerate(PROMPTS)]
+    expected = answers(model, requests)
+    run = model.generate(requests)
+    next(run)
+    run.close()
+    assert answers(model, requests) == expected
+
+
+def test_two_runs_at_once_are_refused(model: LanguageModel) -> None:
+    run = model.generate([Request("def f(", max_tokens=n) for n in (1, 5)])
+    next(run)
+    with pytest.raises(RuntimeError, match="already running"):
+        next(model.generate([Request("def g(", max_tokens=1)]))
+    run.close()
+
+
+def test_logprobs_are_those_of_greedy_decoding(model: LanguageModel) -> None:
+    prompt = model.tokenizer.encode(PROMPTS[3] * 12)
+    rows = np.concatenate(list(model.logprobs(prompt)))
+    assert rows.shape[0] == len(prompt)
+    np.testing.assert_allclose(np.exp(rows).sum(axis=1), 1.0, rtol=1e-4)
+    following = answers(model, [Request(PROMPTS[3] * 12, max_tokens=1)])[0]
+    assert model.tokenizer.decode([int(rows[-1].argmax())]) == following.text
+
+
+BAD = [
+    pytest.param(Request("", max_tokens=4), "prompt is empty", id="empty"),
+    pytest.param(Request("x " * 5000, max_tokens=4), "there is room for", id="too-long"),
+    pytest.param(Request("x", max_tokens=0), "max_tokens", id="no-tokens"),
+    pytest.param(Request("x", temperature=-1.0), "temperature", id="negative-temperature"),
+    pytest.param(Request("x", temperature=float("nan")), "temperature", id="nan-temperature"),
+    pytest.param(Request("x", top_p=0.0), "top_p", id="zero-top-p"),
+    pytest.param(Request("x", stop=("",)), "stop string", id="empty-stop"),
+]
+
+
+@pytest.mark.parametrize(("request_", "words"), BAD)
+def test_bad_requests_are_refused_in_words(model, request_: Request, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        list(model.generate([request_]))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        pytest.param({"model_type": "mystery"}, "model_type 'mystery'", id="unknown-type"),
+        pytest.param({"attention_sinks": 4}, "attention_sinks", id="unknown-field"),
+        pytest.param({"hidden_act": "gelu"}, "hidden_act", id="other-activation"),
+        pytest.param({"use_sliding_window": True}, "sliding-window", id="sliding-window"),
+        pytest.param({"hidden_size": "64"}, "hidden_size", id="wrong-type"),
+        pytest.param({"num_attention_heads": 0}, "num_attention_heads", id="no-heads"),
+        pytest.param({"rope_scaling": {"rope_type": "yarn"}}, "yarn", id="unknown-rope"),
+        pytest.param({"intermediate_size": 100}, "has shape", id="shape-differs"),
+        pytest.param({"num_hidden_layers": 9}, "tensors that config.json asks for", id="missing"),
+    ],
+)
+def test_bad_configs_are_refused_in_words(tmp_path: Path, change: dict, words: str) -> None:
+    folder = write_tiny_model(tmp_path / "tiny")
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(InputError, match=words):
+        load(folder)
+
+
+@pytest.mark.parametrize("argument", [{"dtype": "int3"}, {"isa": "neon9"}, {"threads": 0}], ids=str)
+def test_bad_arguments_are_refused_in_words(folder: Path, argument: dict) -> None:
+    with pytest.raises(InputError, match=str(next(iter(argument.values())))):
+        load(folder, **argument)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_float_types_are_kept_or_converted(tmp_path: Path, dtype: str) -> None:
+    folder = write_tiny_model(tmp_path / "tiny", dtype=dtype)
+    assert load(folder).scheme == dtype
+    assert load(folder, dtype="float32").scheme == "float32"
+    same = [Request(prompt, max_tokens=8) for prompt in PROMPTS[:4]]
+    assert answers(load(folder), same) == answers(load(folder, dtype="float32"), same)
