@@ -6,6 +6,7 @@
 #include <string>
 
 #include "kernels/dispatch.h"
+#include "kernels/linear/half.h"
 
 namespace lichen {
 namespace {
@@ -16,23 +17,6 @@ constexpr std::int64_t kLargestSide = std::int64_t{1} << 31;
 constexpr std::int64_t kMostInt8Cols = 65536;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
-float from_bits(std::uint32_t bits) {
-  float value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
-}
-
-// IEEE 754 binary16 -> binary32. A subnormal is an integer times 2^-24.
-float from_f16(std::uint16_t half) {
-  const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000) << 16;
-  const std::uint32_t exponent = (half >> 10) & 0x1f, mantissa = half & 0x3ff;
-  if (exponent == 0) return (sign ? -1.0f : 1.0f) * static_cast<float>(mantissa) * 0x1p-24f;
-  const std::uint32_t widened = exponent == 31 ? 255 : exponent + 112;
-  return from_bits(sign | widened << 23 | mantissa << 13);
-}
-
-float from_bf16(std::uint16_t bits) { return from_bits(static_cast<std::uint32_t>(bits) << 16); }
 
 void check(Dtype dtype, std::int64_t rows, std::int64_t cols, const float* scales) {
   const std::string shape = std::to_string(rows) + " x " + std::to_string(cols);

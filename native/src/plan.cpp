@@ -89,7 +89,7 @@ Plan::ValueInfo& Plan::read(Value value) {
   ValueInfo& found = info(value);
   require(found.first_phase >= 0, "value ", value, " is read before anything is written to it");
   require(found.domain == domain_, "value ", value,
-          " belongs to the rows before select_rows; select it too");
+          " belongs to the rows before select_rows; what follows cannot read it");
   return found;
 }
 

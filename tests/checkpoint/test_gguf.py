@@ -284,6 +284,24 @@ def test_unknown_splitting_is_refused(tmp_path: Path, pre: str, words: str) -> N
         Tokenizer.load(open_checkpoint(path))
 
 
+def test_tokenizer_that_does_not_say_how_it_splits(tmp_path: Path) -> None:
+    _, path = tiny(tmp_path)
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"tokenizer.ggml.pre", b"tokenizer.ggml.xre"))
+    with pytest.raises(InputError, match="called None"):
+        Tokenizer.load(open_checkpoint(path))
+
+
+def test_sentencepiece_is_refused_in_words(tmp_path: Path) -> None:
+    _, path = tiny(tmp_path)
+    kind = struct.pack("<IQ", 8, 4)
+    data = path.read_bytes()
+    assert kind + b"gpt2" in data
+    path.write_bytes(data.replace(kind + b"gpt2", struct.pack("<IQ", 8, 5) + b"llama"))
+    with pytest.raises(InputError, match=r"kind 'llama'.*Hugging Face folder"):
+        Tokenizer.load(open_checkpoint(path))
+
+
 TEXTS = (
     "def fibonacci(n):\n    return n  # 1234567 €\n\n\n",
     "<|im_start|>user\n  Hello,  World! it's we'll<|im_end|>",

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -36,6 +37,7 @@ class Hub:
         self.asked: list[str] = []
         self.gated = False
         self.cut_after: int | None = None
+        self.pause_seconds = 0.0
 
     def files(self, model: str) -> dict[str, bytes]:
         folder = self.models[model]
@@ -109,6 +111,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
         self.end_headers()
         if with_body:
+            time.sleep(self.hub.pause_seconds)
             self.wfile.write(data[start:][: self.hub.cut_after])
             self.close_connection = self.hub.cut_after is not None
         return None
@@ -231,6 +234,32 @@ def test_a_download_that_breaks_off_goes_on_next_time(
     assert hub.cached(MODEL) is None
     played.cut_after = None
     assert open_checkpoint(hub.fetch(MODEL)).names()
+
+
+def test_ctrl_c_does_not_wait_for_a_slow_hub(tmp_path: Path) -> None:
+    played = Hub()
+    played.models[MODEL] = write_tiny_model(tmp_path / "source")
+    played.pause_seconds = 3.0
+    program = (
+        "import sys; from lichen.checkpoint import hub; hub.fetch(sys.argv[1], progress=print)"
+    )
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
+    with serving(played) as address:
+        process = subprocess.Popen(
+            [sys.executable, "-u", "-c", program, MODEL],
+            env=environment | {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "home")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        assert process.stdout is not None
+        with process.stdout:
+            process.stdout.readline()
+            start = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            process.wait(timeout=30)
+            seconds = time.monotonic() - start
+    assert process.returncode != 0
+    assert seconds < 2
 
 
 def test_no_hub(cache: Path) -> None:

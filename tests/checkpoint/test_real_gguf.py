@@ -37,30 +37,29 @@ TEXTS = (
 
 
 @pytest.fixture(scope="module", params=KNOWN_IDS)
-def model(request: pytest.FixtureRequest) -> tuple[str, Checkpoint]:
+def model(request: pytest.FixtureRequest) -> tuple[str, Checkpoint, Tokenizer]:
     name: str = request.param
     size = next(m.packaged.size_bytes for m in known_models() if m.name == name)
     home = Path.home() / ".cache"
     for folder in (os.environ.get("LICHEN_CACHE"), home / "lichen", home / "lichen-models"):
         path = Path(folder or home) / f"{name}.gguf"
         if path.is_file() and path.stat().st_size == size:
-            return name, open_checkpoint(path)
+            checkpoint = open_checkpoint(path)
+            return name, checkpoint, Tokenizer.load(checkpoint)
     pytest.skip(f"{name} is not here; fetch it with: lichen models fetch {name}")
 
 
-def test_known_ids(model: tuple[str, Checkpoint]) -> None:
-    name, checkpoint = model
-    tokenizer = Tokenizer.load(checkpoint)
+def test_known_ids(model: tuple[str, Checkpoint, Tokenizer]) -> None:
+    name, _, tokenizer = model
     for text, ids in KNOWN_IDS[name].items():
         assert tokenizer.encode(text) == ids
         assert tokenizer.decode(ids, skip_special=False) == text
 
 
 def test_written_tokenizer_is_read_by_transformers(
-    model: tuple[str, Checkpoint], tmp_path: Path
+    model: tuple[str, Checkpoint, Tokenizer], tmp_path: Path
 ) -> None:
-    _, checkpoint = model
-    tokenizer = Tokenizer.load(checkpoint)
+    _, checkpoint, tokenizer = model
     write_tokenizer(checkpoint, tmp_path)
     write_json(tmp_path / "config.json", checkpoint.config)
     theirs = AutoTokenizer.from_pretrained(tmp_path)

@@ -514,6 +514,19 @@ def test_a_good_step_is_accepted(layer: Attention) -> None:
     assert layer.plan.step(layer.cache(4), **GOOD).shape == (2, 32)
 
 
+def test_a_step_without_tokens_returns_no_rows(layer: Attention) -> None:
+    no_pages = np.zeros((0, 1), np.int32)
+    result = layer.plan.step(layer.cache(4), ints(), ints(), ints(0), no_pages, ints())
+    assert result.shape == (0, 32)
+
+
+def test_a_result_is_not_touched_by_later_steps(layer: Attention) -> None:
+    first = layer.plan.step(layer.cache(4), **GOOD)
+    before = first.copy()
+    layer.plan.step(layer.cache(4), **{**GOOD, "ids": ints(1, 2, 3, 4, 5)})
+    np.testing.assert_array_equal(first, before)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

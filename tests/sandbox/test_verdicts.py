@@ -3,10 +3,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from tests.sandbox.conftest import LEVEL
 
 from lichen.sandbox import Job, Limits, Result, Sandbox
 
 Run = Callable[..., Result]
+NEEDS_NAMESPACES = pytest.mark.skipif(LEVEL == "reduced", reason="the level is only reduced")
 RIGHT = "def f(x):\n    return x + 1\n"
 
 
@@ -33,9 +35,7 @@ RIGHT = "def f(x):\n    return x + 1\n"
             "def f(x):\n while 1: print('x' * 999)", "f(1)", "output_limit", "", id="prints"
         ),
         pytest.param("import os\ndef f(x): os._exit(0)", "f(1)", "crashed", "code 0", id="exits"),
-        pytest.param(
-            "import os\ndef f(x): os.abort()", "f(1)", "crashed", "SIGABRT", id="aborts"
-        ),
+        pytest.param("import os\ndef f(x): os.abort()", "f(1)", "crashed", "SIGABRT", id="aborts"),
         pytest.param("def f(x): raise SystemExit", "f(1)", "error", "SystemExit", id="sys-exit"),
         pytest.param(RIGHT, "def (", "refused", "task itself", id="broken-tests"),
         pytest.param("#" * (5 << 20), "f(1)", "refused", "characters", id="huge-source"),
@@ -92,7 +92,9 @@ def test_each_ending_has_its_verdict(
             "def f(n):\n def add(m): return n + m\n return add", "assert f(1)(2) == 3", id="closure"
         ),
         pytest.param(
-            "from functools import cache\n@cache\ndef f(n): return n", "assert f(n=2) == 2", id="cache"
+            "from functools import cache\n@cache\ndef f(n): return n",
+            "assert f(n=2) == 2",
+            id="cache",
         ),
         pytest.param(
             "from collections import namedtuple\nP = namedtuple('P', 'a b')\n"
@@ -108,11 +110,13 @@ def test_each_ending_has_its_verdict(
             " t.start()\n t.join()",
             "a = []; f(a); assert a == [1]",
             id="thread",
+            marks=NEEDS_NAMESPACES,
         ),
         pytest.param(
             "def f(x):\n open('a.txt', 'w').write(x)\n return open('a.txt').read()",
             "assert f('hello') == 'hello'",
             id="own-file",
+            marks=NEEDS_NAMESPACES,
         ),
         pytest.param(
             "import colorsys\ndef f(x): return colorsys.rgb_to_hsv(0, 0, x)",

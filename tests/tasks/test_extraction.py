@@ -62,6 +62,7 @@ GOOD = {
     "wrong-asserts": f"{BODY}\nassert triple(1) == 4\n",
     "reads-input": f"{BODY}\nn = int(input())\nprint(triple(n))\n",
     "two-on-a-line": f"{BODY}\nprint(1); 1 / 0\n1 / 0\n\n\ndef helper():\n    pass\n",
+    "line-ends-that-are-none": f"    s = '\u2028\x0c\x85'\n{BODY}\n1 / 0\nA = s = 1\n",
     "loop-of-tests": f"{BODY}\nfor n in range(3):\n    assert triple(n) == n\n",
     "text-that-looks-like-a-stop": f'    s = """\nprint(x)\nassert 0\nif __name__"""\n{BODY}',
 }

@@ -71,6 +71,13 @@ def test_humaneval_form(tmp_path: Path, packed: bool) -> None:
     assert not passes(task, "def half(x):\n    return x // 2\n")
 
 
+def test_windows_line_ends_in_a_task_are_plain_ones(tmp_path: Path) -> None:
+    row = {key: value.replace("\n", "\r\n") for key, value in ROW.items()}
+    [task] = tasks.load(str(write(tmp_path / "own.jsonl", row))).tasks
+    assert "\r" not in task.reference
+    assert passes(task)
+
+
 @pytest.mark.parametrize(
     ("body", "right"),
     [

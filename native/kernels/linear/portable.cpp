@@ -1,6 +1,7 @@
 // The linear kernels in plain C++: for any processor, and the oracle for the others.
 #include <math.h>
 
+#include "kernels/linear/half.h"
 #include "kernels/linear/kernel.h"
 
 namespace lichen {
@@ -41,21 +42,6 @@ struct F32 {
   }
 };
 
-float from_bits(uint32_t bits) {
-  float value;
-  __builtin_memcpy(&value, &bits, sizeof value);
-  return value;
-}
-
-// IEEE 754 binary16 -> binary32. A subnormal is an integer times 2^-24.
-float from_f16(uint16_t half) {
-  const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16;
-  const uint32_t exponent = (half >> 10) & 0x1f, mantissa = half & 0x3ff;
-  if (exponent == 0) return (sign ? -1.0f : 1.0f) * static_cast<float>(mantissa) * 0x1p-24f;
-  const uint32_t widened = exponent == 31 ? 255 : exponent + 112;
-  return from_bits(sign | widened << 23 | mantissa << 13);
-}
-
 struct F16 : F32 {
   using Stored = uint16_t;
   static Weights load(const uint16_t* from) {
@@ -69,7 +55,7 @@ struct Bf16 : F32 {
   using Stored = uint16_t;
   static Weights load(const uint16_t* from) {
     Weights w;
-    for (int r = 0; r < 16; ++r) w.lane[r] = from_bits(static_cast<uint32_t>(from[r]) << 16);
+    for (int r = 0; r < 16; ++r) w.lane[r] = from_bf16(from[r]);
     return w;
   }
 };

@@ -16,10 +16,14 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
     Raises InputError for a path that is not there or is not a model that lichen reads.
     """
+    try:
+        path.stat()
+    except OSError as error:
+        raise InputError(
+            f"{path}: is not there ({error.strerror}); give a model folder or a .gguf file."
+        ) from None
     if path.is_dir():
         return _open_folder(path)
-    if not path.exists():
-        raise InputError(f"{path}: is not there; give a model folder or a .gguf file.")
     if path.suffix.lower() == ".gguf":
         from lichen.checkpoint.gguf import GgufCheckpoint
 

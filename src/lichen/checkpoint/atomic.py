@@ -46,6 +46,8 @@ class AtomicFolder:
 
     def __init__(self, target: Path, *, force: bool = False) -> None:
         self.target = target.resolve()
+        if not self.target.name:
+            raise InputError(f"{target}: is not a folder that can be written; choose another.")
         self._force = force
         self._partial = self.target.with_name(f".{self.target.name}.partial-{os.getpid()}")
         self._old = self.target.with_name(f".{self.target.name}.old")

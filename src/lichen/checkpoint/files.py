@@ -12,7 +12,7 @@ from typing import Any
 from lichen.errors import InputError
 
 #: No JSON file of a model comes near this; a larger one is not what it says.
-MAX_JSON_BYTES = 1 << 28
+MAX_JSON_BYTES = 1 << 27
 
 #: Files that make text into tokens and back; whichever of them exist belong to a model.
 TOKENIZER_FILES = (

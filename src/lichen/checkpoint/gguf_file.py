@@ -30,8 +30,11 @@ _SCALARS = {
 #: Fewest bytes that a metadata entry (key length, type, value) and a tensor entry (name length,
 #: number of dimensions, one dimension, type, offset) can take.
 _LEAST_ENTRY, _LEAST_TENSOR = 8 + 4 + 1, 8 + 4 + 8 + 4 + 8
+#: Far more than any model has; a header that claims more is damaged, and would take minutes.
 _MAX_DIMENSIONS = 4
 _MAX_NAME = 1 << 16
+_MAX_ENTRIES = 1 << 16
+_MAX_ELEMENTS = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,8 @@ def _read(path: Path, cursor: _Cursor) -> GgufFile:
             f"{path}: GGUF version {version} (or a big-endian file); lichen reads versions 2 and 3."
         )
     tensor_count, entry_count = cursor.scalar(10), cursor.scalar(10)
-    cursor.expect(tensor_count, _LEAST_TENSOR, "tensors")
-    cursor.expect(entry_count, _LEAST_ENTRY, "metadata entries")
+    cursor.expect(tensor_count, _MAX_ENTRIES, _LEAST_TENSOR, "tensors")
+    cursor.expect(entry_count, _MAX_ENTRIES, _LEAST_ENTRY, "metadata entries")
     metadata = _metadata(cursor, entry_count)
     alignment = metadata.get("general.alignment", 32)
     if not isinstance(alignment, int) or alignment < 8 or alignment & (alignment - 1):
@@ -123,12 +126,12 @@ def _value(cursor: _Cursor, key: str, kind: int) -> Any:
 def _array(cursor: _Cursor, key: str) -> list[Any]:
     kind, count = cursor.scalar(4), cursor.scalar(10)
     if kind == _STRING:
-        cursor.expect(count, 8, f"strings in {key!r}")
+        cursor.expect(count, _MAX_ELEMENTS, 8, f"strings in {key!r}")
         return [cursor.string() for _ in range(count)]
     if kind not in _SCALARS:
         raise cursor.fault(f"metadata {key!r} is an array of the unreadable type {kind}")
     layout = _SCALARS[kind]
-    cursor.expect(count, layout.size, f"values in {key!r}")
+    cursor.expect(count, _MAX_ELEMENTS, layout.size, f"values in {key!r}")
     data = cursor.take(count * layout.size)
     return [value for (value,) in layout.iter_unpack(data)]
 
@@ -220,9 +223,9 @@ class _Cursor:
         except UnicodeDecodeError:
             raise self.fault(f"the string before byte {self.position} is not UTF-8") from None
 
-    def expect(self, count: int, least: int, what: str) -> None:
-        """`count` things of at least `least` bytes each must still fit in."""
-        if count * least > self.size - self.position:
+    def expect(self, count: int, most: int, least: int, what: str) -> None:
+        """At most `most` things, of at least `least` bytes each, that still fit in."""
+        if count > most or count * least > self.size - self.position:
             raise self.fault(f"it claims {count} {what}")
 
     def fault(self, reason: str) -> InputError:

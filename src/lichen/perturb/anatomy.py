@@ -62,7 +62,7 @@ def half_body(task: Task) -> Task | None:
     given = ends[: len(ends) // 2]
     if not given:
         return task
-    lines = task.reference.splitlines(keepends=True)
+    lines = source.lines(task.reference)
     return replace(task, prompt="".join(lines[: given[-1]]))
 
 

@@ -88,7 +88,7 @@ def _words(task: Task) -> Iterator[tuple[int, int]]:
     protected = _protected(task)
     prose = _prose(task.prompt[parts.start : parts.end])
     start = parts.start
-    for line in prose.splitlines(keepends=True):
+    for line in source.lines(prose):
         for word in _WORD.finditer("" if _CODE.search(line) else line):
             if word[2].lower() not in protected:
                 yield start + word.start(2), start + word.end(2)

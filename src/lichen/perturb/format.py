@@ -19,7 +19,7 @@ def docstring_to_comments(task: Task, rng: np.random.Generator) -> Task | None:
         return None
     before = task.prompt[: parts.literal_start]
     indent = before[len(before.rstrip(" \t")) :]
-    lines = task.prompt[parts.start : parts.end].strip().splitlines()
+    lines = task.prompt[parts.start : parts.end].strip().split("\n")
     comments = [f"# {_dedent(line, indent)}".rstrip() for line in lines]
     text = ("\n" + indent).join(comments)
     prompt = before + text + task.prompt[parts.literal_end :]

@@ -104,7 +104,7 @@ def _renamed(text: str, old: str, first: int, mentions: list[re.Match[str]]) -> 
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         named = token.type == tokenize.NAME and token.string == old and previous != "."
         if named and token.start[0] >= first:
-            before = text.splitlines(keepends=True)[: token.start[0] - 1]
+            before = source.lines(text)[: token.start[0] - 1]
             places.append(sum(map(len, before)) + token.start[1])
         previous = token.string
     for place in sorted(places, reverse=True):

@@ -12,6 +12,7 @@ import textwrap
 from collections.abc import Iterator
 from importlib import resources
 
+from lichen.tasks import source
 from lichen.tasks.task import Task, TaskSet
 
 DESCRIPTION = "short Python functions from one line to small algorithms, written for lichen"
@@ -30,7 +31,7 @@ def load() -> TaskSet:
 def parse(text: str) -> Iterator[Task]:
     """The tasks of one topic file."""
     tree = ast.parse(text)
-    lines = text.splitlines(keepends=True)
+    lines = source.lines(text)
     imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     for name, node in functions.items():
@@ -54,13 +55,8 @@ def parse(text: str) -> Iterator[Task]:
 
 def _imports(imports: list[ast.Import | ast.ImportFrom], node: ast.FunctionDef) -> str:
     """The import lines that this function uses, names that it does not use left out."""
-    used = {name.id for name in ast.walk(node) if isinstance(name, ast.Name)}
-    used -= {
-        name.id
-        for mark in node.decorator_list
-        for name in ast.walk(mark)
-        if isinstance(name, ast.Name)
-    }
+    body = [node.args, *node.body, node.returns or ast.Pass()]
+    used = {name.id for part in body for name in ast.walk(part) if isinstance(name, ast.Name)}
     text = ""
     for statement in imports:
         names = [alias for alias in statement.names if (alias.asname or alias.name) in used]

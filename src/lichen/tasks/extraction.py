@@ -63,8 +63,7 @@ def _reindented(prompt: Prompt, text: str) -> Iterator[str]:
     text = text.lstrip("\n")
     yield indent + text.lstrip()
     if not text.startswith(" "):
-        lines = text.splitlines(keepends=True)
-        yield "".join(indent * bool(line.strip()) + line for line in lines)
+        yield "".join(indent * bool(line.strip()) + line for line in source.lines(text))
 
 
 def _defines(text: str, entry_point: str) -> bool:
@@ -80,7 +79,7 @@ def _from_first_definition(text: str) -> str:
 
 def _cut_unfinished(text: str) -> str:
     """The longest beginning, in lines, that parses."""
-    lines = text.splitlines(keepends=True)
+    lines = source.lines(text)
     while lines and source.parse("".join(lines)) is None:
         lines.pop()
     return "".join(lines)
@@ -120,7 +119,7 @@ def _without_examples(text: str, entry_point: str) -> str:
         and not _is_constant(node, used)
         for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
     }
-    lines = enumerate(text.splitlines(keepends=True), start=1)
+    lines = enumerate(source.lines(text), start=1)
     return "".join(line for number, line in lines if number not in dropped)
 
 

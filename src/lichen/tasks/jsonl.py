@@ -60,10 +60,10 @@ def _task(row: dict[str, Any], where: str) -> Task:
             f"{where}: a task needs the text fields {', '.join(FIELDS)}; "
             f"missing or not text: {', '.join(wrong)}"
         )
-    prompt, entry_point = row["prompt"], row["entry_point"]
+    prompt, entry_point = row["prompt"].replace("\r\n", "\n"), row["entry_point"]
     if not entry_point.isidentifier():
         raise InputError(f"{where}: entry_point {entry_point!r} is not a Python name")
-    reference = prompt + row["canonical_solution"]
+    reference = prompt + row["canonical_solution"].replace("\r\n", "\n")
     return Task(
         id=row["task_id"],
         prompt=prompt,

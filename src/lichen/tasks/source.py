@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
 import warnings
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def lines(source: str) -> list[str]:
+    """The lines with their ends, counted as Python does: a form feed or U+2028 ends none."""
+    return list(io.StringIO(source))
 
 
 def parse(source: str) -> ast.Module | None:
@@ -30,10 +36,10 @@ def parse_open(source: str) -> ast.Module | None:
 
 def open_indent(source: str) -> str:
     """The indentation that the next line of unfinished source is expected to have."""
-    lines = [line for line in source.splitlines() if line.strip()]
-    if not lines:
+    written = [line.rstrip() for line in lines(source) if line.strip()]
+    if not written:
         return ""
-    last = lines[-1]
+    last = written[-1]
     indent = last[: len(last) - len(last.lstrip())]
     opens = not last.lstrip().startswith("#") and re.search(r":\s*(#.*)?$", last)
     return indent + "    " if opens else indent
@@ -50,9 +56,9 @@ def preamble(prompt: str, entry_point: str) -> str:
     tree = parse_open(prompt)
     if tree is None:
         return ""
-    lines = prompt.splitlines(keepends=True)
+    text = lines(prompt)
     others = [
-        "".join(lines[first_line(node) - 1 : node.end_lineno])
+        "".join(text[first_line(node) - 1 : node.end_lineno])
         for node in tree.body
         if not (isinstance(node, Function) and node.name == entry_point)
     ]
@@ -67,6 +73,5 @@ def first_line(node: ast.stmt) -> int:
 
 def offset(source: str, line: int, column: int) -> int:
     """The index into ``source`` of ast's (1-based line, column in UTF-8 bytes)."""
-    lines = source.splitlines(keepends=True)
-    before = sum(len(text) for text in lines[: line - 1])
-    return before + len(lines[line - 1].encode()[:column].decode())
+    text = lines(source)
+    return sum(map(len, text[: line - 1])) + len(text[line - 1].encode()[:column].decode())
