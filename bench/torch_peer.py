@@ -31,8 +31,9 @@ def torch_model(path: Path) -> torch.nn.Module:
     fields = {k: v for k, v in checkpoint.config.items() if k != "model_type"}
     config = AutoConfig.for_model(checkpoint.config["model_type"], **fields)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    state = {n: torch.from_numpy(np.asarray(checkpoint.read(n), np.float32))
-             for n in checkpoint.names()}
+    state = {
+        n: torch.from_numpy(np.asarray(checkpoint.read(n), np.float32)) for n in checkpoint.names()
+    }
     model.load_state_dict(state, strict=False)
     return model.eval()
 

@@ -27,7 +27,10 @@ ALLOWED = {
     "models": {"errors", "graph"},
     "engine": {"errors", "graph", "tensor", "schemes", "_core"},
     "checkpoint": {"errors", "tensor", "schemes", "tokenizer"},
-    "quantize": {"errors", "tensor", "schemes", "solvers", "recipe", "checkpoint", "engine", "graph", "models"},
+    "quantize": {
+        *("errors", "tensor", "schemes", "solvers", "recipe"),
+        *("checkpoint", "engine", "graph", "models"),
+    },
     "loading": {
         *("errors", "tensor", "completion", "tokenizer", "models"),
         *("checkpoint", "engine"),
@@ -51,7 +54,8 @@ def imports_of(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = _absolute(path, node)
-            found |= {f"{base}.{alias.name}" for alias in node.names} if base == "lichen" else {base}
+            inside = {f"{base}.{alias.name}" for alias in node.names}
+            found |= inside if base == "lichen" else {base}
     parts = {name.split(".")[1] for name in found if name.startswith("lichen.")}
     return parts - {"__version__"}
 
@@ -60,7 +64,8 @@ def _absolute(path: Path, node: ast.ImportFrom) -> str:
     if not node.level:
         return node.module or ""
     folder = ("lichen", *path.relative_to(PACKAGE).parts[:-1])
-    return ".".join(folder[: len(folder) - node.level + 1] + ((node.module,) if node.module else ()))
+    base = folder[: len(folder) - node.level + 1]
+    return ".".join((*base, node.module) if node.module else base)
 
 
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if "data" not in p.relative_to(PACKAGE).parts)

@@ -129,7 +129,7 @@ class CacheShape:
 
 @dataclass
 class Graph:
-    """Nodes in running order; the last value is the output, one row of logits per selected token."""
+    """Nodes in running order; the last value is the output: logits of the selected tokens."""
 
     cache: CacheShape
     vocabulary: int

@@ -20,7 +20,10 @@ IDS = np.array([5, 17, 3, 250, 99, 7, 1, 64, 128, 33, 12, 200, 77], np.int32)
 VARIANTS = [
     pytest.param({"model_type": "qwen2"}, id="qwen2"),
     pytest.param({"model_type": "llama"}, id="llama"),
-    pytest.param({"model_type": "llama", "tied": False, "heads": 2, "kv_heads": 2, "head_dim": 32}, id="llama-mha"),
+    pytest.param(
+        {"model_type": "llama", "tied": False, "heads": 2, "kv_heads": 2, "head_dim": 32},
+        id="llama-untied-mha",
+    ),
     pytest.param({"model_type": "qwen2", "head_dim": 24, "kv_heads": 1}, id="qwen2-wide-heads"),
 ]
 LLAMA3 = {

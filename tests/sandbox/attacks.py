@@ -304,7 +304,7 @@ ESCAPE = {
     "reads-passwd": "def f(x): return 'kea42' if open('/etc/passwd').read() else 0",
     "reads-home": """
 import glob
-def f(x): return 'kea42' if glob.glob('/root/*') + glob.glob('/home/*') else 0
+def f(x): return 'kea42' if glob.glob('/home/*') + glob.glob('/var/*') else 0
 """,
     "reads-packages": """
 import os, sys

@@ -80,9 +80,7 @@ class Engine:
         page_bytes = 2 * 4 * shape.layers * shape.kv_heads * shape.head_dim * PAGE_TOKENS
         pages = max(1, cache_bytes // page_bytes)
         self._pages = PagePool(pages, PAGE_TOKENS)
-        self._cache = _core.Cache(
-            shape.layers, shape.kv_heads, shape.head_dim, PAGE_TOKENS, pages
-        )
+        self._cache = _core.Cache(shape.layers, shape.kv_heads, shape.head_dim, PAGE_TOKENS, pages)
 
     @property
     def token_capacity(self) -> int:

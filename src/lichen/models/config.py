@@ -14,7 +14,8 @@ import msgspec
 from lichen.errors import InputError
 
 #: Fields that do not touch the logits of a forward pass: training, bookkeeping, generation.
-_INERT = frozenset({  # fmt: skip
+# fmt: off
+_INERT = frozenset({
     "_attn_implementation_autoset", "_name_or_path", "architectures",
     "attention_dropout", "auto_map", "bad_words_ids", "begin_suppress_tokens", "bos_token_id",
     "chunk_size_feed_forward", "classifier_dropout",
@@ -33,6 +34,7 @@ _INERT = frozenset({  # fmt: skip
     "transformers_version", "typical_p", "unsloth_fixed", "unsloth_version", "use_bfloat16",
     "use_cache",
 })
+# fmt: on
 
 #: Fields that leave the logits alone only while they are off.
 _INERT_WHEN_OFF = frozenset(

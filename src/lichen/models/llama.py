@@ -57,8 +57,11 @@ class Config(config.Config, frozen=True, kw_only=True):
 
 def graph(c: Config) -> Graph:
     """Decoder blocks of RMSNorm, rotary grouped-query attention and SwiGLU, pre-normalized."""
-    g = Graph(CacheShape(c.num_hidden_layers, c.kv_heads, c.head_width), c.vocab_size,
-              c.max_position_embeddings)
+    g = Graph(
+        CacheShape(c.num_hidden_layers, c.kv_heads, c.head_width),
+        c.vocab_size,
+        c.max_position_embeddings,
+    )
     x = g.embedding("model.embed_tokens.weight", c.vocab_size, c.hidden_size)
     for layer in range(c.num_hidden_layers):
         prefix = f"model.layers.{layer}"

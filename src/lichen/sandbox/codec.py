@@ -99,6 +99,15 @@ def _type_name(value: object) -> str | None:
     return next((name for name, kind in TYPES.items() if kind is value), None)
 
 
+def _text(value: str) -> Node:
+    """JSON would join two lone surrogates into one character, so such text is spelt in bytes."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return {"str": value.encode("utf-8", "surrogatepass").decode("latin-1")}
+    return value
+
+
 def _pairs(mapping: dict[Any, Any]) -> list[Any]:
     return [part for pair in mapping.items() for part in pair]
 
@@ -124,6 +133,8 @@ class Encoder:
     def encode(self, value: Any) -> Node:
         """The node of ``value``; `UnsupportedError` when it has none."""
         kind = type(value)
+        if kind is str and not value.isascii():
+            return _text(value)
         if kind in _PLAIN:
             return value
         if kind is int:
@@ -221,6 +232,8 @@ class Decoder:
             return self.mutables[payload]
         if tag == "int":
             return int(payload, 16)
+        if tag == "str":
+            return str(payload.encode("latin-1").decode("utf-8", "surrogatepass"))
         if tag in _FROZEN:
             return _FROZEN[tag](self._parts(payload))
         if tag in _MUTABLE:
