@@ -28,6 +28,7 @@ def test_chat_asks_for_a_script_and_begins_the_answer_with_the_prompt() -> None:
         "<user>Please write a self-contained Python script that solves the following problem, "
         "in one Markdown code block:\n"
         '```python\ndef f() -> int:\n    """One."""\n```</user><assistant>'
+        "Here is a self-contained Python script that solves the problem and passes its tests:\n"
         '```python\ndef f() -> int:\n    """One."""\n'
     )
     assert prompt.prefix == TASK.prompt

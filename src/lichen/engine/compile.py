@@ -7,7 +7,9 @@ residual; rotary positions turn in place.  The plan itself reuses the memory of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
 
 import ml_dtypes
 import numpy as np
@@ -28,7 +30,35 @@ def compile_graph(
     graph: ops.Graph, read: ReadWeight, pool: _core.ThreadPool, isa: str, max_tokens: int
 ) -> _core.Plan:
     """Pack all weights and lay the plan out, for steps of up to ``max_tokens`` tokens."""
-    return _Compiler(graph, read, pool, isa, max_tokens).run()
+    names = [name for name, _ in graph.weights()]
+    with _ReadAhead(read, names) as ahead:
+        return _Compiler(graph, ahead.read, pool, isa, max_tokens).run()
+
+
+class _ReadAhead:
+    """Reads the next weight from disk while the present one is being packed."""
+
+    def __init__(self, read: ReadWeight, names: Sequence[str]) -> None:
+        self._read = read
+        self._following = dict(pairwise(names))
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
+        self._coming: tuple[str, Future[FloatArray | QuantizedTensor]] | None = None
+
+    def __enter__(self) -> _ReadAhead:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._thread.shutdown(cancel_futures=True)
+
+    def read(self, name: str) -> FloatArray | QuantizedTensor:
+        coming, self._coming = self._coming, None
+        if coming is not None and coming[0] == name:
+            tensor = coming[1].result()
+        else:
+            tensor = self._read(name)
+        if following := self._following.get(name):
+            self._coming = following, self._thread.submit(self._read, following)
+        return tensor
 
 
 class _Compiler:

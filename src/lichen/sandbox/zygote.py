@@ -20,7 +20,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from . import child, codec, judge, libc, namespaces, wire
+from . import child, judge, libc, namespaces, wire
 from .containment import Config, Containment, LayerError, layer, out_of_the_way, try_layers
 
 # Loaded once here instead of in every program; chosen by what tasks and models import.
@@ -39,7 +39,6 @@ PRELOADED_WITHOUT_FILES = (
 _PAYLOAD, _CHANNEL, _VERDICT = 3, 4, 5
 EXIT_BROKEN, EXIT_MEMORY = 70, 77
 _GRACE_SECONDS = 1.0
-_REHEARSALS = 40
 
 
 def run_child(
@@ -166,26 +165,12 @@ def cpu_seconds(pid: int) -> float:
         return 0.0
 
 
-def rehearse() -> None:
-    """Do what every child does until the interpreter has specialized the code for it (PEP 659).
-
-    It writes into the code to do so; done here, children share those pages instead of copying.
-    """
-    for _ in range(_REHEARSALS):
-        namespace = judge.new_module("program")
-        exec(compile("def f(x: int):\n    return [x]", "<program>", "exec"), namespace)  # noqa: S102
-        node = codec.Encoder(strict=True).encode(([1, "a"], {"k": (0.5, None)}, {1}))
-        codec.Decoder().decode(codec.loads(codec.dumps(node)))
-    del sys.modules["program"]
-
-
 def preload(names: str) -> None:
     """Import what programs commonly import, and keep the garbage collector off shared pages."""
     warnings.simplefilter("ignore")
     random.seed(0)
     for name in names.split():
         __import__(name)
-    rehearse()
     sys.path_importer_cache.clear()
     gc.collect()
     gc.disable()

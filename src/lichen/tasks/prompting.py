@@ -17,6 +17,9 @@ INSTRUCTION = (
     "Please write a self-contained Python script that solves the following problem, "
     "in one Markdown code block:"
 )
+# Without this sentence small models take a short function for done and close the block at once:
+# 6 of 24 one-line tasks with Qwen2.5-Coder-0.5B-Instruct, none with it.
+OPENING = "Here is a self-contained Python script that solves the problem and passes its tests:"
 FENCE = "```"
 
 # A chat model closes the block when it is done, but often adds an example or a test first: nothing
@@ -67,4 +70,4 @@ def render(task: Task, style: Style, chat: Template | None = None) -> Prompt:
         )
     question = f"{INSTRUCTION}\n{FENCE}python\n{task.prompt.strip()}\n{FENCE}"
     turn = chat([{"role": "user", "content": question}])
-    return Prompt(text=f"{turn}{FENCE}python\n{prefix}", stop=CHAT_STOPS, prefix=prefix)
+    return Prompt(text=f"{turn}{OPENING}\n{FENCE}python\n{prefix}", stop=CHAT_STOPS, prefix=prefix)
