@@ -5,30 +5,52 @@
 #include <stdexcept>
 #include <string>
 
+#include "lichen/attention.h"
+#include "lichen/elementwise.h"
+#include "lichen/norm.h"
+
 namespace lichen {
+
+extern const NormKernels norm_portable, norm_avx2, norm_avx512;
+extern const ElementwiseKernels elementwise_portable, elementwise_avx2, elementwise_avx512;
+void attention_portable(const AttentionTask&, float*);
+void attention_avx2(const AttentionTask&, float*);
+void attention_avx512(const AttentionTask&, float*);
+
 namespace {
 
+struct Kernels {
+  LinearKernels linear;
+  const NormKernels& norm;
+  const ElementwiseKernels& elementwise;
+  AttentionKernel attention;
+};
+
 // Any processor; the oracle for the others.
-constexpr LinearKernels kPortable = {linear_f32_portable, linear_f16_portable,
-                                     linear_bf16_portable, linear_i8_portable, quantize_portable};
+const Kernels kPortable = {
+    {linear_f32_portable, linear_f16_portable, linear_bf16_portable, linear_i8_portable,
+     quantize_portable},
+    norm_portable, elementwise_portable, attention_portable};
 
 #if defined(__x86_64__)
 // AVX2, FMA, F16C: Intel since Haswell (2013), AMD since Zen (2017); also the E-cores of hybrid laptops.
-constexpr LinearKernels kAvx2 = {linear_f32_avx2, linear_f16_avx2, linear_bf16_avx2,
-                                 linear_i8_avx2, quantize_avx2};
+const Kernels kAvx2 = {
+    {linear_f32_avx2, linear_f16_avx2, linear_bf16_avx2, linear_i8_avx2, quantize_avx2},
+    norm_avx2, elementwise_avx2, attention_avx2};
 
 // AVX512 F, BW, DQ, VL: Intel Skylake-X and Skylake-SP (2017).
-constexpr LinearKernels kAvx512 = {linear_f32_avx512, linear_f16_avx512, linear_bf16_avx512,
-                                   linear_i8_avx512, quantize_avx512};
+const Kernels kAvx512 = {
+    {linear_f32_avx512, linear_f16_avx512, linear_bf16_avx512, linear_i8_avx512, quantize_avx512},
+    norm_avx512, elementwise_avx512, attention_avx512};
 
 // With VNNI: Intel Cascade Lake (2019), Ice Lake, Sapphire Rapids; AMD Zen 4 (2022) and Zen 5.
-constexpr LinearKernels kAvx512Vnni = {linear_f32_avx512, linear_f16_avx512, linear_bf16_avx512,
-                                       linear_i8_avx512_vnni, quantize_avx512};
+const Kernels kAvx512Vnni = {
+    {linear_f32_avx512, linear_f16_avx512, linear_bf16_avx512, linear_i8_avx512_vnni,
+     quantize_avx512},
+    norm_avx512, elementwise_avx512, attention_avx512};
 #endif
 
-}  // namespace
-
-const LinearKernels& linear_kernels(Isa isa) {
+const Kernels& kernels(Isa isa) {
   const std::vector<Isa>& supported = supported_isas();
   if (std::find(supported.begin(), supported.end(), isa) == supported.end())
     throw std::invalid_argument("this machine cannot run the instruction set " +
@@ -43,5 +65,12 @@ const LinearKernels& linear_kernels(Isa isa) {
 #endif
   return kPortable;
 }
+
+}  // namespace
+
+const LinearKernels& linear_kernels(Isa isa) { return kernels(isa).linear; }
+const NormKernels& norm_kernels(Isa isa) { return kernels(isa).norm; }
+const ElementwiseKernels& elementwise_kernels(Isa isa) { return kernels(isa).elementwise; }
+AttentionKernel attention_kernel(Isa isa) { return kernels(isa).attention; }
 
 }  // namespace lichen

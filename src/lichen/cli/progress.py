@@ -11,7 +11,7 @@ from contextlib import contextmanager
 QUIET_SECONDS = 15.0
 
 #: Before this share is done, no time left is told: the first answers of a batch come late.
-EARLY_SHARE = 0.02
+EARLY_SHARE = 0.1
 
 #: Larger totals are bytes or the like, of which nobody wants to see the number.
 COUNTABLE = 10_000

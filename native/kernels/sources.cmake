@@ -1,0 +1,37 @@
+# The kernels: one file for each operation and instruction set, each with that set's flags. Contraction
+# is off everywhere, because a multiply and an add that one compiler fuses and another does not would
+# change the result.
+set(LICHEN_PORTABLE_FLAGS -O3 -ffp-contract=off -fno-lto)
+set(LICHEN_AVX2_FLAGS ${LICHEN_PORTABLE_FLAGS} -mavx2 -mfma -mf16c)
+set(LICHEN_AVX512_FLAGS
+  ${LICHEN_AVX2_FLAGS} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # gcc 12's own AVX512 header sets it off (https://gcc.gnu.org/PR105593).
+  list(APPEND LICHEN_AVX512_FLAGS -Wno-maybe-uninitialized -Wno-uninitialized)
+endif()
+set(LICHEN_AVX512_VNNI_FLAGS ${LICHEN_AVX512_FLAGS} -mavx512vnni)
+list(APPEND LICHEN_PORTABLE_FLAGS -Wno-psabi)  # lanes are passed in memory there
+
+set(LICHEN_KERNEL_SOURCES ${CMAKE_CURRENT_LIST_DIR}/dispatch.cpp)
+
+# lichen_kernels(OPERATION ISA...): OPERATION/ISA.cpp with the flags of ISA.
+function(lichen_kernels operation)
+  set(sources ${LICHEN_KERNEL_SOURCES})
+  foreach(isa IN LISTS ARGN)
+    string(TOUPPER LICHEN_${isa}_FLAGS flags)
+    set(source ${CMAKE_CURRENT_SOURCE_DIR}/native/kernels/${operation}/${isa}.cpp)
+    set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${${flags}}")
+    list(APPEND sources ${source})
+  endforeach()
+  set(LICHEN_KERNEL_SOURCES ${sources} PARENT_SCOPE)
+endfunction()
+
+foreach(operation linear attention elementwise norm)
+  lichen_kernels(${operation} portable)
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
+    lichen_kernels(${operation} avx2 avx512)
+  endif()
+endforeach()
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
+  lichen_kernels(linear avx512_vnni)
+endif()
