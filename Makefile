@@ -9,13 +9,16 @@ BIN    := $(VENV)/bin
 NATIVE := CMakeLists.txt $(shell find native -type f)
 PACKAGE := pyproject.toml $(NATIVE) $(shell find src -type f -not -name '*.so' -not -path '*/__pycache__/*')
 
-.PHONY: help check test lint wheel sanitize clean
+.PHONY: help check test lint wheel humaneval torch-peer decision-rates clean
 
 help:
 	@echo "make check   install, fetch $(MODEL), quantize it to int8, verify it, write the report"
 	@echo "make test    install what the tests need and run them all"
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make wheel   build a wheel into dist/ and try it in a clean environment"
+	@echo "make humaneval       HumanEval on $(MODEL), original against int8 (minutes)"
+	@echo "make torch-peer      PyTorch beside lichen on the same weights (minutes)"
+	@echo "make decision-rates  simulate how often the verdict errs (seconds)"
 	@echo "make clean   remove what make has made here (not the model cache)"
 
 check: $(VENV)/.installed
@@ -48,6 +51,19 @@ wheel: $(VENV)/.venv
 	cd build/wheel-test && bin/lichen --version && bin/lichen doctor
 	@ls -l dist
 
+humaneval: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet '.[humaneval]'
+	$(BIN)/lichen models fetch $(MODEL)
+	$(BIN)/lichen check $(MODEL) --tasks humaneval --robustness 0 --out $(OUT)-humaneval
+
+torch-peer: $(VENV)/.test
+	$(BIN)/lichen models fetch $(MODEL) >/dev/null
+	test -d $(OUT)-int8 || $(BIN)/lichen quantize $(MODEL) --recipe int8 --out $(OUT)-int8
+	$(BIN)/python bench/torch_peer.py $(MODEL) $(OUT)-int8
+
+decision-rates: $(VENV)/.installed
+	$(BIN)/python bench/decision_rates.py
+
 $(VENV)/.venv:
 	@echo "== creating $(VENV)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -57,7 +73,7 @@ $(VENV)/.venv:
 
 $(VENV)/.installed: $(VENV)/.venv $(PACKAGE)
 	@echo "== installing lichen (this compiles its native core)"
-	$(BIN)/python -m pip install --quiet .
+	$(BIN)/python -m pip install --quiet --no-compile .
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.installed
@@ -71,4 +87,4 @@ $(VENV)/.lint: $(VENV)/.installed
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist lichen-out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist $(OUT) $(OUT)-* .mypy_cache .ruff_cache .pytest_cache .hypothesis

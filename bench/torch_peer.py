@@ -18,7 +18,9 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from lichen.check import default_cache
 from lichen.checkpoint import open_checkpoint
+from lichen.checkpoint.registry import resolve
 from lichen.completion import Request
 from lichen.loading import LanguageModel, load
 
@@ -63,18 +65,19 @@ def lichen_speed(model: LanguageModel, tokens: int) -> float:
 def main() -> None:
     """Measure all four, in turn."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", type=Path)
+    parser.add_argument("model", help="a folder, a .gguf file, or a name that was fetched")
     parser.add_argument("int8", type=Path)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    original, int8 = load(args.model, threads=args.threads), load(args.int8, threads=args.threads)
+    path = resolve(args.model, cache=default_cache())
+    original, int8 = load(path, threads=args.threads), load(args.int8, threads=args.threads)
     ids = original.tokenizer.encode(PROMPT)
-    full = torch_model(args.model)
+    full = torch_model(path)
     dynamic = torch.ao.quantization.quantize_dynamic(full, {torch.nn.Linear}, dtype=torch.qint8)
-    half = torch_model(args.model).to(torch.bfloat16)
+    half = torch_model(path).to(torch.bfloat16)
     runs: dict[str, Callable[[], float]] = {
         "lichen int8": lambda: lichen_speed(int8, args.tokens),
         "torch dynamic int8": lambda: torch_speed(dynamic, ids, args.tokens),

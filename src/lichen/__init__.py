@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = ["__version__", "check", "load", "quantize", "verify"]
+__all__ = ["Request", "__version__", "check", "load", "quantize", "verify"]
 
 _VERBS = {
     "load": "lichen.check",
@@ -67,6 +67,10 @@ def __getattr__(name: str) -> Any:
             return metadata.version("lichen")
         except metadata.PackageNotFoundError:  # run from a source tree
             return "0+unknown"
+    if name == "Request":
+        from lichen.completion import Request
+
+        return Request
     if name in _VERBS:
         return _verb(name)
     raise AttributeError(f"module 'lichen' has no attribute {name!r}")

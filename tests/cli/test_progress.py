@@ -33,10 +33,10 @@ def test_what_an_earlier_run_did_is_not_taken_for_speed(
 ) -> None:
     clock = Clock(monkeypatch)
     with progress.TerminalProgress().step("Work") as update:
-        update(90, 100)
+        update(70, 100)
         clock.now = 20
-        update(92, 100)
-    assert capsys.readouterr().err.splitlines()[0] == "Work: 92 of 100, about 1 min 20 s left"
+        update(85, 100)
+    assert capsys.readouterr().err.splitlines()[0] == "Work: 85 of 100, about 20 s left"
 
 
 def test_bytes_are_told_as_a_share(
