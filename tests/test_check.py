@@ -150,7 +150,11 @@ def test_the_quantized_model_generates(done: Path, capsys: pytest.CaptureFixture
     assert run(["generate", model, *prompt, "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["completion"]["text"].rstrip("\n") == streamed.rstrip("\n")
-    assert document["tokens_per_second"] > 0
+    decoding = document["seconds"] - document["first_token_seconds"]
+    assert document["first_token_seconds"] > 0
+    assert document["tokens_per_second"] == pytest.approx(5 / decoding)
+    assert run(["generate", model, *prompt, "--max-tokens", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["tokens_per_second"] is None
     assert run(["generate", model, "--chat", *prompt]) == 0
 
 
@@ -166,6 +170,22 @@ def test_divergence_and_bench_give_json(
     assert "KL divergence" in capsys.readouterr().out
     assert run(["bench", models[0], "--threads", "1", "--json"]) == 0
     assert "decode_speed" in json.loads(capsys.readouterr().out)["readings"]
+
+
+def test_a_short_context_leaves_long_tasks_out_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config(max_position_embeddings=500)(write_tiny_model(tmp_path / "model"))
+    short, long = write_tasks(tmp_path / "tasks.jsonl", 2).read_text().splitlines()
+    long = long.replace("Return", "Return " + "very " * 40 + "carefully")
+    (tmp_path / "tasks.jsonl").write_text(f"{short}\n{long}\n")
+    assert run(arguments(tmp_path, tmp_path / "run")) == 3
+    record = read(tmp_path / "run")
+    [excluded] = record.correctness[0].excluded
+    assert excluded.task == "t/add_1"
+    assert "too long for the reference: the prompt has" in excluded.reason
+    assert record.correctness[0].count == 1
+    assert record.resources is not None, "measuring takes shorter prompts"
 
 
 def test_the_python_verbs(place: Path, tmp_path: Path) -> None:
@@ -223,6 +243,9 @@ BAD_MODELS: dict[str, tuple[Callable[[Path], None], str]] = {
     "not there": (gone, "model"),
     "unknown model type": (config(model_type="mamba"), "mamba"),
     "unknown field that changes numbers": (config(logit_scale=2.0), "logit_scale"),
+    "a width beyond any model": (config(hidden_size=1 << 60), "hidden_size"),
+    "layers without end": (config(num_hidden_layers=10**9), "num_hidden_layers"),
+    "an epsilon that is no number": (config(rms_norm_eps=float("nan")), "rms_norm_eps"),
     "no weights": (truncate(0), "safetensors"),
     "truncated header": (truncate(0.01), "safetensors"),
     "truncated weights": (truncate(0.9), "safetensors"),
@@ -231,7 +254,7 @@ BAD_MODELS: dict[str, tuple[Callable[[Path], None], str]] = {
 }
 
 
-@pytest.mark.parametrize("verb", ["check", "quantize", "verify", "generate"])
+@pytest.mark.parametrize("verb", ["check", "quantize", "verify", "generate", "info"])
 @pytest.mark.parametrize("fault", BAD_MODELS)
 def test_a_bad_model_is_one_error_and_leaves_nothing(
     fault: str, verb: str, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -246,6 +269,7 @@ def test_a_bad_model_is_one_error_and_leaves_nothing(
         "quantize": ["quantize", str(model), *out],
         "verify": ["verify", str(place / "model"), str(model), *out],
         "generate": ["generate", str(model), "--prompt", "x"],
+        "info": ["models", "info", str(model)],
     }[verb]
     assert run(line) == 2
     expect_one_error(capsys.readouterr(), words)
@@ -298,6 +322,22 @@ def test_a_model_that_was_not_fetched_names_the_command(
     assert run(["check", "qwen2.5-coder-1.5b"]) == 2
     told = capsys.readouterr().err
     assert "lichen models fetch qwen2.5-coder-1.5b" in told
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("model", ["out/int8", "qwen2.5-coder-0.5"])
+def test_fetch_does_not_take_a_mistyped_path_to_the_network(
+    model: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("lichen.checkpoint.hub.fetch", lambda name, **_: asked.append(name))
+    monkeypatch.chdir(tmp_path)
+    assert run(["check", model, "--fetch"]) == 2
+    expect_one_error(capsys.readouterr(), model)
+    assert asked == []
     assert list(tmp_path.iterdir()) == []
 
 

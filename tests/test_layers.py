@@ -29,7 +29,7 @@ ALLOWED = {
     "checkpoint": {"errors", "tensor", "schemes", "tokenizer"},
     "quantize": {
         *("errors", "tensor", "schemes", "solvers", "recipe"),
-        *("checkpoint", "engine", "graph", "models"),
+        *("checkpoint", "engine", "graph", "models", "tokenizer"),
     },
     "loading": {
         *("errors", "tensor", "completion", "tokenizer", "models"),
@@ -39,7 +39,7 @@ ALLOWED = {
     "perturb": {"errors", "tasks"},
     "measure": {"errors", "completion", "loading"},  # loading: by its probe process alone
     "verify": {"errors", "completion", "tasks", "perturb", "sandbox", "measure", "stats"},
-    "source": {"models", "checkpoint", "tokenizer", "loading", "verify"},
+    "disk_model": {"models", "checkpoint", "tokenizer", "engine", "loading", "verify"},
     "report": {"errors", "measure", "verify"},
 }
 #: Parts that join everything.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
@@ -164,3 +165,28 @@ def test_float_types_are_kept_or_converted(tmp_path: Path, dtype: str) -> None:
     assert load(folder, dtype="float32").scheme == "float32"
     same = [Request(prompt, max_tokens=8) for prompt in PROMPTS[:4]]
     assert answers(load(folder), same) == answers(load(folder, dtype="float32"), same)
+
+
+def test_clip_leaves_room_for_the_whole_answer(model: LanguageModel) -> None:
+    capacity = model.engine.token_capacity
+    long = Request("def f(x):\n    return x\n" * capacity, max_tokens=20)
+    clipped = model.clip(long)
+    tokens = len(model.tokenizer.encode(clipped.prompt))
+    assert capacity - 40 < tokens <= capacity - 20
+    assert long.prompt.startswith(clipped.prompt)
+    [answer] = answers(model, [clipped])
+    assert answer.tokens == 20 or answer.finish_reason != "length"
+    brief = Request("def f(x):\n", max_tokens=20)
+    assert model.clip(brief) is brief
+
+
+def test_a_stream_returns_its_completion(model: LanguageModel) -> None:
+    request = Request("def f(x):\n", max_tokens=7)
+    returned: list[Completion] = []
+
+    def listen() -> Generator[str, None, None]:
+        returned.append((yield from model.stream(request)))
+
+    pieces = list(listen())
+    assert returned == answers(model, [request])
+    assert returned[0].text == "".join(pieces)

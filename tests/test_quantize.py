@@ -513,3 +513,13 @@ def test_the_fingerprint_changes_with_source_and_recipe():
     other = parse_recipe(INT8.text + "# edited\n", "int8")
     prints = {fingerprint("a", INT8), fingerprint("b", INT8), fingerprint("a", other)}
     assert len(prints) == 3
+
+
+def test_a_model_without_a_tokenizer_is_refused_before_any_work(tiny, tmp_path):
+    (tiny / "tokenizer.json").unlink()
+    before = set(tmp_path.rglob("*"))
+    steps = []
+    with pytest.raises(InputError, match=r"no tokenizer\.json"):
+        quantize(tiny, load_recipe("int8"), tmp_path / "out", progress=lambda *s: steps.append(s))
+    assert steps == []
+    assert set(tmp_path.rglob("*")) == before

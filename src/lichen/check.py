@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lichen import __version__, measure
 from lichen.checkpoint.registry import resolve
+from lichen.disk_model import DiskModel
 from lichen.engine.machine import choose_isa, choose_threads
 from lichen.errors import InputError
 from lichen.loading import LanguageModel
@@ -22,7 +23,6 @@ from lichen.quantize import QuantizeReport, existing, fingerprint
 from lichen.quantize import quantize as quantize_path
 from lichen.recipe import Recipe, load_recipe
 from lichen.report import write_report
-from lichen.source import DiskModel
 from lichen.verify import divergence as next_tokens
 from lichen.verify.examine import TITLES, Probes, Settings, Work, examine, load_tasks
 from lichen.verify.progress import Progress, Silent

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -110,8 +111,11 @@ class LanguageModel:
         for number in self.engine.run(generations):
             yield number, writers[number].completion(len(generations[number].prompt))
 
-    def stream(self, request: Request) -> Iterator[str]:
-        """Answer one request, giving text out as soon as it is certain."""
+    def stream(self, request: Request) -> Generator[str, None, Completion]:
+        """Answer one request, giving text out as soon as it is certain; returns all of it.
+
+        A step gives a piece for its token, empty while nothing more is certain.
+        """
         pieces: list[str] = []
         writer = _Writer(self.tokenizer, request, pieces)
         generation = self._generation(request, writer)
@@ -119,6 +123,20 @@ class LanguageModel:
             yield from pieces
             pieces.clear()
         yield from writer.rest()
+        return writer.completion(len(generation.prompt))
+
+    def clip(self, request: Request) -> Request:
+        """The request with its prompt cut so that the whole answer has room behind it.
+
+        For measuring, where any prompt of a length will do; most models need no cut.
+        """
+        room = self.engine.token_capacity - request.max_tokens
+        ids = self.tokenizer.encode(request.prompt)
+        for count in range(min(room, len(ids) - 1), 0, -1) if len(ids) > room else ():
+            prompt = self.tokenizer.decode(ids[:count])
+            if len(self.tokenizer.encode(prompt)) <= room:
+                return replace(request, prompt=prompt)
+        return request
 
     def encode(self, text: str) -> list[int]:
         """Token ids of plain text."""
@@ -191,14 +209,21 @@ class _Writer:
         return bool(found)
 
 
+def too_long(prompt: Sequence[int], capacity: int) -> str | None:
+    """Why a prompt leaves no room for an answer among ``capacity`` tokens; None where it does."""
+    if len(prompt) < capacity:
+        return None
+    return (
+        f"the prompt has {len(prompt)} tokens, but there is room for {capacity - 1}"
+        " (context length and key-value cache)"
+    )
+
+
 def _check(request: Request, prompt: list[int], capacity: int) -> None:
     if not prompt:
         raise InputError("the prompt is empty and this model has no token to begin with.")
-    if len(prompt) >= capacity:
-        raise InputError(
-            f"the prompt has {len(prompt)} tokens, but there is room for {capacity - 1}"
-            " (context length and key-value cache); shorten it."
-        )
+    if reason := too_long(prompt, capacity):
+        raise InputError(f"{reason}; shorten it.")
     if request.max_tokens < 1:
         raise InputError(f"max_tokens is {request.max_tokens}, must be at least 1.")
     if not (0 <= request.temperature < math.inf):

@@ -35,6 +35,7 @@ from lichen.recipe import Recipe, Rule
 from lichen.schemes import FloatType, dequantize_rows, int8, map_row_blocks
 from lichen.solvers import solver
 from lichen.tensor import FloatArray, QuantizedTensor
+from lichen.tokenizer import Tokenizer
 
 #: (elements done, elements in all)
 Progress = Callable[[int, int], None]
@@ -79,6 +80,7 @@ def quantize(
     """
     start = time.monotonic()
     source = open_checkpoint(model)
+    Tokenizer.load(source)  # a model that comes out without one could not be run
     work = _Work(source, recipe, progress)
     _require_apart(model, out)
     with AtomicFolder(out, force=force) as folder:

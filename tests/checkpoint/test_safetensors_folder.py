@@ -216,3 +216,17 @@ def refused(path: Path, words: str) -> None:
     assert str(path) in message
     assert words in message
     assert len(message.splitlines()) <= 2
+
+
+def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_tiny_model(tmp_path / "m")
+
+    def refuse(path: Path, *arguments: Any, **named: Any) -> Any:
+        if path.suffix == ".safetensors":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *arguments, **named)
+
+    real = Path.open
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(InputError, match=r"model\.safetensors: cannot be read \(Permission denied"):
+        open_checkpoint(folder)

@@ -67,6 +67,13 @@ def test_the_example_parses(path: tuple[str, ...]) -> None:
     command.make_context(path[-1], words[len(path) :])
 
 
+@pytest.mark.parametrize("path", [("tasks", "list"), ("tasks", "show"), ("models", "list")])
+def test_the_example_works(path: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    words = shlex.split((ALL[path].epilog or "").removeprefix("Example: lichen "))
+    assert run(words) == 0
+    assert capsys.readouterr().out
+
+
 @EACH
 def test_an_unknown_option_is_one_error_with_a_pointer(
     path: tuple[str, ...], capsys: pytest.CaptureFixture[str]
@@ -135,7 +142,7 @@ def test_version() -> None:
         (MemoryError(), 4, "out of memory"),
         (OSError(errno.ENOSPC, "No space left", "f"), 4, "disk is full (f)"),
         (OSError(errno.EDQUOT, "Quota"), 4, "disk is full"),
-        (PermissionError(errno.EACCES, "Permission denied", "f"), 4, "Permission denied: f"),
+        (PermissionError(errno.EACCES, "Permission denied", "f"), 2, "f: permission denied"),
         (KeyboardInterrupt(), 130, "run the same command again"),
         (click.Abort(), 130, "interrupted"),
         (KeyError("x"), 4, "unexpected KeyError"),

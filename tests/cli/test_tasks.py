@@ -9,6 +9,7 @@ import pytest
 from tests.verify.fakes import write_tasks
 
 from lichen.cli.main import run
+from lichen.errors import InputError
 
 
 @pytest.fixture
@@ -127,3 +128,19 @@ def test_what_this_machine_has_is_told(
     assert "qwen2.5-coder-0.5b" in capsys.readouterr().out or line == ["doctor"]
     assert run([*line, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)
+
+
+def test_a_task_that_is_not_found_names_the_sets_that_could_not_be_searched(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from lichen import tasks
+
+    def load(name: str) -> tasks.TaskSet:
+        if name == "humaneval":
+            raise InputError("humaneval needs a package")
+        return real(name)
+
+    real = tasks.load
+    monkeypatch.setattr(tasks, "load", load)
+    assert run(["tasks", "show", "HumanEval/0"]) == 2
+    assert "Not searched: humaneval needs a package." in capsys.readouterr().err

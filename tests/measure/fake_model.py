@@ -28,9 +28,8 @@ class FakeModel:
                 Completion("x" * r.max_tokens, "length", len(r.prompt) // 4, r.max_tokens),
             )
 
-    def stream(self, request: Request) -> Iterator[str]:
-        time.sleep(PREFILL_SECONDS * len(request.prompt))
-        yield "x"
+    def clip(self, request: Request) -> Request:
+        return request
 
 
 class SilentModel(FakeModel):
@@ -39,9 +38,6 @@ class SilentModel(FakeModel):
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
         for number, _ in enumerate(requests):
             yield number, Completion("", "eos", 10, 0)
-
-    def stream(self, request: Request) -> Iterator[str]:
-        return iter(())
 
 
 def load(path: Path, *, threads: int | None, isa: str | None, dtype: str) -> FakeModel:

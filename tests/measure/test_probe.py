@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from tests.measure import fake_model
@@ -13,6 +17,8 @@ from lichen.completion import Request
 from lichen.errors import InputError, ResourceError
 from lichen.measure import probe, timing, workload
 from lichen.measure.reading import Reading
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
 UNITS = {
@@ -77,12 +83,13 @@ def test_slow_models_are_not_timed_again_and_again(monkeypatch: pytest.MonkeyPat
     asked: list[Request] = []
 
     class Counting(FakeModel):
-        def stream(self, request: Request):  # type: ignore[no-untyped-def]
+        def clip(self, request: Request) -> Request:
             asked.append(request)
-            return super().stream(request)
+            return request
 
     timing.measure(Counting)
-    assert len(asked) == 1
+    first = {request.prompt for request in workload.first_token(3)}
+    assert sum(request.prompt in first for request in asked) == 1
 
 
 def test_child_answers(tmp_path: Path) -> None:
@@ -130,3 +137,30 @@ def test_a_foreign_lichen_in_the_current_folder_is_not_run(
     (tmp_path / "lichen" / "__init__.py").write_text("raise SystemExit('hijacked')")
     monkeypatch.chdir(tmp_path)
     assert "load_time" in probe.measure_model(tmp_path / "model")
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="no /proc")
+def test_the_child_dies_with_its_parent(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from lichen.measure import probe;"
+        f"probe.LOADER = {probe.LOADER!r}; probe.measure_model(Path(sys.argv[1]))"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "slow")])
+    child = wait_for(lambda: pid_of(parent.pid))
+    parent.kill()
+    parent.wait()
+    wait_for(lambda: not Path(f"/proc/{child}").exists())
+
+
+def pid_of(parent: int) -> int | None:
+    """The only child of a process, once there is one."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return int(children[0]) if children else None
+
+
+def wait_for(found: Callable[[], T]) -> T:
+    deadline = time.monotonic() + 10
+    while not (value := found()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return value

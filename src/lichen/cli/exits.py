@@ -45,6 +45,8 @@ def explain(error: BaseException) -> Failure:
             return _failure(
                 FAILED, f"the disk is full{where}; free some space and run the same command again."
             )
+        case PermissionError():
+            return _failure(USAGE, f"{error.filename or 'a file'}: permission denied.")
         case OSError():
             return _failure(FAILED, f"{error.strerror or error}: {error.filename or 'no file'}.")
         case _:

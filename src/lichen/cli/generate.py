@@ -11,10 +11,10 @@ import click
 
 from lichen.cli import command as shared
 from lichen.cli import options
-from lichen.cli.output import close_stdout, emit_json
+from lichen.cli.output import close_stdout, emit_json, reason
 
 if TYPE_CHECKING:
-    from lichen.completion import Request
+    from lichen.completion import Completion, Request
     from lichen.loading import LanguageModel
 
 
@@ -75,7 +75,8 @@ def _prompt(prompt: str | None, file: Path | None, stdin: str | None) -> str:
     try:
         return file.read_text(encoding="utf-8") if file is not None else sys.stdin.read()
     except (OSError, UnicodeDecodeError) as error:
-        raise click.UsageError(f"cannot read the prompt from {file or 'stdin'}: {error}") from None
+        where = file or "stdin"
+        raise click.UsageError(f"cannot read the prompt from {where}: {reason(error)}.") from None
 
 
 def _stream(model: LanguageModel, request: Request) -> None:
@@ -94,8 +95,9 @@ def _stream(model: LanguageModel, request: Request) -> None:
 
 def _answer_json(model: LanguageModel, request: Request) -> None:
     started = time.perf_counter()
-    [(_, completion)] = model.generate([request])
+    completion, first = _timed(model, request)
     seconds = time.perf_counter() - started
+    further = completion.tokens - 1
     emit_json(
         {
             "model": model.name,
@@ -103,6 +105,22 @@ def _answer_json(model: LanguageModel, request: Request) -> None:
             "request": request,
             "completion": completion,
             "seconds": seconds,
-            "tokens_per_second": completion.tokens / seconds,
+            "first_token_seconds": first,
+            # Of decoding: what came after the first token, which ends the reading of the prompt.
+            "tokens_per_second": further / (seconds - first) if further else None,
         }
     )
+
+
+def _timed(model: LanguageModel, request: Request) -> tuple[Completion, float]:
+    """The completion, and the seconds to its first token."""
+    started = time.perf_counter()
+    first: float | None = None
+    pieces = model.stream(request)
+    while True:
+        try:
+            next(pieces)
+        except StopIteration as end:
+            completion: Completion = end.value
+            return completion, first if first is not None else time.perf_counter() - started
+        first = first or time.perf_counter() - started

@@ -71,11 +71,14 @@ def fetch(name: str) -> None:
 @click.argument("model")
 def info(model: str) -> None:
     """What a model is: architecture, size, number format, digest."""
+    from lichen import models
     from lichen.checkpoint import open_checkpoint
     from lichen.checkpoint.info import model_info
     from lichen.checkpoint.registry import resolve
 
-    found = model_info(open_checkpoint(resolve(model, cache=shared.cache_folder())))
+    checkpoint = open_checkpoint(resolve(model, cache=shared.cache_folder()))
+    models.build(checkpoint.config)  # says so when lichen cannot run it
+    found = model_info(checkpoint)
     if shared.wants_json():
         emit_json(found)
         return

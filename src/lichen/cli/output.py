@@ -44,6 +44,13 @@ def emit_columns(rows: Sequence[Sequence[str]]) -> None:
         emit("  ".join(cells).rstrip())
 
 
+def reason(error: OSError | UnicodeDecodeError) -> str:
+    """Why a file cannot be read as text, without its name."""
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return f"not UTF-8 text, at byte {error.start}"
+
+
 def flush_stdout() -> None:
     """Write out what is left, so that a full disk behind stdout is seen and told."""
     try:

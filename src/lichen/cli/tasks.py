@@ -11,7 +11,7 @@ import click
 
 from lichen.cli import command as shared
 from lichen.cli.exits import DONE, REJECTED
-from lichen.cli.output import emit, emit_json
+from lichen.cli.output import emit, emit_json, reason
 
 if TYPE_CHECKING:
     from lichen.sandbox import Result
@@ -51,7 +51,7 @@ def list_(tasks: str | None) -> None:
     emit(f"{len(found.tasks)} tasks from {found.source}: {counts}")
 
 
-@shared.subcommand("lichen tasks show HumanEval/0", group=command)
+@shared.subcommand("lichen tasks show basics/is_leap_year", group=command)
 @click.argument("task_id", metavar="ID")
 @click.option("--tasks", metavar="T", help="The set it is in; else the named sets are searched.")
 def show(task_id: str, tasks: str | None) -> None:
@@ -68,7 +68,9 @@ def show(task_id: str, tasks: str | None) -> None:
         emit(f"# --- {title} of {task.id}\n{text.rstrip()}\n")
 
 
-@shared.subcommand("lichen tasks run --task HumanEval/0 --solution answer.py", group=command)
+@shared.subcommand(
+    "lichen tasks run --task basics/is_leap_year --solution answer.py", group=command
+)
 @click.option("--task", "task_id", required=True, metavar="ID", help="The task.")
 @click.option("--tasks", metavar="T", help="The set it is in; else the named sets are searched.")
 @click.option(
@@ -84,7 +86,7 @@ def run(task_id: str, tasks: str | None, solution: Path, allow_weak: bool) -> in
     try:
         program = solution.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise click.UsageError(f"cannot read {solution}: {error}") from None
+        raise click.UsageError(f"cannot read {solution}: {reason(error)}.") from None
     [result] = _judge([task], [program], allow_weak)
     if shared.wants_json():
         emit_json({"task": task.id, "result": result})
@@ -93,7 +95,7 @@ def run(task_id: str, tasks: str | None, solution: Path, allow_weak: bool) -> in
     return DONE if result.verdict == "passed" else REJECTED
 
 
-@shared.subcommand("lichen tasks score samples.jsonl --tasks humaneval", group=command)
+@shared.subcommand("lichen tasks score run/completions.jsonl", group=command)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--tasks", metavar="T", help="The set they answer; else the named sets are searched.")
 @click.option("-k", "ks", type=click.IntRange(1), multiple=True, default=(1,), show_default=True)
@@ -142,20 +144,22 @@ def _find(task_id: str, tasks: str | None) -> Task:
     from lichen.errors import InputError
 
     names = [tasks] if tasks is not None else [info.name for info in library.available()]
-    searched = []
+    searched, left_out = [], ""
     for name in names:
         try:
             found = library.load(name)
-        except InputError:
+        except InputError as error:
             if tasks is not None:
                 raise
-            continue  # a set whose data is not installed is not searched
+            left_out += f" Not searched: {error}."  # its data is not installed
+            continue
         searched.append(name)
         for task in found.tasks:
             if task.id == task_id:
                 return task
     raise InputError(
         f"no task {task_id!r} in {', '.join(searched)}; `lichen tasks list T` names those of T."
+        f"{left_out}"
     )
 
 

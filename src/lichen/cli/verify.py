@@ -12,7 +12,7 @@ from lichen.cli import options
 from lichen.cli.verdict import report_decision
 
 
-@shared.subcommand("lichen verify model model-int8 --tasks basics --tasks humaneval --out run")
+@shared.subcommand("lichen verify qwen2.5-coder-0.5b model-int8 --tasks basics --out run")
 @click.argument("reference")
 @click.argument("candidate")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")

@@ -18,7 +18,7 @@ def choose_isa(wanted: str | None = None, environment: Mapping[str, str] = os.en
     choice = wanted or environment.get("LICHEN_ISA") or supported[-1]
     if choice not in supported:
         raise InputError(
-            f"LICHEN_ISA {choice!r} cannot run here; this machine has {', '.join(supported)}."
+            f"instruction set {choice!r} cannot run here; this machine has {', '.join(supported)}."
         )
     return choice
 

@@ -77,15 +77,10 @@ class Engine:
         self._pool = _core.ThreadPool(threads)
         self._plan = compile_graph(graph, read, self._pool, isa, STEP_TOKENS)
         shape = graph.cache
-        page_bytes = 2 * 4 * shape.layers * shape.kv_heads * shape.head_dim * PAGE_TOKENS
-        pages = max(1, cache_bytes // page_bytes)
+        pages = cache_pages(graph, cache_bytes)
+        self.token_capacity = token_capacity(graph, cache_bytes)
         self._pages = PagePool(pages, PAGE_TOKENS)
         self._cache = _core.Cache(shape.layers, shape.kv_heads, shape.head_dim, PAGE_TOKENS, pages)
-
-    @property
-    def token_capacity(self) -> int:
-        """The longest sequence, prompt and answer, that cache and context have room for."""
-        return min(self.graph.context, self._pages.total * PAGE_TOKENS)
 
     def run(self, generations: Iterable[Generation]) -> Iterator[int]:
         """Run all of them; yields the number of each as it ends, the soonest done first."""
@@ -197,6 +192,18 @@ class Engine:
         return self._plan.step(
             self._cache, np.array(ids, np.int32), positions, starts, pages, np.array(last, np.int32)
         )
+
+
+def cache_pages(graph: Graph, cache_bytes: int) -> int:
+    """How many pages of keys and values, in float32, fit into so many bytes; at least one."""
+    shape = graph.cache
+    page_bytes = 2 * 4 * shape.layers * shape.kv_heads * shape.head_dim * PAGE_TOKENS
+    return max(1, cache_bytes // page_bytes)
+
+
+def token_capacity(graph: Graph, cache_bytes: int = CACHE_BYTES) -> int:
+    """The longest sequence, prompt and answer, that context and cache have room for."""
+    return min(graph.context, cache_pages(graph, cache_bytes) * PAGE_TOKENS)
 
 
 def _share_out(running: list[_Running]) -> list[tuple[_Running, int]]:

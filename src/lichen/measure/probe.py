@@ -6,6 +6,7 @@ its peak memory would be the larger model's.  The child is `lichen.measure.timin
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -65,12 +66,18 @@ def measure_model(
     job = Job(str(model.absolute()), LOADER, threads, isa, dtype)
     # -P: a folder called "lichen" where the user happens to stand must not be imported.
     command = [sys.executable, "-P", "-m", CHILD, msgspec.json.encode(job).decode()]
+    reading, writing = os.pipe()  # ends with this process, however it ends, and the child with it
     try:
-        done = subprocess.run(command, capture_output=True, timeout=timeout, check=False)
+        done = subprocess.run(
+            command, stdin=reading, capture_output=True, timeout=timeout, check=False
+        )
     except subprocess.TimeoutExpired:
         raise ResourceError(
             f"measuring {model} took more than {timeout:.0f} s; given up."
         ) from None
+    finally:
+        os.close(reading)
+        os.close(writing)
     lines = done.stdout.splitlines()
     try:
         answer = msgspec.json.decode(lines[-1] if lines else b"", type=Answer)

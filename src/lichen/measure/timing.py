@@ -6,8 +6,10 @@ python -m lichen.measure.timing '{"model": "path", ...}'     # one JSON line out
 from __future__ import annotations
 
 import importlib
+import os
 import resource
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -34,8 +36,8 @@ class Model(Protocol):
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
         """Answer all requests in one batch."""
 
-    def stream(self, request: Request) -> Iterator[str]:
-        """Answer one request piece by piece."""
+    def clip(self, request: Request) -> Request:
+        """The request with a prompt that leaves room for the answer."""
 
 
 def measure(load: Callable[[], Model]) -> dict[str, Reading]:
@@ -75,20 +77,22 @@ def peak_memory_bytes() -> int:
 
 def _first_token(model: Model) -> Reading | None:
     """Seconds from a prompt to the first token of its answer."""
-    seconds = []
+    timed, lengths = [], []
     for request in _while_time(workload.first_token(_REPEATS)):
-        start = time.perf_counter()
-        if next(iter(model.stream(request)), None) is not None:
-            seconds.append(time.perf_counter() - start)
-    return _spread(seconds, "s", "prompt of about 128 tokens of code, one at a time")
+        seconds, [answer] = _run(model, [request])
+        if answer.tokens:
+            timed.append(seconds)
+            lengths.append(answer.prompt_tokens)
+    return _spread(timed, "s", f"prompt of {_typical(lengths)} tokens of code, one at a time")
 
 
 def _prefill_speed(model: Model) -> Reading | None:
-    rates = []
+    rates, lengths = [], []
     for request in _while_time(workload.prefill(_REPEATS)):
         seconds, [answer] = _run(model, [request])
         rates.append(answer.prompt_tokens / seconds)
-    return _spread(rates, "tok/s", "prompts of about 450 tokens, one at a time")
+        lengths.append(answer.prompt_tokens)
+    return _spread(rates, "tok/s", f"prompts of {_typical(lengths)} tokens, one at a time")
 
 
 def _decode_speed(model: Model) -> Reading | None:
@@ -129,9 +133,14 @@ def _while_time(requests: Sequence[Request]) -> Iterator[Request]:
 
 
 def _run(model: Model, requests: Sequence[Request]) -> tuple[float, list[Completion]]:
+    fitting = [model.clip(request) for request in requests]
     start = time.perf_counter()
-    answers = [answer for _, answer in model.generate(requests)]
+    answers = [answer for _, answer in model.generate(fitting)]
     return time.perf_counter() - start, answers
+
+
+def _typical(lengths: Sequence[int]) -> int:
+    return round(median(lengths)) if lengths else 0
 
 
 def _measured(value: float, unit: str, source: str) -> Reading:
@@ -167,5 +176,16 @@ def _child(text: str) -> Answer:
     return Answer(readings=readings)
 
 
+def _die_with_parent() -> None:
+    """End this process as soon as stdin does: its other end is open while the parent lives."""
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 if __name__ == "__main__":
+    _die_with_parent()
     sys.stdout.buffer.write(b"\n" + msgspec.json.encode(_child(sys.argv[1])) + b"\n")

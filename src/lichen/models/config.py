@@ -42,8 +42,15 @@ _INERT_WHEN_OFF = frozenset(
 )
 
 
-#: A number of things of which there is at least one.
-Size = Annotated[int, msgspec.Meta(ge=1)]
+#: A width or the like: at least one, and no more than any model has, so that a config that lies
+#: is told so before anything of that size is made.
+Size = Annotated[int, msgspec.Meta(ge=1, le=1 << 24)]
+#: How many layers; the graph is as long.
+Layers = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
+#: How many tokens of text; nothing is made of that size.
+Context = Annotated[int, msgspec.Meta(ge=1)]
+#: What keeps a norm from dividing by zero.
+Epsilon = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -17,12 +17,12 @@ class Config(config.Config, frozen=True, kw_only=True):
     vocab_size: config.Size
     hidden_size: config.Size
     intermediate_size: config.Size
-    num_hidden_layers: config.Size
+    num_hidden_layers: config.Layers
     num_attention_heads: config.Size
     num_key_value_heads: config.Size | None = None
     head_dim: config.Size | None = None
-    max_position_embeddings: config.Size = 32768
-    rms_norm_eps: float = 1e-6
+    max_position_embeddings: config.Context = 32768
+    rms_norm_eps: config.Epsilon = 1e-6
     rope_theta: float | None = None
     rope_scaling: dict[str, Any] | None = None
     rope_parameters: dict[str, Any] | None = None

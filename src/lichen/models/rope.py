@@ -23,8 +23,8 @@ def settings(
     merged = {"rope_theta": 10000.0 if theta is None else theta, "rope_type": "default"}
     merged |= dict(scaling or {})
     merged |= dict(parameters or {})
-    if legacy := merged.pop("type", None):
-        merged["rope_type"] = legacy
+    if "type" in merged:
+        merged["rope_type"] = merged.pop("type")
     return merged
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Literal
 
 import msgspec
@@ -20,7 +21,7 @@ from lichen.verify import correctness, gate, robustness
 from lichen.verify.cache import CompletionCache
 from lichen.verify.model import ModelFacts, ModelSource
 from lichen.verify.progress import Progress
-from lichen.verify.questions import Answer, Exam, Question, answer, keep_sound
+from lichen.verify.questions import Answer, Exam, Question, answer, keep_sound, unreadable
 from lichen.verify.record import (
     Correctness,
     Divergence,
@@ -148,6 +149,9 @@ def examine(
     sets = load_tasks(settings)
     style = _style(settings, reference, candidate)
     exam = Exam(style, settings.max_tokens)
+    unread = partial(
+        unreadable, exam=exam, sources={"reference": reference, "candidate": candidate}
+    )
     try:
         with (
             Sandbox(
@@ -156,7 +160,7 @@ def examine(
             CompletionCache(run.path / CACHE) as cache,
         ):
             level = sandbox.level
-            paper = _set_paper(sets, settings, sandbox, progress)
+            paper = _set_paper(sets, settings, unread, sandbox, progress)
             questions = paper.all()
             answers = {
                 role: answer(
@@ -217,12 +221,18 @@ def _sittings(
 
 
 def _set_paper(
-    sets: Sequence[TaskSet], settings: Settings, sandbox: Sandbox, progress: Progress
+    sets: Sequence[TaskSet],
+    settings: Settings,
+    unread: Callable[[Sequence[Question]], dict[Question, Exclusion]],
+    sandbox: Sandbox,
+    progress: Progress,
 ) -> Paper:
     questions, excluded = [], []
     for part in sets:
         asked = [Question(part.name, task) for task in part.tasks]
         sound, broken = keep_sound(asked, sandbox, progress, f"Checking {part.name}")
+        broken |= unread(sound)
+        sound = [question for question in sound if question not in broken]
         if not sound:
             first = broken[asked[0]]
             raise InputError(
@@ -233,7 +243,9 @@ def _set_paper(
         excluded.append(tuple(broken.values()))
     chosen = _subset(sets[0], questions[0], settings.robustness_tasks)
     names = perturbations() if settings.perturbations is None else settings.perturbations
-    trials = robustness.plan(chosen, names if chosen else (), settings.seeds, sandbox, progress)
+    trials = robustness.plan(
+        chosen, names if chosen else (), settings.seeds, sandbox, progress, unread
+    )
     return Paper(tuple(sets), tuple(questions), tuple(excluded), trials)
 
 

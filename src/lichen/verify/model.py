@@ -47,6 +47,9 @@ class ModelSource(Protocol):
     def chat(self, messages: list[dict[str, str]]) -> str:
         """The prompt of a conversation that the model is to go on with."""
 
+    def refusal(self, prompt: str) -> str | None:
+        """Why the model has no room for a prompt, in words; None where it has."""
+
     def open(self) -> AbstractContextManager[TextModel]:
         """Load it; leaving the context gives its memory back."""
 

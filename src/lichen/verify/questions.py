@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lichen.completion import Completion, Request
@@ -148,6 +148,24 @@ def judge(
             results[places[index]] = result
             update(len(results), len(places))
     return [results[job] for job in jobs]
+
+
+def unreadable(
+    questions: Sequence[Question], exam: Exam, sources: Mapping[Role, ModelSource]
+) -> dict[Question, Exclusion]:
+    """The questions that are too long for one of the models, with the reason.
+
+    Both leave them out: what one model is not asked, the other cannot be compared on.
+    """
+    found = {}
+    for role, source in sources.items():
+        chat = source.chat if source.has_chat else None
+        for question in questions:
+            reason = source.refusal(render(question.task, exam.style, chat).text)
+            if reason is not None and question not in found:
+                told = f"too long for the {role}: {reason}"
+                found[question] = Exclusion(task=question.task.id, reason=told)
+    return found
 
 
 def keep_sound(

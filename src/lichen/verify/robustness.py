@@ -5,7 +5,7 @@ The measures of ReCode (Wang et al., arXiv 2212.10264, section 4) with one greed
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lichen import stats
@@ -63,21 +63,28 @@ def plan(
     seeds: Sequence[int],
     sandbox: Sandbox,
     progress: Progress,
+    unreadable: Callable[[Sequence[Question]], Mapping[Question, Exclusion]],
 ) -> Plan:
     """Perturb every question in every way; keep what really changed and is still solvable.
 
-    A task whose own reference solution no longer passes after a perturbation is excluded from it.
+    A task whose own reference solution no longer passes after a perturbation is excluded from it,
+    and so is one that is then `unreadable` to the models.
     """
     made = [trial for name in names for q in questions for trial in _perturbed(q, name, seeds)]
     _, broken = keep_sound(
         [trial.perturbed for trial in made], sandbox, progress, "Checking perturbed references"
     )
+    broken |= unreadable([q for trial in made for q in (trial.nominal, trial.perturbed)])
     excluded: dict[str, list[Exclusion]] = {name: [] for name in names}
-    for question, exclusion in broken.items():
-        excluded[str(question.perturbation)].append(exclusion)
-    trials = tuple(trial for trial in made if trial.perturbed not in broken)
+    trials = []
+    for trial in made:
+        exclusion = broken.get(trial.perturbed) or broken.get(trial.nominal)
+        if exclusion is None:
+            trials.append(trial)
+        else:
+            excluded[trial.perturbation].append(exclusion)
     tasks = questions[0].tasks if questions else ""
-    return Plan(tasks, tuple(seeds), trials, excluded)
+    return Plan(tasks, tuple(seeds), tuple(trials), excluded)
 
 
 def _perturbed(question: Question, name: str, seeds: Sequence[int]) -> list[Trial]:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from lichen import models
 from lichen.checkpoint import Checkpoint, open_checkpoint
-from lichen.loading import LanguageModel, load
+from lichen.engine.scheduler import token_capacity
+from lichen.loading import LanguageModel, load, too_long
 from lichen.tokenizer import Tokenizer
 from lichen.verify.model import ModelFacts
 
@@ -46,6 +47,10 @@ class DiskModel:
     def chat(self, messages: list[dict[str, str]]) -> str:
         """The prompt that asks for the next answer of a conversation."""
         return self._tokenizer.chat(messages)
+
+    def refusal(self, prompt: str) -> str | None:
+        """Why the model has no room for a prompt; None where it has."""
+        return too_long(self._tokenizer.encode(prompt), token_capacity(self._graph))
 
     @contextmanager
     def open(self) -> Iterator[LanguageModel]:
