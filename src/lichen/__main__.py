@@ -1,6 +1,6 @@
 """``python -m lichen`` is ``lichen``."""
 
-from lichen.cli.main import main
+from lichen.cli import start
 
 if __name__ == "__main__":
-    main()
+    start()

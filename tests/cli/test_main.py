@@ -210,3 +210,12 @@ def test_ctrl_c_ends_with_130() -> None:
     assert process.returncode == 130
     assert b"run the same command again" in told
     assert b"Traceback" not in told
+
+
+def test_ctrl_c_while_importing_ends_with_130(tmp_path: Path) -> None:
+    """A click that is interrupted as it is imported stands for Ctrl-C in the first moments."""
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    command = [sys.executable, "-m", "lichen", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (130, "lichen: interrupted.\n")

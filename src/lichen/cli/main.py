@@ -6,7 +6,6 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
-from typing import NoReturn
 
 import click
 
@@ -71,11 +70,6 @@ def cli() -> None:
     Exit codes: 0 done or accepted, 1 rejected, 2 wrong usage or input, 3 undecided,
     4 a failure at run time (disk, memory, a worker), 130 interrupted.
     """
-
-
-def main() -> NoReturn:
-    """The entry point of the installed command."""
-    sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: Sequence[str]) -> int:
