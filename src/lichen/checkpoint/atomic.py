@@ -173,6 +173,7 @@ def write_shards(
                     shards[-1].close()
                 shards.append(SafetensorsWriter(folder / f"shard-{len(shards) + 1:05}.partial"))
             shards[-1].write(name, tensor)
+            del tensor  # or it would be held while the next one is made
         if shards:
             shards[-1].close()
     except BaseException:
