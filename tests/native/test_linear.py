@@ -125,7 +125,7 @@ def test_int8_sums_at_their_extremes_do_not_saturate(isa: str):
 
 
 @every_isa
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     dtype=st.sampled_from(DTYPES),
     rows=st.integers(1, 150),
@@ -224,7 +224,7 @@ def fake_quantized(x: Array) -> Array:
 
 
 @every_isa
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     tokens=st.integers(1, 6),

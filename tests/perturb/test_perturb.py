@@ -85,7 +85,7 @@ def test_most_tasks_are_reached(name: str, basics: int, humaneval: int) -> None:
 
 
 @given(task=any_task, name=st.sampled_from(NAMES), seed=any_seed)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_outcome_depends_on_task_name_and_seed_alone(task: Task, name: str, seed: int) -> None:
     first = perturb(task, name, seed)
     perturb(EVERY[0], name, seed + 1)
@@ -108,7 +108,7 @@ def test_streams_never_change_between_releases() -> None:
 
 
 @given(task=any_task, seed=any_seed)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_butter_fingers_touches_letters_of_plain_words_only(task: Task, seed: int) -> None:
     changed = perturb(task, "butter_fingers", seed)
     if changed is None:
@@ -261,7 +261,7 @@ def test_comments_hold_what_the_docstring_says() -> None:
 
 
 @given(task=any_task)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_comments_keep_every_word_and_all_code(task: Task) -> None:
     changed = perturb(task, "docstring_to_comments")
     if changed is not None:

@@ -75,7 +75,7 @@ def same(a: Any, b: Any) -> bool:
 
 
 @given(VALUES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_values_survive_with_their_types(value: Any) -> None:
     assert same(there_and_back(value), value)
 
@@ -91,7 +91,7 @@ def test_values_survive_with_their_types(value: Any) -> None:
     ),
     max_leaves=12,
 ))  # fmt: skip
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_anything_that_arrives_is_plain_data_or_an_error(node: Any) -> None:
     try:
         value = Decoder([[1], {2: 3}]).decode(node)

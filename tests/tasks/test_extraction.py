@@ -136,7 +136,7 @@ def test_references_come_through_however_they_are_given(name: str) -> None:
             assert passes(task, found), (task.id, answer)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(
         st.sampled_from(
