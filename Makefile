@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 NATIVE := CMakeLists.txt $(shell find native -type f)
 PACKAGE := pyproject.toml $(NATIVE) $(shell find src -type f -not -name '*.so' -not -path '*/__pycache__/*')
 
-.PHONY: help check test lint wheel humaneval torch-peer decision-rates clean
+.PHONY: help check test lint wheel humaneval torch-peer agreement decision-rates clean
 
 help:
 	@echo "make check   install, fetch $(MODEL), quantize it to int8, verify it, write the report"
@@ -18,6 +18,7 @@ help:
 	@echo "make wheel   build a wheel into dist/ and try it in a clean environment"
 	@echo "make humaneval       HumanEval on $(MODEL), original against int8 (minutes)"
 	@echo "make torch-peer      PyTorch beside lichen on the same weights (minutes)"
+	@echo "make agreement       the int8 folder in lichen and in transformers (a minute)"
 	@echo "make decision-rates  simulate how often the verdict errs (seconds)"
 	@echo "make clean   remove what make has made here (not the model cache)"
 
@@ -56,10 +57,15 @@ humaneval: $(VENV)/.installed
 	$(BIN)/lichen models fetch $(MODEL)
 	$(BIN)/lichen check $(MODEL) --tasks humaneval --robustness 0 --out $(OUT)-humaneval
 
-torch-peer: $(VENV)/.test
-	$(BIN)/lichen models fetch $(MODEL) >/dev/null
-	test -d $(OUT)-int8 || $(BIN)/lichen quantize $(MODEL) --recipe int8 --out $(OUT)-int8
+torch-peer: $(VENV)/.test $(OUT)-int8
 	$(BIN)/python bench/torch_peer.py $(MODEL) $(OUT)-int8
+
+agreement: $(VENV)/.test $(OUT)-int8
+	$(BIN)/python bench/agreement.py $(OUT)-int8
+
+$(OUT)-int8: | $(VENV)/.installed
+	$(BIN)/lichen models fetch $(MODEL)
+	$(BIN)/lichen quantize $(MODEL) --recipe int8 --out $@
 
 decision-rates: $(VENV)/.installed
 	$(BIN)/python bench/decision_rates.py
