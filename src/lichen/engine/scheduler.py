@@ -116,7 +116,7 @@ class Engine:
 
     def logits(self, ids: npt.NDArray[np.int32]) -> Iterator[npt.NDArray[np.float32]]:
         """Logits [piece, vocabulary] after each token of one sequence, piece by piece."""
-        table = self._open(list(ids), len(ids), share=False)
+        table = self._pages.open([], len(ids))  # no prompt: nothing is shared, all is computed
         if table is None:
             raise InputError(self._too_long(len(ids)))
         pages = np.array([table.pages], np.int32)
@@ -135,7 +135,7 @@ class Engine:
         while waiting and len(running) < self._max_sequences:
             key, generation = waiting[0]
             capacity = len(generation.prompt) + generation.max_tokens
-            table = self._open(generation.prompt, capacity)
+            table = self._pages.open(generation.prompt, capacity)
             if table is None:
                 if not running:
                     raise InputError(self._too_long(capacity))
@@ -148,9 +148,6 @@ class Engine:
             # Known from now on: whoever is admitted after it computes in the same step or later,
             # and a step writes the keys of a layer before anyone reads them.
             self._pages.publish(table, sequence.tokens, len(sequence.tokens))
-
-    def _open(self, prompt: list[int], capacity: int, *, share: bool = True) -> PageTable | None:
-        return self._pages.open(prompt if share else [], capacity)
 
     def _too_long(self, tokens: int) -> str:
         return (

@@ -84,9 +84,12 @@ def measure(
     """
     limit = windows or (1 if text is None else None)
     text = text or standard_library()
-    pieces = _windows(reference, text, limit)
-    if any(candidate.encode(document) != reference.encode(document) for document in text.documents):
+    documents = [reference.encode(document) for document in text.documents]
+    if documents != [candidate.encode(document) for document in text.documents]:
         raise InputError("the two models have different tokenizers; divergence needs the same one.")
+    pieces = _windows(documents, limit)
+    if not pieces:
+        raise InputError(f"{text.name}: too short to compare on; give at least two tokens of text.")
     rows: list[Float32] = []
     for number, ids in enumerate(pieces):
         rows.append(_compare(reference, candidate, ids))
@@ -95,14 +98,12 @@ def measure(
     return _summary(text, np.concatenate(rows))
 
 
-def _windows(model: TokenModel, text: CodeText, limit: int | None) -> list[list[int]]:
+def _windows(documents: list[list[int]], limit: int | None) -> list[list[int]]:
+    """At most ``limit`` windows of each document; none of one that is shorter than two tokens."""
     pieces = []
-    for document in text.documents:
-        ids = model.encode(document)
+    for ids in documents:
         starts = range(0, len(ids) - 1, WINDOW_TOKENS)
         pieces += [ids[begin : begin + WINDOW_TOKENS] for begin in starts][:limit]
-    if not pieces:
-        raise InputError(f"{text.name}: too short to compare on; give at least two tokens of text.")
     return pieces
 
 
