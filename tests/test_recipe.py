@@ -24,6 +24,39 @@ def test_int8_quantizes_everything_but_the_head():
     assert assigned == {LAYERS[0]: rule, LAYERS[1]: rule, "lm_head": None}
 
 
+def test_int4_has_groups_of_32_and_a_head_in_int8():
+    recipe = load_recipe("int4")
+    groups = Rule(Scheme(4, True, "group", 32), ActivationScheme(), "mse")
+    assert recipe.rule(LAYERS[0]) == groups
+    assert recipe.rule("lm_head") == Rule(Scheme(8), ActivationScheme(), "absmax", keep_tied=True)
+
+
+def test_four_bits_come_in_groups_of_32_unless_it_is_said():
+    text = rules_of('match = "*"\nweights = { bits = 4 }')
+    assert parse_recipe(text, "mine").rule("x") == Rule(
+        Scheme(4, True, "group", 32), None, "absmax"
+    )
+    text = rules_of('match = "*"\nweights = { bits = 4, symmetric = false, group_size = 128 }')
+    assert parse_recipe(text, "mine").rule("x") == Rule(
+        Scheme(4, False, "group", 128), None, "absmax"
+    )
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ('bits = 4, granularity = "channel"', "layers[1].weights has 4 bits, which come in groups"),
+        ("bits = 4, group_size = 48", "group_size is 48 (supported: 32, 64, 128)"),
+        ("bits = 8, group_size = 32", "layers[1].weights has 8 bits, which are symmetric and per"),
+        ("bits = 8, symmetric = false", "layers[1].weights has 8 bits, which are symmetric and"),
+    ],
+)
+def test_formats_that_do_not_go_together_are_refused(weights, message):
+    with pytest.raises(InputError) as caught:
+        parse_recipe(rules_of(f'match = "*"\nweights = {{ {weights} }}'), "mine")
+    assert message in str(caught.value)
+
+
 def test_every_preset_is_described_and_loads():
     assert "int8" in presets()
     for name, description in presets().items():
@@ -70,11 +103,12 @@ def test_all_faults_are_named_at_once():
     assert str(caught.value) == (
         "recipe mine: unknown key 'speed' (known: description, layers); match in layers[1] is 3,"
         " not a string; unknown key 'group' in layers[1].weights (known: bits, symmetric,"
-        " granularity); layers[1].weights.bits is 9 (supported: 8); layers[1].activations.bits is 4"
-        ' (supported: 8); layers[1].solver is "x" (supported: "absmax"); layers[2] keeps its layers'
+        " granularity, group_size); layers[1].weights.bits is 9 (supported: 8, 4);"
+        " layers[1].activations.bits is 4 (supported: 8);"
+        ' layers[1].solver is "x" (supported: "absmax", "mse"); layers[2] keeps its layers'
         " and yet has solver; layers[3] needs either keep = true or a weights table; layers[4] has"
         " no match pattern; layers[5].weights does not say how many bits;"
-        ' layers[5].weights.granularity is "row" (supported: "channel").'
+        ' layers[5].weights.granularity is "row" (supported: "channel", "group").'
     )
 
 

@@ -7,7 +7,7 @@
 namespace lichen {
 
 struct LinearKernels {
-  LinearKernel f32, f16, bf16, i8;
+  LinearKernel f32, f16, bf16, i8, i4;
   QuantizeKernel quantize;
 };
 

@@ -25,6 +25,8 @@ namespace {
 using AnyMatrix = nb::ndarray<nb::ro, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Floats = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using FloatMatrix = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Scales = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;  // [rows] or [rows, groups]
+using Codes = nb::ndarray<const std::int8_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Ints = nb::ndarray<const std::int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using IntMatrix = nb::ndarray<const std::int32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Result = nb::ndarray<nb::numpy, float>;
@@ -48,7 +50,8 @@ struct DtypeName {
 const DtypeName kDtypes[] = {{Dtype::f32, "f32", nb::dtype<float>(), "float32"},
                              {Dtype::f16, "f16", nb::dtype<std::uint16_t>(), "uint16"},
                              {Dtype::bf16, "bf16", nb::dtype<std::uint16_t>(), "uint16"},
-                             {Dtype::i8, "i8", nb::dtype<std::int8_t>(), "int8"}};
+                             {Dtype::i8, "i8", nb::dtype<std::int8_t>(), "int8"},
+                             {Dtype::i4, "i4", nb::dtype<std::int8_t>(), "int8"}};
 
 Dtype dtype_of(const std::string& name, const AnyMatrix& weight) {
   for (const DtypeName& known : kDtypes) {
@@ -58,7 +61,7 @@ Dtype dtype_of(const std::string& name, const AnyMatrix& weight) {
                                   known.stored_name);
     return known.dtype;
   }
-  throw std::invalid_argument("there is no dtype '" + name + "'; allowed are f32, f16, bf16, i8");
+  throw std::invalid_argument("there is no dtype '" + name + "'; allowed are f32, f16, bf16, i8, i4");
 }
 
 const char* dtype_name(Dtype dtype) {
@@ -122,20 +125,40 @@ Result new_matrix(std::int64_t rows, std::int64_t columns) {
   return std::make_shared<ResultMemory>()->make(rows, columns);
 }
 
+void require_rows(const char* name, std::size_t count, std::int64_t rows) {
+  if (static_cast<std::int64_t>(count) != rows)
+    throw std::invalid_argument(std::string(name) + " must have one number for each of the " +
+                                std::to_string(rows) + " rows");
+}
+
 std::shared_ptr<Linear> make_linear(ThreadPool& pool, const AnyMatrix& weight,
-                                    const std::string& dtype, const std::optional<Floats>& scales,
-                                    const std::optional<Floats>& bias, const std::string& isa) {
-  const auto rows = static_cast<std::int64_t>(weight.shape(0));
-  for (const auto& [name, vector] : {std::pair("scales", &scales), std::pair("bias", &bias)})
-    if (*vector && static_cast<std::int64_t>((*vector)->shape(0)) != rows)
-      throw std::invalid_argument(std::string(name) + " must have one number for each of the " +
-                                  std::to_string(rows) + " rows");
-  const Dtype parsed = dtype_of(dtype, weight);
+                                    const std::string& dtype,
+                                    const std::optional<Scales>& scales,
+                                    const std::optional<Floats>& bias, const std::string& isa,
+                                    const std::optional<Codes>& zeros) {
+  Weight given = {weight.data(), dtype_of(dtype, weight), static_cast<std::int64_t>(weight.shape(0)),
+                  static_cast<std::int64_t>(weight.shape(1))};
+  if (scales) {
+    require_rows("scales", scales->shape(0), given.rows);
+    const auto groups = static_cast<std::int64_t>(scales->size()) / std::max<std::int64_t>(1, given.rows);
+    if (given.dtype == Dtype::i4 ? groups < 1 || given.cols % groups != 0 : groups != 1)
+      throw std::invalid_argument("scales of " + std::to_string(groups) + " columns do not fit " +
+                                  std::to_string(given.cols) + " columns of dtype '" + dtype + "'");
+    given.scales = scales->data();
+    given.group = given.cols / groups;
+  }
+  if (zeros) {
+    if (!scales || zeros->shape(0) != scales->shape(0) || zeros->size() != scales->size())
+      throw std::invalid_argument("zeros must have the shape of the scales");
+    given.zeros = zeros->data();
+  }
+  if (bias) {
+    require_rows("bias", bias->shape(0), given.rows);
+    given.bias = bias->data();
+  }
   const Isa target = isa_of(isa);
   nb::gil_scoped_release unlocked;
-  return pack_linear(pool, weight.data(), parsed, rows,
-                     static_cast<std::int64_t>(weight.shape(1)), scales ? scales->data() : nullptr,
-                     bias ? bias->data() : nullptr, target);
+  return pack_linear(pool, given, target);
 }
 
 Result dequantize_row(const Linear& linear, std::int64_t row) {
@@ -157,10 +180,9 @@ Result apply(const Linear& linear, ThreadPool& pool, const FloatMatrix& x) {
                                 std::to_string(linear.cols));
   Result y = new_matrix(tokens, linear.rows);
   nb::gil_scoped_release unlocked;
-  const bool quantizes = linear.dtype == Dtype::i8;
-  AlignedBuffer codes(static_cast<std::size_t>(quantizes ? tokens * code_stride(cols) : 0));
-  AlignedBuffer scales(static_cast<std::size_t>(tokens) * sizeof(float));
-  const QuantizedRows quantized = {codes.as<std::uint8_t>(), scales.as<float>()};
+  const bool quantizes = linear.dtype == Dtype::i8 || linear.dtype == Dtype::i4;
+  QuantizedBuffer buffer(quantizes ? tokens : 0, cols);
+  const QuantizedRows quantized = buffer.rows();
   ChunkCounter counter;
   pool.run([&](int thread) {
     if (quantizes && thread == 0)
@@ -225,7 +247,8 @@ NB_MODULE(_core, m) {
 
   nb::class_<Linear>(m, "Linear")
       .def(nb::new_(&make_linear), nb::arg("pool"), nb::arg("weight").noconvert(), nb::arg("dtype"),
-           nb::arg("scales").noconvert().none(), nb::arg("bias").noconvert().none(), nb::arg("isa"))
+           nb::arg("scales").noconvert().none(), nb::arg("bias").noconvert().none(), nb::arg("isa"),
+           nb::arg("zeros").noconvert().none() = nb::none())
       .def_ro("rows", &Linear::rows)
       .def_ro("cols", &Linear::cols)
       .def_prop_ro("dtype", [](const Linear& linear) { return dtype_name(linear.dtype); })

@@ -1,9 +1,11 @@
 #include "lichen/linear.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 
 #include "kernels/dispatch.h"
 #include "kernels/linear/half.h"
@@ -18,15 +20,38 @@ constexpr std::int64_t kMostInt8Cols = 65536;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-void check(Dtype dtype, std::int64_t rows, std::int64_t cols, const float* scales) {
+void check_groups(const Weight& weight, const std::string& shape) {
+  if (weight.group != 32 && weight.group != 64 && weight.group != 128)
+    throw std::invalid_argument("int4 groups must have 32, 64 or 128 columns, not " +
+                                std::to_string(weight.group));
+  if (weight.cols % weight.group != 0)
+    throw std::invalid_argument("an int4 weight of " + shape + " cannot be cut into groups of " +
+                                std::to_string(weight.group) + " columns");
+}
+
+void check(const Weight& weight) {
+  const std::int64_t rows = weight.rows, cols = weight.cols;
   const std::string shape = std::to_string(rows) + " x " + std::to_string(cols);
   if (rows < 1 || cols < 1 || rows > kLargestSide || cols > kLargestSide)
     throw std::invalid_argument("a linear weight cannot be " + shape);
-  if (dtype == Dtype::i8 && cols > kMostInt8Cols)
+  if (weight.dtype == Dtype::i8 && cols > kMostInt8Cols)
     throw std::invalid_argument("an int8 weight of " + shape + " is too wide: int32 sums hold " +
                                 std::to_string(kMostInt8Cols) + " columns");
-  if ((dtype == Dtype::i8) != (scales != nullptr))
-    throw std::invalid_argument("an int8 weight needs scales, and no other weight takes them");
+  const bool integers = weight.dtype == Dtype::i8 || weight.dtype == Dtype::i4;
+  if (integers != (weight.scales != nullptr))
+    throw std::invalid_argument("an integer weight needs scales, and no other weight takes them");
+  if (weight.zeros && weight.dtype != Dtype::i4)
+    throw std::invalid_argument("only an int4 weight takes zero points");
+  if (weight.dtype == Dtype::i4) check_groups(weight, shape);
+}
+
+// Whether int4 scales are bf16: f16 where that holds every one of them exactly.
+bool needs_bf16(const Weight& weight) {
+  const float* end = weight.scales + weight.rows * (weight.cols / weight.group);
+  std::uint16_t bits;
+  if (std::all_of(weight.scales, end, [&](float scale) { return to_f16(scale, &bits); })) return false;
+  if (std::all_of(weight.scales, end, [&](float scale) { return to_bf16(scale, &bits); })) return true;
+  throw std::invalid_argument("int4 scales must all be numbers of float16, or all of bfloat16");
 }
 
 AlignedBuffer padded_copy(const float* from, std::int64_t rows, std::int64_t panels) {
@@ -56,7 +81,50 @@ void sum_rows(const std::int8_t* from, std::int64_t rows, std::int64_t cols, std
   }
 }
 
-void pack_one(Linear& linear, const void* weight, std::int64_t panel) {
+std::int64_t group_header(const Linear& linear) { return kPanelRows * (linear.zeros ? 3 : 2); }
+
+std::int64_t group_bytes(const Linear& linear) {
+  return group_header(linear) + kPanelRows * linear.group / 2;
+}
+
+// Eight codes of a row, columns k and k + 4 in a byte, as code + 8; false where one is out of range.
+bool pack_eight(const std::int8_t* from, char* to) {
+  std::uint32_t first, second;
+  std::memcpy(&first, from, sizeof first);
+  std::memcpy(&second, from + 4, sizeof second);
+  const std::uint32_t packed =
+      ((first & 0x0f0f0f0f) | (second & 0x0f0f0f0f) << 4) ^ 0x88888888;
+  std::memcpy(to, &packed, sizeof packed);
+  // A code of four bits repeats its sign in the upper half of its byte.
+  return (((first ^ first << 1) | (second ^ second << 1)) & 0xf0f0f0f0) == 0;
+}
+
+// Rows [0, rows) from `row` on into one zeroed panel; false where a code or a zero point is out of range.
+bool pack_groups(const Linear& linear, const Weight& weight, std::int64_t row, std::int64_t rows,
+                 char* panel) {
+  const std::int64_t groups = linear.cols / linear.group;
+  const auto* codes = static_cast<const std::int8_t*>(weight.data) + row * linear.cols;
+  bool in_range = true;
+  for (std::int64_t g = 0; g < groups; ++g, panel += group_bytes(linear))
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const std::int64_t at = (row + r) * groups + g;
+      std::uint16_t scale = 0;
+      linear.bf16_scales ? to_bf16(weight.scales[at], &scale) : to_f16(weight.scales[at], &scale);
+      std::memcpy(panel + 2 * r, &scale, sizeof scale);
+      if (linear.zeros) {
+        in_range = in_range && weight.zeros[at] >= -8 && weight.zeros[at] <= 7;
+        panel[2 * kPanelRows + r] = static_cast<char>(weight.zeros[at] + 8);
+      }
+      const std::int8_t* from = codes + r * linear.cols + g * linear.group;
+      char* to = panel + group_header(linear) + 4 * r;
+      for (std::int64_t k = 0; k < linear.group; k += 8)
+        in_range = pack_eight(from + k, to + k * (kPanelRows / 2)) && in_range;
+    }
+  return in_range;
+}
+
+bool pack_one(Linear& linear, const Weight& source, std::int64_t panel) {
+  const void* weight = source.data;
   const std::int64_t row = panel * kPanelRows;
   const std::int64_t rows = std::min(kPanelRows, linear.rows - row);
   const std::int64_t start = row * linear.cols;
@@ -65,18 +133,21 @@ void pack_one(Linear& linear, const void* weight, std::int64_t panel) {
     case Dtype::f32:
       pack_panel<float, 1>(static_cast<const float*>(weight) + start, rows, linear.cols,
                            reinterpret_cast<float*>(to));
-      return;
+      return true;
     case Dtype::f16:
     case Dtype::bf16:
       pack_panel<std::uint16_t, 1>(static_cast<const std::uint16_t*>(weight) + start, rows,
                                    linear.cols, reinterpret_cast<std::uint16_t*>(to));
-      return;
+      return true;
+    case Dtype::i4:
+      return pack_groups(linear, source, row, rows, to);
     case Dtype::i8:
       const auto* from = static_cast<const std::int8_t*>(weight) + start;
       pack_panel<std::int8_t, 4>(from, rows, linear.cols, reinterpret_cast<std::int8_t*>(to));
       sum_rows(from, rows, linear.cols, linear.row_sums.as<std::int32_t>() + row);
-      return;
+      return true;
   }
+  return true;
 }
 
 // How a product is cut: runs of several blocks (of 4 panels), then single blocks, and all of that for
@@ -108,6 +179,7 @@ LinearKernel kernel_of(const LinearKernels& kernels, Dtype dtype) {
     case Dtype::f16: return kernels.f16;
     case Dtype::bf16: return kernels.bf16;
     case Dtype::i8: return kernels.i8;
+    case Dtype::i4: return kernels.i4;
   }
   return nullptr;
 }
@@ -120,6 +192,7 @@ std::int64_t element_bytes(Dtype dtype) {
     case Dtype::f16: return 2;
     case Dtype::bf16: return 2;
     case Dtype::i8: return 1;
+    case Dtype::i4: return 1;
   }
   return 0;
 }
@@ -128,33 +201,59 @@ std::int64_t Linear::nbytes() const {
   return static_cast<std::int64_t>(weights.size() + scales.size() + bias.size() + row_sums.size());
 }
 
-std::unique_ptr<Linear> pack_linear(ThreadPool& pool, const void* weight, Dtype dtype,
-                                    std::int64_t rows, std::int64_t cols, const float* scales,
-                                    const float* bias, Isa isa) {
+std::unique_ptr<Linear> pack_linear(ThreadPool& pool, const Weight& weight, Isa isa) {
   linear_kernels(isa);  // throws where this machine cannot run it
-  check(dtype, rows, cols, scales);
+  check(weight);
+  const auto [dtype, rows, cols] = std::tuple(weight.dtype, weight.rows, weight.cols);
   auto linear = std::make_unique<Linear>();
   linear->isa = isa;
   linear->dtype = dtype;
   linear->rows = rows;
   linear->cols = cols;
   linear->panels = ceil_div(rows, kPanelRows);
-  const std::int64_t depth = dtype == Dtype::i8 ? 4 : 1;
-  linear->panel_bytes = ceil_div(cols, depth) * depth * kPanelRows * element_bytes(dtype);
+  if (dtype == Dtype::i4) {
+    linear->group = weight.group;
+    linear->zeros = weight.zeros != nullptr;
+    linear->bf16_scales = needs_bf16(weight);
+    linear->panel_bytes = cols / weight.group * group_bytes(*linear);
+  } else {
+    const std::int64_t depth = dtype == Dtype::i8 ? 4 : 1;
+    linear->panel_bytes = ceil_div(cols, depth) * depth * kPanelRows * element_bytes(dtype);
+  }
   linear->weights = AlignedBuffer(static_cast<std::size_t>(linear->panels * linear->panel_bytes));
-  if (scales) linear->scales = padded_copy(scales, rows, linear->panels);
-  if (bias) linear->bias = padded_copy(bias, rows, linear->panels);
+  if (dtype == Dtype::i8) linear->scales = padded_copy(weight.scales, rows, linear->panels);
+  if (weight.bias) linear->bias = padded_copy(weight.bias, rows, linear->panels);
   if (dtype == Dtype::i8)
     linear->row_sums =
         AlignedBuffer(static_cast<std::size_t>(linear->panels * kPanelRows) * sizeof(std::int32_t));
 
   ChunkCounter next;
+  std::atomic<bool> in_range{true};
   pool.run([&](int) {
     for (std::int64_t panel = next.take(); panel < linear->panels; panel = next.take())
-      pack_one(*linear, weight, panel);
+      if (!pack_one(*linear, weight, panel)) in_range = false;
   });
+  if (!in_range) throw std::invalid_argument("int4 codes and zero points must be -8 to 7");
   return linear;
 }
+
+namespace {
+
+void unpack_groups(const Linear& linear, const char* panel, std::int64_t lane, float* out) {
+  for (std::int64_t k = 0; k < linear.cols; ++k) {
+    const std::int64_t in_group = k % linear.group;
+    const char* group = panel + k / linear.group * group_bytes(linear);
+    std::uint16_t bits;
+    std::memcpy(&bits, group + 2 * lane, sizeof bits);
+    const float scale = linear.bf16_scales ? from_bf16(bits) : from_f16(bits);
+    const int zero = linear.zeros ? group[2 * kPanelRows + lane] : 8;
+    const auto pair = static_cast<std::uint8_t>(
+        group[group_header(linear) + (in_group / 8 * kPanelRows + lane) * 4 + k % 4]);
+    out[k] = static_cast<float>((k % 8 < 4 ? pair & 15 : pair >> 4) - zero) * scale;
+  }
+}
+
+}  // namespace
 
 void unpack_row(const Linear& linear, std::int64_t row, float* out) {
   const std::int64_t lane = row % kPanelRows;
@@ -182,14 +281,29 @@ void unpack_row(const Linear& linear, std::int64_t row, float* out) {
         out[k] = static_cast<float>(from[(k / 4 * kPanelRows + lane) * 4 + k % 4]) * scale;
       return;
     }
+    case Dtype::i4:
+      unpack_groups(linear, panel, lane, out);
+      return;
   }
 }
 
 void quantize_rows(Isa isa, const float* x, std::int64_t x_stride, std::int64_t begin,
                    std::int64_t end, std::int64_t cols, const QuantizedRows& out) {
   const std::int64_t stride = code_stride(cols);
-  linear_kernels(isa).quantize(x + begin * x_stride, x_stride, end - begin, cols,
-                               out.codes + begin * stride, stride, out.scales + begin);
+  linear_kernels(isa).quantize({x + begin * x_stride, x_stride, end - begin, cols,
+                                out.codes + begin * stride, out.signed_codes + begin * stride,
+                                out.minus_sums + begin * (stride / 32), stride, out.scales + begin});
+}
+
+QuantizedBuffer::QuantizedBuffer(std::int64_t tokens, std::int64_t cols)
+    : codes_(static_cast<std::size_t>(tokens * code_stride(cols))),
+      signed_codes_(static_cast<std::size_t>(tokens * code_stride(cols))),
+      minus_sums_(static_cast<std::size_t>(tokens * code_stride(cols) / 32) * sizeof(std::int32_t)),
+      scales_(static_cast<std::size_t>(tokens) * sizeof(float)) {}
+
+QuantizedRows QuantizedBuffer::rows() {
+  return {codes_.as<std::uint8_t>(), signed_codes_.as<std::int8_t>(), minus_sums_.as<std::int32_t>(),
+          scales_.as<float>()};
 }
 
 std::int64_t linear_chunks(const Linear& linear, std::int64_t tokens) {
@@ -222,12 +336,17 @@ void linear_chunk(const Linear& linear, const float* x, std::int64_t x_stride,
   task.y = y + token * y_stride + row;
   task.y_stride = y_stride;
   task.accumulate = accumulate;
-  if (linear.dtype == Dtype::i8) {
+  if (linear.dtype == Dtype::i8 || linear.dtype == Dtype::i4) {
     task.scales = linear.scales.as<float>() + row;
     task.row_sums = linear.row_sums.as<std::int32_t>() + row;
     task.code_stride = code_stride(linear.cols);
     task.codes = quantized->codes + token * task.code_stride;
+    task.signed_codes = quantized->signed_codes + token * task.code_stride;
+    task.minus_sums = quantized->minus_sums + token * (task.code_stride / 32);
     task.x_scales = quantized->scales + token;
+    task.group = linear.group;
+    task.zeros = linear.zeros;
+    task.bf16_scales = linear.bf16_scales;
   } else {
     task.x = x + token * x_stride;
     task.x_stride = x_stride;

@@ -221,7 +221,7 @@ void Plan::linear(Value x, const std::vector<Product>& products, bool accumulate
     for (const LinearPhase::Product& other : checked)
       require(other.out != out, "linear: two products would write value ", out);
     checked.push_back({linear, out});
-    quantized = quantized || linear->dtype == Dtype::i8;
+    quantized = quantized || linear->dtype == Dtype::i8 || linear->dtype == Dtype::i4;
   }
   if (quantized) quantize(x, width);
   phases_.push_back(std::make_unique<LinearPhase>(domain_, x, checked, accumulate));
@@ -374,8 +374,7 @@ void Plan::output(Value x) {
   result.first_phase = -1;
   output_ = x;
   place_values();
-  codes_ = AlignedBuffer(static_cast<std::size_t>(max_tokens_ * code_columns_));
-  code_scales_ = AlignedBuffer(float_bytes(max_tokens_));
+  quantized_ = QuantizedBuffer(max_tokens_, code_columns_);
   scratch_ = AlignedBuffer(float_bytes(scratch_stride_ * pool_->size()));
   seconds_.assign(static_cast<std::size_t>(pool_->size()), std::vector<double>(phases_.size() + 1));
 }
@@ -410,7 +409,7 @@ void Plan::step(Cache& cache, const Batch& batch, float* out) {
   Step step = {batch,
                cache,
                matrices_.data(),
-               {codes_.as<std::uint8_t>(), code_scales_.as<float>()},
+               quantized_.rows(),
                sequences.data(),
                pool_->size(),
                scratch_.as<float>(),

@@ -1,6 +1,6 @@
 // How fast linear layers run: gigabytes of weights read a second (decode) and operations a second
 // (prefill), beside the memory's own read bandwidth.
-//   linear_bench [--isa NAME] [--threads N] [--dtype f32|f16|bf16|i8] [--pin]
+//   linear_bench [--isa NAME] [--threads N] [--dtype f32|f16|bf16|i8|i4] [--pin]
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -76,18 +76,23 @@ void measure(ThreadPool& pool, Isa isa, Dtype dtype, const char* name, const Sha
     std::memcpy(&weight[i], &value, 4);
     if (dtype == Dtype::f16 || dtype == Dtype::bf16) std::memcpy(&weight[i], "\x12\x3c\x13\xbc", 4);
   }
-  const std::vector<float> scales(static_cast<std::size_t>(shape.rows), 0.01f);
-  const auto bytes = static_cast<std::int64_t>(weight.size());
+  if (dtype == Dtype::i4)
+    for (char& code : weight) code = static_cast<char>(code % 8);
+  constexpr std::int64_t kGroup = 32;
+  const std::vector<float> scales(static_cast<std::size_t>(shape.rows * shape.cols / kGroup), 0x1p-7f);
+  Weight given = {weight.data(), dtype, shape.rows, shape.cols};
+  if (dtype == Dtype::i8 || dtype == Dtype::i4) given.scales = scales.data();
+  if (dtype == Dtype::i4) given.group = kGroup;
+  const std::int64_t bytes = pack_linear(pool, given, isa)->nbytes();
   std::vector<std::unique_ptr<Linear>> copies;  // as many as it takes for each to be cold again
   for (std::int64_t i = 0; i < std::clamp<std::int64_t>(kColdBytes / bytes, 1, 200); ++i)
-    copies.push_back(pack_linear(pool, weight.data(), dtype, shape.rows, shape.cols,
-                                 dtype == Dtype::i8 ? scales.data() : nullptr, nullptr, isa));
+    copies.push_back(pack_linear(pool, given, isa));
   std::printf("%-5s %6ld x %-5ld", name, static_cast<long>(shape.rows), static_cast<long>(shape.cols));
   for (std::int64_t tokens : {1, 2, 4, 8, 16, 32, 64, 256}) {
     AlignedBuffer x(static_cast<std::size_t>(tokens * shape.cols) * 4), y(static_cast<std::size_t>(tokens * shape.rows) * 4);
     for (std::int64_t i = 0; i < tokens * shape.cols; ++i) x.as<float>()[i] = static_cast<float>(i % 17) - 8;
-    AlignedBuffer codes(static_cast<std::size_t>(tokens * code_stride(shape.cols))), x_scales(static_cast<std::size_t>(tokens) * 4);
-    const QuantizedRows quantized = {codes.as<std::uint8_t>(), x_scales.as<float>()};
+    QuantizedBuffer buffer(tokens, shape.cols);
+    const QuantizedRows quantized = buffer.rows();
     quantize_rows(isa, x.as<float>(), shape.cols, 0, tokens, shape.cols, quantized);
     const std::int64_t chunks = linear_chunks(*copies[0], tokens);
     std::vector<ChunkCounter> next(copies.size());
@@ -145,7 +150,7 @@ int main(int argc, char** argv) {
   std::printf("%s, %d threads, memory read %.1f GB/s\n", std::string(isa_name(isa)).c_str(), threads, bandwidth);
   std::printf("tokens: GB/s of weights, share of the read bandwidth, GOPS\n");
   const std::vector<std::pair<Dtype, const char*>> dtypes = {
-      {Dtype::f32, "f32"}, {Dtype::f16, "f16"}, {Dtype::bf16, "bf16"}, {Dtype::i8, "i8"}};
+      {Dtype::f32, "f32"}, {Dtype::f16, "f16"}, {Dtype::bf16, "bf16"}, {Dtype::i8, "i8"}, {Dtype::i4, "i4"}};
   for (const auto& [dtype, name] : dtypes)
     if (only.empty() || only == name)
       for (const Shape& shape : {Shape{896, 896}, Shape{4864, 896}, Shape{896, 4864}, Shape{151936, 896}})

@@ -22,7 +22,11 @@ struct Case {
   Dtype dtype;
   Shape shape;
   bool bias, accumulate;
+  std::int64_t group = 0;  // of i4
+  bool zeros = false;
 };
+
+bool integers(Dtype dtype) { return dtype == Dtype::i8 || dtype == Dtype::i4; }
 
 float from_bits(std::uint32_t bits) {
   float value;
@@ -31,27 +35,48 @@ float from_bits(std::uint32_t bits) {
 }
 
 // A weight in one of the stored forms, and what it stands for.
-struct Weight {
+struct RandomWeight {
   std::vector<float> f32;
   std::vector<std::uint16_t> u16;
-  std::vector<std::int8_t> i8;
+  std::vector<std::int8_t> codes;
   std::vector<float> scales;
-  std::vector<float> values;  // [rows][cols]; for i8 the codes
+  std::vector<std::int8_t> zeros;
+  std::vector<float> values;  // [rows][cols]; for i8 and i4 the codes, their zero points taken away
 
   const void* data(Dtype dtype) const {
     if (dtype == Dtype::f32) return f32.data();
-    return dtype == Dtype::i8 ? static_cast<const void*>(i8.data()) : u16.data();
+    return integers(dtype) ? static_cast<const void*>(codes.data()) : u16.data();
   }
 };
 
-Weight random_weight(Dtype dtype, const Shape& shape, std::mt19937& random) {
+// The scales of int4 are numbers of bfloat16 in groups of 64, and of float16 in others.
+void add_groups(const Case& c, RandomWeight& w, std::mt19937& random) {
+  const std::int64_t groups = c.shape.cols / c.group;
+  for (std::int64_t i = 0; i < c.shape.rows * groups; ++i) {
+    const std::uint32_t bits = 0x3c000000 + (random() % 0x400000 & (c.group == 64 ? 0xffff0000 : 0xffffe000));
+    w.scales.push_back((random() & 1) != 0 ? from_bits(bits) : -from_bits(bits));
+    w.zeros.push_back(static_cast<std::int8_t>(c.zeros ? static_cast<int>(random() % 16) - 8 : 0));
+  }
+  for (std::int64_t i = 0; i < c.shape.rows * c.shape.cols; ++i) {
+    w.codes.push_back(static_cast<std::int8_t>(static_cast<int>(random() % 16) - 8));
+    w.values.push_back(static_cast<float>(w.codes.back() - w.zeros[static_cast<std::size_t>(i / c.group)]));
+  }
+}
+
+RandomWeight random_weight(const Case& c, std::mt19937& random) {
+  const Dtype dtype = c.dtype;
+  const Shape& shape = c.shape;
   std::normal_distribution<float> normal(0, 1);
-  Weight w;
+  RandomWeight w;
+  if (dtype == Dtype::i4) {
+    add_groups(c, w, random);
+    return w;
+  }
   const std::int64_t count = shape.rows * shape.cols;
   for (std::int64_t i = 0; i < count; ++i) {
     if (dtype == Dtype::i8) {
-      w.i8.push_back(static_cast<std::int8_t>(random() % 8 ? static_cast<int>(random() % 256) - 128 : -128));
-      w.values.push_back(w.i8.back());
+      w.codes.push_back(static_cast<std::int8_t>(random() % 8 ? static_cast<int>(random() % 256) - 128 : -128));
+      w.values.push_back(w.codes.back());
     } else if (dtype == Dtype::f32) {
       w.f32.push_back(normal(random));
       w.values.push_back(w.f32.back());
@@ -83,13 +108,13 @@ void quantize(const float* x, std::int64_t cols, std::vector<int>& q, float& sca
         static_cast<int>(std::nearbyint(std::clamp(x[k] / scale, -128.0f, 127.0f)));
 }
 
-std::vector<float> expected(const Case& c, const Weight& w, const std::vector<float>& x,
+std::vector<float> expected(const Case& c, const RandomWeight& w, const std::vector<float>& x,
                             const std::vector<float>& bias, std::vector<float> y) {
   std::vector<int> q;
   for (std::int64_t t = 0; t < c.shape.tokens; ++t) {
     const float* row = x.data() + t * c.shape.cols;
     float scale = 0;
-    if (c.dtype == Dtype::i8) quantize(row, c.shape.cols, q, scale);
+    if (integers(c.dtype)) quantize(row, c.shape.cols, q, scale);
     for (std::int64_t r = 0; r < c.shape.rows; ++r) {
       const float* wr = w.values.data() + r * c.shape.cols;
       volatile float value = 0;  // every step rounded to float
@@ -99,6 +124,14 @@ std::vector<float> expected(const Case& c, const Weight& w, const std::vector<fl
           sum += static_cast<std::int64_t>(wr[k]) * q[static_cast<std::size_t>(k)];
         const volatile float both = scale * w.scales[static_cast<std::size_t>(r)];
         value = static_cast<float>(sum) * both;
+      } else if (c.dtype == Dtype::i4) {
+        for (std::int64_t begin = 0; begin < c.shape.cols; begin += c.group) {
+          int sum = 0;
+          for (std::int64_t k = begin; k < begin + c.group; ++k) sum += static_cast<int>(wr[k]) * q[static_cast<std::size_t>(k)];
+          const float group_scale = w.scales[static_cast<std::size_t>((r * c.shape.cols + begin) / c.group)];
+          value = std::fma(static_cast<float>(sum), group_scale, static_cast<float>(value));
+        }
+        value = value * scale;
       } else {
         for (std::int64_t k = 0; k < c.shape.cols; ++k) value = std::fma(wr[k], row[k], static_cast<float>(value));
       }
@@ -112,7 +145,7 @@ std::vector<float> expected(const Case& c, const Weight& w, const std::vector<fl
 
 bool run_case(ThreadPool& pool, Isa isa, const Case& c, std::mt19937& random) {
   std::normal_distribution<float> normal(0, 1);
-  const Weight w = random_weight(c.dtype, c.shape, random);
+  const RandomWeight w = random_weight(c, random);
   const std::int64_t stride = c.shape.rows + 3;
   std::vector<float> x(static_cast<std::size_t>(c.shape.tokens * c.shape.cols));
   std::vector<float> y(static_cast<std::size_t>(c.shape.tokens * stride));
@@ -123,12 +156,13 @@ bool run_case(ThreadPool& pool, Isa isa, const Case& c, std::mt19937& random) {
   if (c.shape.tokens > 1) std::fill(x.begin(), x.begin() + c.shape.cols, 0.0f);
   const std::vector<float> want = expected(c, w, x, bias, y);
 
-  const auto linear = pack_linear(pool, w.data(c.dtype), c.dtype, c.shape.rows, c.shape.cols,
-                                  c.dtype == Dtype::i8 ? w.scales.data() : nullptr,
-                                  c.bias ? bias.data() : nullptr, isa);
-  std::vector<std::uint8_t> codes(static_cast<std::size_t>(c.shape.tokens * code_stride(c.shape.cols)));
-  std::vector<float> scales(static_cast<std::size_t>(c.shape.tokens));
-  const QuantizedRows quantized = {codes.data(), scales.data()};
+  const auto linear = pack_linear(
+      pool,
+      {w.data(c.dtype), c.dtype, c.shape.rows, c.shape.cols, integers(c.dtype) ? w.scales.data() : nullptr,
+       c.zeros ? w.zeros.data() : nullptr, c.group, c.bias ? bias.data() : nullptr},
+      isa);
+  QuantizedBuffer buffer(c.shape.tokens, c.shape.cols);
+  const QuantizedRows quantized = buffer.rows();
   quantize_rows(isa, x.data(), c.shape.cols, 0, c.shape.tokens, c.shape.cols, quantized);
   const std::int64_t chunks = linear_chunks(*linear, c.shape.tokens);
   ChunkCounter next;
@@ -144,6 +178,7 @@ bool run_case(ThreadPool& pool, Isa isa, const Case& c, std::mt19937& random) {
     for (std::int64_t k = 0; k < c.shape.cols; ++k) {
       float value = w.values[static_cast<std::size_t>(r * c.shape.cols + k)];
       if (c.dtype == Dtype::i8) value *= w.scales[static_cast<std::size_t>(r)];
+      if (c.dtype == Dtype::i4) value *= w.scales[static_cast<std::size_t>((r * c.shape.cols + k) / c.group)];
       if (value != row[static_cast<std::size_t>(k)]) return false;
     }
   }
@@ -191,6 +226,18 @@ int main() {
                         static_cast<int>(dtype), static_cast<long>(shape.tokens), static_cast<long>(shape.rows),
                         static_cast<long>(shape.cols), options);
           }
+  for (Isa isa : supported_isas())
+    for (std::int64_t group : {32, 64, 128})
+      for (const Shape& shape : shapes)
+        for (int options = 0; options < 8; ++options, ++cases) {
+          const Shape whole = {shape.tokens, shape.rows, (shape.cols + group - 1) / group * group};
+          const Case c = {Dtype::i4, whole, (options & 1) != 0, (options & 2) != 0, group, (options & 4) != 0};
+          if (run_case(pool, isa, c, random)) continue;
+          ++failures;
+          std::printf("%s: int4 in groups of %ld, %ld x %ld x %ld, options %d differ\n", std::string(isa_name(isa)).c_str(),
+                      static_cast<long>(group), static_cast<long>(whole.tokens), static_cast<long>(whole.rows),
+                      static_cast<long>(whole.cols), options);
+        }
   std::printf("%d cases, %d failures\n", cases, failures);
   return failures != 0;
 }

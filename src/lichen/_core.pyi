@@ -27,8 +27,10 @@ class ThreadPool:
 class Linear:
     """A weight [rows, cols], packed for one instruction set.
 
-    ``weight`` is float32 for dtype "f32", the bits as uint16 for "f16" and "bf16", int8 for "i8";
-    ``scales`` [rows] belong to "i8" and only to it; ``bias`` [rows] is optional.
+    ``weight`` is float32 for dtype "f32", the bits as uint16 for "f16" and "bf16", int8 codes for
+    "i8" and "i4" (-8 to 7).  ``scales`` belong to these two: [rows] or [rows, 1] for "i8",
+    [rows, groups] for "i4", which all have to be numbers of float16, or all of bfloat16.  ``zeros``
+    [rows, groups] is for "i4" and optional, ``bias`` [rows] for all: ``w = (code - zero) * scale``.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Linear:
         scales: _Floats | None,
         bias: _Floats | None,
         isa: str,
+        zeros: npt.NDArray[np.int8] | None = None,
     ) -> None: ...
     @property
     def rows(self) -> int: ...
@@ -52,7 +55,7 @@ class Linear:
         """One row of the weight, [cols]."""
 
     def apply(self, pool: ThreadPool, x: _Floats) -> _Floats:
-        """``x [T, cols] @ weight.T + bias``, [T, rows]; int8 weights get x quantized row by row."""
+        """``x [T, cols] @ weight.T + bias``, [T, rows]; integer weights quantize x by row."""
 
 class Cache:
     """Keys and values of all layers in pages of ``page_tokens`` (a multiple of 16), float32.
@@ -97,7 +100,7 @@ class Plan:
     def linear(self, x: int, outs: Sequence[tuple[Linear, int]], accumulate: bool = False) -> None:
         """Write (or add, when ``accumulate``) the product of x with each weight to its value.
 
-        All run in one phase, and int8 weights share one quantization of x.
+        All run in one phase, and integer weights share one quantization of x.
         """
 
     def rope(

@@ -74,7 +74,7 @@ class DiskModel:
         )
 
 
-_WORDS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "I8": "int8"}
+_WORDS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "I8": "int8", "I4": "int4"}
 
 
 def _scheme(checkpoint: Checkpoint) -> str:

@@ -22,7 +22,7 @@ from lichen import graph as ops
 from lichen import models
 from lichen.checkpoint import Checkpoint, manifest, open_checkpoint
 from lichen.checkpoint.atomic import AtomicFolder, write_shards, write_tokenizer
-from lichen.checkpoint.compressed_tensors import LayerFormat, quantization_config, stored
+from lichen.checkpoint.compressed_tensors import stored
 from lichen.checkpoint.manifest import (
     LayerRecord,
     Manifest,
@@ -30,9 +30,17 @@ from lichen.checkpoint.manifest import (
     RecipeRecord,
     SourceRecord,
 )
+from lichen.checkpoint.quantization_config import LayerFormat, quantization_config
 from lichen.errors import InputError, ResourceError
 from lichen.recipe import Recipe, Rule
-from lichen.schemes import FloatType, dequantize_rows, int8, map_row_blocks
+from lichen.schemes import (
+    FloatType,
+    Scheme,
+    dequantize_rows,
+    int4,
+    map_row_blocks,
+    to_float32,
+)
 from lichen.solvers import solver
 from lichen.tensor import FloatArray, QuantizedTensor
 from lichen.tokenizer import Tokenizer
@@ -131,27 +139,52 @@ class _Work:
         self.in_use = {name for name, _ in graph.weights()}
         linears = linear_layers(graph)
         self.rules = recipe.assign(linears)
-        if self.rules.get(TIED_HEAD) and linears[TIED_HEAD] != f"{TIED_HEAD}.weight":
-            raise InputError(
-                f"recipe {recipe.name}: {TIED_HEAD} shares its weight with the embedding in"
-                " this model and cannot be quantized alone; keep it."
-            )
+        head = self.rules.get(TIED_HEAD)
+        if head and linears[TIED_HEAD] != f"{TIED_HEAD}.weight":
+            if not head.keep_tied:
+                raise InputError(
+                    f"recipe {recipe.name}: {TIED_HEAD} shares its weight with the embedding in"
+                    " this model and cannot be quantized alone; keep it, or set keep_tied = true."
+                )
+            self.rules[TIED_HEAD] = None
         self.to_quantize = {
             linears[layer]: (layer, rule) for layer, rule in self.rules.items() if rule
         }
+        if not self.to_quantize:
+            raise InputError(f"recipe {recipe.name}: no layer of this model would be quantized.")
+        self._require_whole_groups()
         # A copy of the embedding that a tied model carries for its head is never read.
         copies = set() if f"{TIED_HEAD}.weight" in linears.values() else {f"{TIED_HEAD}.weight"}
         self.names = [name for name in source.names() if name not in copies]
+
+    def _require_whole_groups(self) -> None:
+        """Every row is cut into whole groups, or InputError names the layers where that fails."""
+        faults = []
+        for name, (layer, rule) in self.to_quantize.items():
+            size, columns = rule.scheme.group_size, self.source.shape(name)[1]
+            if size and columns % size:
+                fitting = [str(s) for s in int4.GROUP_SIZES if columns % s == 0]
+                instead = (
+                    f"groups of {' or '.join(fitting)} fit" if fitting else "none fit; keep it"
+                )
+                faults.append(
+                    f"{layer} has {columns} inputs, not whole groups of {size} ({instead})"
+                )
+        if faults:
+            more = f"; and {len(faults) - 3} more" if len(faults) > 3 else ""
+            raise InputError(
+                f"recipe {self.recipe.name}: groups do not divide every row:"
+                f" {'; '.join(faults[:3])}{more}."
+            )
 
     def predicted_bytes(self) -> int:
         """The size of the weight files, to within their headers."""
         total = 0
         for name in self.names:
-            elements, item = self._elements(name), _ITEM_BYTES[self._float_type(name)]
             if name in self.to_quantize:
-                total += elements + self.source.shape(name)[0] * item
+                total += self._scheme(name).stored_bits(*self._matrix(name)) // 8
             else:
-                total += elements * item
+                total += self._elements(name) * _ITEM_BYTES[self._float_type(name)]
         return total
 
     def tensors(self) -> Iterator[tuple[str, npt.NDArray[Any]]]:
@@ -181,10 +214,7 @@ class _Work:
         files = {f.name: f.stat().st_size for f in sorted(folder.glob("*.safetensors"))}
         parameters = sum(map(self._elements, self.names))
         quantized = sum(layer.rows * layer.columns for layer in self.layers)
-        scale_bits = sum(
-            layer.rows * 8 * _ITEM_BYTES[self._float_type(f"{layer.name}.weight")]
-            for layer in self.layers
-        )
+        bits = sum(self._scheme(name).stored_bits(*self._matrix(name)) for name in self.to_quantize)
         digest = self.source.digest()
         return Manifest(
             fingerprint=fingerprint(digest, self.recipe),
@@ -199,7 +229,7 @@ class _Work:
             bytes=sum(files.values()),
             bits_per_weight=8 * sum(files.values()) / parameters,
             quantized_parameters=quantized,
-            quantized_bits_per_weight=8 + scale_bits / quantized,
+            quantized_bits_per_weight=bits / quantized,
             files=files,
             layers=self.layers,
             narrowed=self.narrowed,
@@ -215,9 +245,8 @@ class _Work:
         return {name: self._kept(name, tensor)}
 
     def _quantized(self, layer: str, rule: Rule, weight: FloatArray) -> QuantizedTensor:
-        scheme = replace(rule.scheme, scale_type=self._float_type(f"{layer}.weight"))
         try:
-            quantized = solver(rule.solver).solve(weight, scheme)
+            quantized = solver(rule.solver).solve(weight, self._scheme(f"{layer}.weight"))
         except ValueError as error:
             raise InputError(f"{self.source.path}: {layer}.weight: {error}.") from None
         rows, columns = quantized.shape
@@ -258,6 +287,21 @@ class _Work:
         """The float type that a tensor, or a quantized layer's scales, will be stored in."""
         return _FLOAT_TYPES.get(self.source.dtype(name), "float16")
 
+    def _scheme(self, name: str) -> Scheme:
+        """The format of a weight that is quantized, scales in the source's own float type.
+
+        Scales of groups are never float32: they are many, and the kernels read 16 bits.
+        """
+        rule = self.to_quantize[name][1]
+        scale_type = self._float_type(name)
+        if rule.scheme.group_size and scale_type == "float32":
+            scale_type = "float16"
+        return replace(rule.scheme, scale_type=scale_type)
+
+    def _matrix(self, name: str) -> tuple[int, int]:
+        rows, columns = self.source.shape(name)
+        return rows, columns
+
     def _elements(self, name: str) -> int:
         return int(np.prod(self.source.shape(name), dtype=np.int64))
 
@@ -275,7 +319,7 @@ def relative_error(
     """
 
     def sums(rows: slice) -> tuple[float, float]:
-        block = int8.to_float32(tensor[rows])
+        block = to_float32(tensor[rows])
         return _sum_of_squares(approximation(rows) - block), _sum_of_squares(block)
 
     error, scale = np.sum(map_row_blocks(sums, tensor.shape), axis=0)
@@ -288,7 +332,7 @@ def _sum_of_squares(block: npt.NDArray[np.float32]) -> float:
 
 def _all_finite(tensor: FloatArray) -> bool:
     def finite(rows: slice) -> bool:
-        return bool(np.isfinite(int8.to_float32(tensor[rows])).all())
+        return bool(np.isfinite(to_float32(tensor[rows])).all())
 
     return all(map_row_blocks(finite, tensor.shape))
 

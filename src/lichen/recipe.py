@@ -2,7 +2,8 @@
 
 A recipe is a TOML file.  Each ``[[layers]]`` table has a ``match`` pattern (shell-style wildcards
 on the layer's name, such as ``model.layers.*.mlp.down_proj``) and either ``keep = true`` or the
-tables ``weights`` and, unless inputs stay in floats, ``activations``.  The first table whose
+tables ``weights`` and, unless inputs stay in floats, ``activations``; ``solver`` is absmax unless
+it is given, and ``keep_tied = true`` spares a head that is the embedding.  The first table whose
 pattern fits a layer decides; a layer that none fits is kept as it is.
 """
 
@@ -12,7 +13,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -20,11 +21,16 @@ from pathlib import Path
 from typing import Any
 
 from lichen.errors import InputError
-from lichen.schemes import ActivationScheme, Scheme
+from lichen.schemes import ActivationScheme, Scheme, int4, int8
 from lichen.solvers import solvers
 
 #: What a rule may say of weights and of activations; more as formats and kernels arrive.
-_WEIGHTS: dict[str, list[Any]] = {"bits": [8], "symmetric": [True], "granularity": ["channel"]}
+_WEIGHTS: dict[str, list[Any]] = {
+    "bits": [8, 4],
+    "symmetric": [True, False],
+    "granularity": ["channel", "group"],
+    "group_size": list(int4.GROUP_SIZES),
+}
 _ACTIVATIONS: dict[str, list[Any]] = {
     "bits": [8],
     "symmetric": [True],
@@ -43,11 +49,15 @@ _TOML_NAMES = {
 
 @dataclass(frozen=True)
 class Rule:
-    """What happens to a layer: its weights' format, its input's (None: floats), and the solver."""
+    """What happens to a layer: its weights' format, its input's (None: floats), and the solver.
+
+    ``keep_tied`` leaves an output head as it is where it shares the embedding's table.
+    """
 
     scheme: Scheme
     activations: ActivationScheme | None
     solver: str
+    keep_tied: bool = False
 
     def __str__(self) -> str:
         return f"{self.scheme}, {self.activations or 'float activations'}"
@@ -174,6 +184,7 @@ class _Reader:
             self.faults.append(f"{where} is not a table")
             return "", None
         kinds = {"match": str, "keep": bool, "weights": dict, "activations": dict, "solver": str}
+        kinds |= {"keep_tied": bool}
         entry = self._table(table, where, kinds)
         if "match" not in table:
             self.faults.append(f"{where} has no match pattern")
@@ -188,11 +199,20 @@ class _Reader:
     def _rule(self, entry: dict[str, Any], where: str) -> Rule:
         weights = self._format(entry.get("weights"), f"{where}.weights", _WEIGHTS)
         activations = self._format(entry.get("activations"), f"{where}.activations", _ACTIVATIONS)
-        return Rule(
-            Scheme(**{"bits": 8} | weights),
-            ActivationScheme(**activations) if activations else None,
-            self._choice(entry.get("solver", "absmax"), f"{where}.solver", solvers()),
-        )
+        scheme = self._scheme(weights, f"{where}.weights")
+        chosen = self._choice(entry.get("solver", "absmax"), f"{where}.solver", solvers())
+        inputs = ActivationScheme(**activations) if activations else None
+        return Rule(scheme, inputs, chosen, entry.get("keep_tied", False))
+
+    def _scheme(self, weights: dict[str, Any], where: str) -> Scheme:
+        """A weight format: 8 bits have a scale a row and are symmetric, 4 bits come in groups."""
+        scheme = replace(int4.SCHEME if weights.get("bits") == 4 else int8.SCHEME, **weights)
+        grouped = scheme.granularity == "group" or scheme.group_size is not None
+        if scheme.bits == 8 and (grouped or not scheme.symmetric):
+            self.faults.append(f"{where} has 8 bits, which are symmetric and per channel")
+        if scheme.bits == 4 and scheme.granularity == "channel":
+            self.faults.append(f"{where} has 4 bits, which come in groups")
+        return replace(scheme, scale_type="float32")
 
     def _format(
         self, table: dict[str, Any] | None, where: str, allowed: Mapping[str, list[Any]]

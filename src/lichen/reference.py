@@ -88,14 +88,24 @@ def rms_norm(x: Float32, weight: Float32, eps: float) -> Float32:
 
 
 def linear(x: Float32, weight: FloatArray | QuantizedTensor) -> Float32:
-    """``x`` [tokens, in] times ``weight`` [out, in]; int8 weights meet int8 activations."""
+    """``x`` [tokens, in] times ``weight`` [out, in]; integer weights meet int8 activations."""
     if isinstance(weight, QuantizedTensor) and weight.activations is None:
         return x @ dequantize(weight).T
     if isinstance(weight, QuantizedTensor):
         codes, scales = quantize_rows(x)
-        sums = codes.astype(np.int64) @ weight.codes.T.astype(np.int64)
-        return (sums.astype(np.float32) * (scales * weight.scales.T)).astype(np.float32)
+        return grouped_product(codes, weight) * scales
     return x @ weight.astype(np.float32).T
+
+
+def grouped_product(x: npt.NDArray[np.int8], weight: QuantizedTensor) -> Float32:
+    """Codes [tokens, in] times an integer weight: exact sums in each group, scaled and added."""
+    groups = weight.scales.shape[1]
+    codes = weight.codes.astype(np.int64)
+    if weight.zeros is not None:
+        codes -= np.repeat(weight.zeros, codes.shape[1] // groups, axis=1)
+    by_group = (array.reshape(len(array), groups, -1) for array in (x.astype(np.int64), codes))
+    sums = np.einsum("tgk,rgk->gtr", *by_group).astype(np.float32)
+    return np.asarray((sums * weight.scales.T[:, None, :]).sum(axis=0), np.float32)
 
 
 def quantize_rows(x: Float32) -> tuple[npt.NDArray[np.int8], Float32]:

@@ -18,12 +18,8 @@ from safetensors.torch import save_file as torch_save_file
 from tests.tiny import write_json, write_tiny_model
 
 from lichen.checkpoint import open_checkpoint
-from lichen.checkpoint.compressed_tensors import (
-    LayerFormat,
-    parse_config,
-    quantization_config,
-    stored,
-)
+from lichen.checkpoint.compressed_tensors import stored
+from lichen.checkpoint.quantization_config import LayerFormat, parse_config, quantization_config
 from lichen.errors import InputError
 from lichen.schemes import ActivationScheme, Scheme, dequantize
 from lichen.solvers import absmax
@@ -31,6 +27,10 @@ from lichen.tensor import QuantizedTensor
 
 W8A8 = LayerFormat(Scheme(8), ActivationScheme())
 W8A16 = LayerFormat(Scheme(8), None)
+GROUPS = Scheme(4, True, "group", 32)
+W4A8 = LayerFormat(GROUPS, ActivationScheme())
+W4A16 = LayerFormat(GROUPS, None)
+ZEROS = LayerFormat(Scheme(4, False, "group", 128), ActivationScheme())
 LAYERS = ["model.layers.0.self_attn.q_proj", "model.layers.0.mlp.down_proj", "lm_head"]
 INT8 = {"num_bits": 8, "type": "int", "symmetric": True}
 
@@ -74,8 +74,15 @@ def test_the_config_is_the_documented_one():
         [W8A8, W8A16, None],
         [W8A16, W8A16, W8A16],
         [W8A8, W8A16, W8A8],
+        [W4A8, W4A8, None],
+        [W4A16, W4A16, None],
+        [W4A8, W4A16, W8A8],
+        [ZEROS, W4A8, W8A16],
     ],
-    ids=["all-but-head", "one", "two-formats", "weights-only", "head-too"],
+    ids=[
+        *("all-but-head", "one", "two-formats", "weights-only", "head-too"),
+        *("int4", "int4-weights-only", "int4-and-int8", "zero-points"),
+    ],
 )
 def test_what_is_written_reads_back(formats):
     layers = dict(zip(LAYERS, formats, strict=True))
@@ -133,8 +140,29 @@ def test_a_preset_stands_for_its_group():
     assert parse_config(config_of(config_groups={"W8A8": ["Linear"]})).find(LAYERS[0]) == W8A8
 
 
+def test_int4_is_the_documented_one():
+    config = quantization_config({"x": W4A16, "lm_head": None})
+    int4 = {"num_bits": 4, "type": "int", "symmetric": True}
+    assert config["format"] == "pack-quantized"
+    assert config["config_groups"]["group_0"] == {
+        "targets": ["Linear"],
+        "weights": int4 | {"strategy": "group", "group_size": 32, "dynamic": False},
+        "input_activations": None,
+        "output_activations": None,
+    }
+    with_inputs = quantization_config({"x": W4A8})["config_groups"]["group_0"]
+    assert with_inputs["input_activations"] == INT8 | {"strategy": "token", "dynamic": True}
+    assert with_inputs["format"] == "pack-quantized", "or the reader would take it for int8"
+
+
+def test_formats_of_both_kinds_are_mixed_precision():
+    config = quantization_config({"x": W4A8, "y": W4A8, "z": W8A8})
+    assert config["format"] == "mixed-precision"
+    assert [g["targets"] for g in config["config_groups"].values()] == [["Linear"], ["z"]]
+
+
 def test_all_faults_are_named_at_once():
-    weights = {"num_bits": 4, "type": "float", "symmetric": False, "strategy": "group"}
+    weights = {"num_bits": 5, "type": "float", "symmetric": False, "strategy": "group"}
     weights |= {"group_size": 32, "dynamic": True, "colour": "green"}
     bad = group_of(
         targets=["re:("],
@@ -145,7 +173,7 @@ def test_all_faults_are_named_at_once():
         speed=3,
     )
     config = config_of(
-        format="pack-quantized",
+        format="float-quantized",
         quantization_status="frozen",
         kv_cache_scheme=INT8,
         config_groups={"group_0": bad},
@@ -155,25 +183,41 @@ def test_all_faults_are_named_at_once():
         parse_config(config)
     message = str(caught.value)
     for fault in (
-        "format 'pack-quantized' (lichen reads 'int-quantized')",
+        "format 'float-quantized' (lichen reads 'int-quantized' or 'pack-quantized')",
         "quantization_status 'frozen'",
         "kv_cache_scheme is not supported",
         "unknown mystery",
         "group_0: unknown speed",
         "group_0: targets has the pattern 're:('",
-        "group_0: format 'pack-quantized'",
         "group_0: output_activations are not supported",
-        "group_0: weights num_bits is 4 (supported: 8)",
+        "group_0: weights num_bits is 5 (supported: 8 or 4)",
         "group_0: weights type is 'float' (supported: 'int')",
         "group_0: weights symmetric is False (supported: True)",
         "group_0: weights strategy is 'group' (supported: 'channel' or 'tensor')",
         "group_0: weights dynamic is True (supported: False)",
         "group_0: weights colour 'green' is not supported",
-        "group_0: weights group_size 32 is not supported",
+        "group_0: weights group_size is 32 (supported: None)",
         "group_0: input_activations strategy is 'tensor' (supported: 'token')",
         "group_0: input_activations dynamic is False (supported: True)",
     ):
         assert fault in message
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({"group_size": 48}, "group_size is 48 (supported: 32 or 64 or 128)"),
+        ({"strategy": "channel"}, "strategy is 'channel' (supported: 'group')"),
+        ({"num_bits": 8, "strategy": "channel", "group_size": None}, "8-bit weights in format"),
+    ],
+    ids=["group-of-48", "per-channel", "packed-int8"],
+)
+def test_other_kinds_of_packed_weights_are_refused(weights, message):
+    config = quantization_config({"x": W4A8})
+    config["config_groups"]["group_0"]["weights"] |= weights
+    with pytest.raises(InputError) as caught:
+        parse_config(config)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -204,21 +248,23 @@ def folder(tmp_path) -> Path:
     return compress(write_tiny_model(tmp_path / "tiny", dtype="bfloat16"))
 
 
-def compress(folder: Path) -> Path:
+def compress(folder: Path, chosen: LayerFormat = W8A8) -> Path:
     """Quantize all projections of a folder in place with compressed-tensors' own code."""
     config = json.loads((folder / "config.json").read_text())
-    quantization = config_of(quant_method="compressed-tensors")
+    quantization = quantization_config(dict.fromkeys(LAYERS[:2], chosen) | {"lm_head": None})
     scheme = QuantizationConfig.model_validate(quantization).config_groups["group_0"]
-    compressor = BaseCompressor.get_value_from_registry("int-quantized")
+    compressor = BaseCompressor.get_value_from_registry(quantization["format"])
     tensors: dict[str, torch.Tensor] = {}
     for name, tensor in load_file(folder / "model.safetensors").items():
         value = torch.from_numpy(tensor.astype(np.float32)).to(torch.bfloat16)
         if not name.endswith("proj.weight"):
             tensors[name] = value
             continue
-        low, high = value.amin(1, keepdim=True), value.amax(1, keepdim=True)
-        scale, _ = calculate_qparams(low, high, scheme.weights)
+        parts = value.reshape(len(value), -1, chosen.weights.group_size or value.shape[1])
+        scale, zero = calculate_qparams(parts.amin(2), parts.amax(2), scheme.weights)
         state = {"weight": value, "weight_scale": scale}
+        if not chosen.weights.symmetric:
+            state["weight_zero_point"] = zero.to(torch.int8)
         for part, made in compressor.compress(state, scheme).items():
             tensors[name.removesuffix("weight") + part] = made.contiguous()
     torch_save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
@@ -303,12 +349,13 @@ def test_a_zero_point_that_is_not_zero_is_refused(folder):
         (lambda t: t.update({f"{Q}_scale": t[f"{Q}_scale"][1:]}), "has shape [63, 1]"),
         (lambda t: t.update({f"{Q}_scale": t[Q]}), f"{Q}_scale is I8, not F32"),
         (lambda t: t.update({Q: t[Q].astype(np.float32)}), f"{Q} is F32, not I8"),
+        (lambda t: t.update({f"{Q}_packed": t.pop(Q)}), f"is stored as {Q}_packed, not in format"),
         (
             lambda t: t.update({"lm_head.weight": t[Q], "lm_head.weight_scale": t[f"{Q}_scale"]}),
             "lm_head has scales, but quantization_config does not quantize it",
         ),
     ],
-    ids=["no-scale", "short-scale", "int-scale", "float-codes", "ignored-layer"],
+    ids=["no-scale", "short-scale", "int-scale", "float-codes", "packed", "ignored-layer"],
 )
 def test_tensors_that_contradict_the_config_are_refused(folder, change, message):
     edit(folder, change)
@@ -342,3 +389,90 @@ def test_stored_tensors_have_the_documented_types_and_shapes(kind):
     assert tensors["x.weight"].dtype == np.int8
     assert tensors["x.weight_scale"].dtype.name == kind
     assert tensors["x.weight_scale"].shape == (6, 1)
+
+
+# --- packed weights --------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["symmetric", "zero-points"])
+def packed(tmp_path, request) -> Path:
+    """A tiny bfloat16 model in int4, packed by compressed-tensors itself."""
+    symmetric = request.param == "symmetric"
+    chosen = LayerFormat(Scheme(4, symmetric, "group", 32), ActivationScheme())
+    return compress(write_tiny_model(tmp_path / "tiny", dtype="bfloat16"), chosen)
+
+
+def their_weight(folder: Path, name: str) -> np.ndarray:
+    """What compressed-tensors makes of a packed weight, in float32."""
+    config = json.loads((folder / "config.json").read_text())["quantization_config"]
+    scheme = QuantizationConfig.model_validate(config).config_groups["group_0"]
+    stored_parts = {
+        key.removeprefix(name.removesuffix("weight")): value
+        for key, value in load_file(folder / "model.safetensors").items()
+        if key.startswith(f"{name}_")
+    }
+    state = {
+        part: torch.from_numpy(array.astype(np.float32) if part == "weight_scale" else array)
+        for part, array in stored_parts.items()
+    }
+    state["weight_shape"] = torch.Size(state["weight_shape"].tolist())
+    compressor = BaseCompressor.get_value_from_registry("pack-quantized")
+    return compressor.decompress(state, scheme)["weight"].numpy()
+
+
+def test_what_compressed_tensors_packed_reads_as_it_unpacks_it(packed):
+    checkpoint = open_checkpoint(packed)
+    assert not [name for name in checkpoint.names() if not name.endswith((".weight", ".bias"))]
+    tensor = checkpoint.read(Q)
+    assert isinstance(tensor, QuantizedTensor)
+    assert tensor.scheme.scale_type == "bfloat16"
+    assert (checkpoint.dtype(Q), checkpoint.shape(Q)) == ("I4", tensor.shape)
+    assert tensor.codes.min() >= -8
+    assert tensor.codes.max() <= 7
+    assert (tensor.zeros is not None and tensor.zeros.any()) == (not tensor.scheme.symmetric)
+    np.testing.assert_array_equal(dequantize(tensor), their_weight(packed, Q))
+    assert "int4 weights" in checkpoint.description
+
+
+@pytest.mark.parametrize("symmetric", [True, False], ids=["symmetric", "zero-points"])
+@pytest.mark.parametrize("rows", [8, 13])
+def test_what_is_packed_here_is_what_compressed_tensors_packs(rows, symmetric):
+    weight = np.random.default_rng(0).standard_normal((rows, 96), np.float32)
+    tensor = absmax.solve(weight, Scheme(4, symmetric, "group", 32, "float32"))
+    config = quantization_config({"x": LayerFormat(tensor.scheme, None)})
+    scheme = QuantizationConfig.model_validate(config).config_groups["group_0"]
+    state = {"weight": torch.from_numpy(weight), "weight_scale": torch.from_numpy(tensor.scales)}
+    if tensor.zeros is not None:
+        state["weight_zero_point"] = torch.from_numpy(tensor.zeros)
+    theirs = BaseCompressor.get_value_from_registry("pack-quantized").compress(state, scheme)
+    ours = stored("x", tensor)
+    assert set(ours) == {f"x.{part}" for part in theirs}
+    for part, array in theirs.items():
+        np.testing.assert_array_equal(ours[f"x.{part}"], array.numpy())
+        assert ours[f"x.{part}"].dtype.name == str(array.dtype).removeprefix("torch.")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop(f"{Q}_shape"), f"{Q}_shape, which says rows and columns, is missing"),
+        (lambda t: t.pop(f"{Q}_scale"), f"{Q}_packed has no {Q}_scale"),
+        (lambda t: t.update({f"{Q}_packed": t[f"{Q}_packed"][1:]}), "not I32 [64, 8], for 64"),
+        (lambda t: t.update({f"{Q}_scale": t[f"{Q}_scale"][:, :1]}), "not BF16 [64, 2], for 64"),
+        (lambda t: t.update({f"{Q}_shape": np.array([64, 65])}), "groups of 32 columns do not"),
+        (lambda t: t.update({f"{Q}_shape": np.array([64, -32])}), "groups of 32 columns do not"),
+    ],
+    ids=["no-shape", "no-scale", "short", "few-scales", "odd-shape", "negative-shape"],
+)
+def test_packed_tensors_that_contradict_the_config_are_refused(packed, change, message):
+    edit(packed, change)
+    with pytest.raises(InputError) as caught:
+        open_checkpoint(packed)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("packed", ["zero-points"], indirect=True)
+def test_zero_points_must_be_there(packed):
+    edit(packed, lambda t: t.pop(f"{Q}_zero_point"))
+    with pytest.raises(InputError, match=f"{Q}_zero_point is missing"):
+        open_checkpoint(packed)

@@ -18,12 +18,14 @@ from lichen import _core
 Array = npt.NDArray[Any]
 
 ISAS = _core.supported_isas()
-DTYPES = ["f32", "f16", "bf16", "i8"]
+#: Of int4, groups of 32 without and with zero points, and 128 with scales in bfloat16.
+DTYPES = ["f32", "f16", "bf16", "i8", "i4", "i4-zeros", "i4-128-bf16"]
 STORED = {"f32": np.float32, "f16": np.float16, "bf16": ml_dtypes.bfloat16}
 POOL = _core.ThreadPool(2)
 
 # rows, cols: a single number, odd sides, part of a panel of 16 rows, more and less than a tile of
 # 64 rows, more columns than one block that stays in cache.
+# (int4 takes as many whole groups as these columns need).
 SHAPES = [(1, 1), (3, 5), (16, 4), (17, 33), (64, 64), (70, 129), (131, 600), (48, 4100)]
 
 every_isa = pytest.mark.parametrize("isa", ISAS)
@@ -44,8 +46,11 @@ class Layer:
         rng = np.random.default_rng(seed)
         self.dtype = dtype
         self.scales: Array | None = None
+        self.zeros: Array | None = None
         self.bias = normal(seed + 1, rows) if bias else None
-        if dtype == "i8":
+        if dtype.startswith("i4"):
+            self.fill_groups(rng, rows, cols)
+        elif dtype == "i8":
             self.stored: Array = rng.integers(-128, 128, (rows, cols), dtype=np.int8)
             self.scales = rng.uniform(0.001, 0.1, rows).astype(np.float32)
             self.values: Array = self.stored * self.scales[:, None]
@@ -54,8 +59,30 @@ class Layer:
             self.stored = weight if dtype == "f32" else weight.view(np.uint16)
             self.values = weight.astype(np.float32)
 
+    def fill_groups(self, rng: np.random.Generator, rows: int, cols: int) -> None:
+        self.size = 128 if "128" in self.dtype else 32
+        groups = -(-cols // self.size)
+        self.stored = rng.integers(-8, 8, (rows, groups * self.size), dtype=np.int8)
+        kind = ml_dtypes.bfloat16 if "bf16" in self.dtype else np.float16
+        scales = rng.uniform(-0.1, 0.1, (rows, groups)).astype(kind)
+        self.scales = scales.astype(np.float32)
+        if "zeros" in self.dtype:
+            self.zeros = rng.integers(-8, 8, (rows, groups), dtype=np.int8)
+        self.values = self.whole_codes() * np.repeat(self.scales, self.size, axis=1)
+
+    def whole_codes(self) -> Array:
+        """Codes less their zero points."""
+        zeros = np.zeros_like(self.scales) if self.zeros is None else self.zeros
+        codes = self.stored.astype(np.float32)
+        return codes - np.repeat(zeros, codes.shape[1] // zeros.shape[1], axis=1)
+
+    @property
+    def cols(self) -> int:
+        return self.stored.shape[1]
+
     def packed(self, isa: str) -> _core.Linear:
-        return _core.Linear(POOL, self.stored, self.dtype, self.scales, self.bias, isa)
+        kind = self.dtype.split("-")[0]
+        return _core.Linear(POOL, self.stored, kind, self.scales, self.bias, isa, self.zeros)
 
 
 def quantize(x: Array) -> tuple[Array, Array]:
@@ -70,6 +97,22 @@ def int8_product(layer: Layer, x: Array) -> Array:
     assert layer.scales is not None
     codes, x_scales = quantize(x)
     y = (codes @ layer.stored.T.astype(np.int64)).astype(np.float32) * (x_scales * layer.scales)
+    return y if layer.bias is None else y + layer.bias
+
+
+def int4_product(layer: Layer, x: Array) -> Array:
+    """Group after group in float32: exact sums times scales, each addition in one rounding."""
+    assert layer.scales is not None
+    codes, x_scales = quantize(x)
+    weight = layer.whole_codes().astype(np.int64)
+    total = np.zeros((len(x), len(weight)), np.float32)
+    for group, begin in enumerate(range(0, layer.cols, layer.size)):
+        part = slice(begin, begin + layer.size)
+        sums = codes[:, part] @ weight[:, part].T
+        # In double the product is exact, and the sum loses none of the bits that decide the
+        # rounding to float32, but in the rarest cases.
+        total = (sums * layer.scales[:, group].astype(np.float64) + total).astype(np.float32)
+    y = total * x_scales.astype(np.float32)
     return y if layer.bias is None else y + layer.bias
 
 
@@ -93,6 +136,20 @@ def test_int8_is_bit_equal_to_integer_arithmetic(isa: str, rows: int, cols: int,
 
 @every_isa
 @every_shape
+@pytest.mark.parametrize("dtype", [dtype for dtype in DTYPES if dtype.startswith("i4")])
+@pytest.mark.parametrize("bias", [False, True], ids=["plain", "bias"])
+def test_int4_is_bit_equal_to_integer_arithmetic(
+    isa: str, dtype: str, rows: int, cols: int, bias: bool
+):
+    layer = Layer(dtype, rows, cols, bias=bias)
+    linear = layer.packed(isa)
+    for tokens in (1, 5, 13):
+        x = normal(tokens, tokens, layer.cols)
+        assert same_bits(linear.apply(POOL, x), int4_product(layer, x))
+
+
+@every_isa
+@every_shape
 @pytest.mark.parametrize("dtype", ["f32", "f16", "bf16"])
 def test_float_weights_are_within_rounding(isa: str, dtype: str, rows: int, cols: int):
     layer = Layer(dtype, rows, cols, bias=True)
@@ -108,7 +165,7 @@ def test_float_weights_are_within_rounding(isa: str, dtype: str, rows: int, cols
 @every_shape
 def test_every_isa_gives_the_bits_of_portable(isa: str, dtype: str, rows: int, cols: int):
     layer = Layer(dtype, rows, cols, bias=True)
-    x = normal(4, 9, cols)
+    x = normal(4, 9, layer.cols)
     assert same_bits(layer.packed(isa).apply(POOL, x), layer.packed("portable").apply(POOL, x))
 
 
@@ -125,6 +182,22 @@ def test_int8_sums_at_their_extremes_do_not_saturate(isa: str):
 
 
 @every_isa
+@pytest.mark.parametrize("size", [32, 64, 128])
+def test_int4_sums_at_their_extremes_do_not_saturate(isa: str, size: int):
+    """Where 16-bit sums are largest: every code 15 above its offset, every input -128 or 127."""
+    cols = 8 * size
+    x = np.stack([np.full(cols, 127.5, np.float32), np.full(cols, -127.5, np.float32)])
+    for code, zero in [(7, -8), (-8, 7), (7, None), (-8, None)]:
+        zeros = None if zero is None else np.full((16, 8), zero, np.int8)
+        ones = np.ones((16, 8), np.float32)
+        weight = np.full((16, cols), code, np.int8)
+        linear = _core.Linear(POOL, weight, "i4", ones, None, isa, zeros)
+        y = linear.apply(POOL, x)
+        assert (y[0] == 127 * (code - (zero or 0)) * cols).all()
+        assert (y[1] == -128 * (code - (zero or 0)) * cols).all()
+
+
+@every_isa
 @settings(max_examples=40)
 @given(
     dtype=st.sampled_from(DTYPES),
@@ -136,10 +209,12 @@ def test_int8_sums_at_their_extremes_do_not_saturate(isa: str):
 )
 def test_any_shape(isa: str, dtype: str, rows: int, cols: int, tokens: int, bias: bool, seed: int):
     layer = Layer(dtype, rows, cols, bias=bias, seed=seed)
-    x = normal(seed + 2, tokens, cols)
+    x = normal(seed + 2, tokens, layer.cols)
     y = layer.packed(isa).apply(POOL, x)
     if dtype == "i8":
         assert same_bits(y, int8_product(layer, x))
+    elif dtype.startswith("i4"):
+        assert same_bits(y, int4_product(layer, x))
     else:
         exact = x.astype(np.float64) @ layer.values.T.astype(np.float64)
         exact += 0 if layer.bias is None else layer.bias
@@ -154,7 +229,7 @@ def test_any_shape(isa: str, dtype: str, rows: int, cols: int, tokens: int, bias
 @pytest.mark.parametrize(("rows", "cols"), [(131, 257), (64, 2100)], ids=["131x257", "64x2100"])
 def test_a_row_does_not_see_its_batch(isa: str, dtype: str, rows: int, cols: int):
     linear = Layer(dtype, rows, cols, bias=True).packed(isa)
-    x = normal(5, 300, cols)
+    x = normal(5, 300, linear.cols)
     together = linear.apply(POOL, x)
     for tokens in (1, 2, 5, 6, 7, 64):
         assert same_bits(linear.apply(POOL, x[:tokens]), together[:tokens])
@@ -165,7 +240,7 @@ def test_a_row_does_not_see_its_batch(isa: str, dtype: str, rows: int, cols: int
 @pytest.mark.parametrize("threads", [1, 3, 8])
 def test_a_row_does_not_see_the_threads(dtype: str, threads: int):
     linear = Layer(dtype, 300, 129).packed(ISAS[-1])
-    x = normal(6, 10, 129)
+    x = normal(6, 10, linear.cols)
     assert same_bits(linear.apply(_core.ThreadPool(threads), x), linear.apply(POOL, x))
 
 
@@ -173,7 +248,7 @@ def test_a_row_does_not_see_the_threads(dtype: str, threads: int):
 @every_dtype
 def test_nan_and_infinity_stay_in_their_rows(isa: str, dtype: str):
     linear = Layer(dtype, 40, 33).packed(isa)
-    x = normal(7, 8, 33)
+    x = normal(7, 8, linear.cols)
     clean = linear.apply(POOL, x)
     x[2, 5], x[6, 0] = np.nan, np.inf
     y = linear.apply(POOL, x)
@@ -186,7 +261,7 @@ def test_nan_and_infinity_stay_in_their_rows(isa: str, dtype: str):
 @every_dtype
 def test_accumulate_adds_the_old_value_last(isa: str, dtype: str):
     layer = Layer(dtype, 50, 37, bias=True)
-    x, old = normal(8, 9, 37), normal(9, 9, 50)
+    x, old = normal(8, 9, layer.cols), normal(9, 9, 50)
     plan = _core.Plan(POOL, isa, 16)
     values = []
     for table in (x, old):
@@ -274,6 +349,54 @@ def test_every_f16_is_widened_exactly(isa: str):
 def test_packed_size_is_the_weight_and_little_more():
     linear = Layer("i8", 4864, 896).packed(ISAS[-1])
     assert 4864 * 896 <= linear.nbytes <= 1.02 * 4864 * 896
+    assert Layer("i4", 4864, 896).packed(ISAS[-1]).nbytes * 8 == 4.5 * 4864 * 896
+    assert Layer("i4-128-bf16", 4864, 896).packed(ISAS[-1]).nbytes * 8 == 4.125 * 4864 * 896
+
+
+@pytest.mark.parametrize(
+    ("codes", "scales", "zeros", "words"),
+    [
+        ((2, 96), (2, 2), None, "groups must have 32, 64 or 128 columns, not 48"),
+        ((2, 96), (2, 5), None, "scales of 5 columns do not fit 96 columns"),
+        ((2, 64), (3, 2), None, "one number for each of the 2 rows"),
+        ((2, 64), (2, 2), (2, 1), "zeros must have the shape of the scales"),
+    ],
+    ids=["groups-of-48", "uneven", "rows", "zeros"],
+)
+def test_unusable_groups_are_refused(codes: Any, scales: Any, zeros: Any, words: str):
+    shift = None if zeros is None else np.zeros(zeros, np.int8)
+    with pytest.raises(ValueError, match=words):
+        _core.Linear(
+            POOL, np.zeros(codes, np.int8), "i4", np.ones(scales, np.float32), None, ISAS[-1], shift
+        )
+
+
+def test_int4_numbers_out_of_range_are_refused():
+    ones, zeros = np.ones((2, 1), np.float32), np.zeros((2, 1), np.int8)
+    codes = np.zeros((2, 32), np.int8)
+    codes[1, 31] = 8
+    with pytest.raises(ValueError, match="must be -8 to 7"):
+        _core.Linear(POOL, codes, "i4", ones, None, ISAS[-1])
+    with pytest.raises(ValueError, match="must be -8 to 7"):
+        _core.Linear(POOL, codes * 0, "i4", ones, None, ISAS[-1], zeros + np.int8(-9))
+    with pytest.raises(ValueError, match="numbers of float16, or all of bfloat16"):
+        _core.Linear(POOL, codes * 0, "i4", ones * np.float32(0.1), None, ISAS[-1])
+    with pytest.raises(ValueError, match="only an int4 weight takes zero points"):
+        _core.Linear(POOL, codes, "i8", ones, None, ISAS[-1], zeros)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_every_16_bit_scale_is_kept(isa: str):
+    """All float16 and bfloat16 whose products are finite, as scales of a code of 1."""
+    bits = np.arange(1 << 16, dtype=np.uint16)
+    for kind in (np.float16, ml_dtypes.bfloat16):
+        scales = bits.view(kind).astype(np.float32)
+        scales = scales[np.abs(scales) < 1e36][:, None]
+        codes = np.ones((len(scales), 32), np.int8)
+        linear = _core.Linear(POOL, codes, "i4", scales, None, isa)
+        x = np.zeros((1, 32), np.float32)
+        x[0, 0] = 127.5
+        np.testing.assert_array_equal(linear.apply(POOL, x)[0], (127 * scales)[:, 0])
 
 
 @pytest.mark.parametrize(

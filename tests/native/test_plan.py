@@ -10,6 +10,8 @@ import pytest
 from scipy.special import erf
 
 from lichen import _core
+from lichen.schemes import int4
+from lichen.solvers import mse
 
 Array = npt.NDArray[Any]
 Build = Callable[[_core.Plan, list[int]], int]
@@ -388,13 +390,17 @@ def test_a_shared_prefix_is_read_from_its_pages(isa: str) -> None:
 
 
 class Block:
-    """One transformer block and a head, int8 or float32, as the engine would build it."""
+    """One transformer block and a head in one weight type, as the engine would build it."""
 
-    width, heads, kv_heads, head_dim, inner, vocab = 72, 6, 2, 20, 100, 90
+    heads, kv_heads, head_dim, vocab = 6, 2, 20, 90
 
     def __init__(self, isa: str, dtype: str, threads: int) -> None:
         self.isa, self.dtype = isa, dtype
         self.pool = POOLS[threads]
+        if dtype == "i4":  # whole groups
+            self.width, self.inner, self.head_dim = 64, 96, 16
+        else:
+            self.width, self.inner = 72, 100
         attended, shared = self.heads * self.head_dim, self.kv_heads * self.head_dim
         inv_freq = (10000.0 ** (-np.arange(8) / 8)).astype(np.float32)
         plan = self.plan = _core.Plan(self.pool, isa, MAX_TOKENS)
@@ -440,6 +446,9 @@ class Block:
         weight = normal(seed, rows, cols) / np.float32(np.sqrt(cols))
         if self.dtype == "f32":
             return _core.Linear(self.pool, weight, "f32", None, None, self.isa)
+        if self.dtype == "i4":
+            tensor = mse.solve(weight, int4.SCHEME)
+            return _core.Linear(self.pool, tensor.codes, "i4", tensor.scales, None, self.isa)
         scales = np.abs(weight).max(1) / np.float32(127)
         codes = np.round(weight / scales[:, None]).astype(np.int8)
         return _core.Linear(self.pool, codes, "i8", scales, None, self.isa)
@@ -456,7 +465,7 @@ def whole_prompt(block: Block, ids: Array) -> Array:
     return block.plan.step(block.cache(), ids, every, ints(0, len(ids)), pages, every)
 
 
-@pytest.mark.parametrize("dtype", ["f32", "i8"])
+@pytest.mark.parametrize("dtype", ["f32", "i8", "i4"])
 def test_a_model_is_equal_alone_chunked_and_among_others(isa: str, dtype: str) -> None:
     prompt = np.random.default_rng(5).integers(0, Block.vocab, 70).astype(np.int32)
     expected = whole_prompt(Block(isa, dtype, threads=1), prompt)
@@ -477,7 +486,7 @@ def test_a_model_is_equal_alone_chunked_and_among_others(isa: str, dtype: str) -
         np.testing.assert_array_equal(result, expected[begin:end][::-1])
 
 
-@pytest.mark.parametrize("dtype", ["f32", "i8"])
+@pytest.mark.parametrize("dtype", ["f32", "i8", "i4"])
 def test_a_model_is_equal_on_every_instruction_set(dtype: str) -> None:
     prompt = np.random.default_rng(5).integers(0, Block.vocab, 70).astype(np.int32)
     results = [whole_prompt(Block(isa, dtype, threads=2), prompt) for isa in ISAS]

@@ -12,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lichen.schemes import BLOCK_ELEMENTS, Scheme, dequantize, int8, map_row_blocks, row_blocks
+from lichen.schemes import (
+    BLOCK_ELEMENTS,
+    Scheme,
+    dequantize,
+    int8,
+    map_row_blocks,
+    quantize,
+    row_blocks,
+    to_float32,
+)
 from lichen.tensor import QuantizedTensor
 
 WEIGHTS = hnp.arrays(
@@ -26,7 +35,7 @@ WEIGHTS = hnp.arrays(
 def test_every_weight_is_within_half_a_step_or_at_the_cut(weight):
     scales = np.maximum(np.abs(weight).max(1, keepdims=True) / np.float32(127.5), 1e-30)
     scales = scales.astype(np.float32)
-    back = dequantize(int8.quantize(weight, scales))
+    back = dequantize(quantize(weight, scales, int8.SCHEME))
     assert (np.abs(back - weight) <= 0.5001 * scales).all()
 
 
@@ -34,13 +43,13 @@ def test_every_weight_is_within_half_a_step_or_at_the_cut(weight):
 def test_what_lies_on_the_grid_comes_back_as_it_was(weight):
     codes = np.clip(np.rint(weight), -128, 127).astype(np.int8)
     scales = np.full((len(codes), 1), 0.25, np.float32)
-    again = int8.quantize(codes.astype(np.float32) * scales, scales)
+    again = quantize(codes.astype(np.float32) * scales, scales, int8.SCHEME)
     np.testing.assert_array_equal(again.codes, codes)
 
 
 def test_halves_round_to_even_and_the_top_is_cut():
     weight = np.array([[0.5, 1.5, 2.5, -0.5, 127.5, 300, -127.5, -300]], np.float32)
-    tensor = int8.quantize(weight, np.ones((1, 1), np.float32))
+    tensor = quantize(weight, np.ones((1, 1), np.float32), int8.SCHEME)
     assert tensor.codes.tolist() == [[0, 2, 2, 0, 127, 127, -128, -128]]
 
 
@@ -52,7 +61,7 @@ def test_codes_equal_compressed_tensors():
     theirs = their_quantize(
         torch.from_numpy(weight), torch.from_numpy(scales), zero, args, dtype=torch.int8
     )
-    np.testing.assert_array_equal(int8.quantize(weight, scales).codes, theirs.numpy())
+    np.testing.assert_array_equal(quantize(weight, scales, int8.SCHEME).codes, theirs.numpy())
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])
@@ -60,15 +69,15 @@ def test_any_float_type_gives_the_codes_of_its_float32(dtype):
     rng = np.random.default_rng(1)
     weight = rng.standard_normal((5, BLOCK_ELEMENTS // 2), np.float32).astype(dtype)
     scales = np.full((5, 1), 0.03, np.float32)
-    expected = int8.quantize(weight.astype(np.float32), scales)
-    np.testing.assert_array_equal(int8.quantize(weight, scales).codes, expected.codes)
+    expected = quantize(weight.astype(np.float32), scales, int8.SCHEME)
+    np.testing.assert_array_equal(quantize(weight, scales, int8.SCHEME).codes, expected.codes)
 
 
 def test_bfloat16_widens_as_ml_dtypes_does():
     every = np.arange(1 << 16, dtype=np.uint16)
     finite = every[every & 0x7F80 != 0x7F80].view(ml_dtypes.bfloat16)
     assert len(finite) == (1 << 16) - 2 * (1 << 7)
-    np.testing.assert_array_equal(int8.to_float32(finite), finite.astype(np.float32))
+    np.testing.assert_array_equal(to_float32(finite), finite.astype(np.float32))
 
 
 @pytest.mark.parametrize("symmetric", [True, False])

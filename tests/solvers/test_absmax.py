@@ -34,6 +34,23 @@ def test_scales_equal_compressed_tensors_zero_rows_included(weight):
     np.testing.assert_array_equal(absmax.solve(weight, Scheme(8)).scales, theirs.numpy())
 
 
+@pytest.mark.parametrize("symmetric", [True, False], ids=["symmetric", "zero-points"])
+@pytest.mark.parametrize("size", [32, 64, 128])
+def test_groups_equal_compressed_tensors(size, symmetric):
+    rows = np.random.default_rng(1).standard_normal((9, 384), np.float32) + np.float32(0.3)
+    rows[2, :size] = 0
+    args = QuantizationArgs(num_bits=4, strategy="group", group_size=size, symmetric=symmetric)
+    groups = torch.from_numpy(rows).reshape(9, -1, size)
+    scales, zeros = calculate_qparams(groups.amin(2), groups.amax(2), args)
+    ours = absmax.solve(rows, Scheme(4, symmetric, "group", size))
+    np.testing.assert_array_equal(ours.scales, scales.numpy())
+    if symmetric:
+        assert ours.zeros is None
+    else:
+        zeros[2, 0] = -8  # they divide zero by zero there; any zero point would do
+        np.testing.assert_array_equal(ours.zeros, zeros.numpy())
+
+
 @pytest.mark.parametrize("kind", TYPES)
 def test_scales_survive_being_stored_in_their_type(weight, kind):
     scales = absmax.solve(weight, Scheme(8, scale_type=kind)).scales

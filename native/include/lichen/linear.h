@@ -10,8 +10,9 @@
 
 namespace lichen {
 
-enum class Dtype { f32, f16, bf16, i8 };
+enum class Dtype { f32, f16, bf16, i8, i4 };
 
+// Of an element as pack_linear takes it; i4 codes come one a byte.
 std::int64_t element_bytes(Dtype dtype);
 
 inline constexpr std::int64_t kPanelRows = 16;  // one vector lane is one output row
@@ -19,6 +20,9 @@ inline constexpr std::int64_t kCodePadding = 64;
 
 // A packed weight [rows, cols]. Panels of 16 rows, each contiguous and padded with zero rows:
 //   f32, f16, bf16: [panel][k][16]            i8: [panel][k/4][16][4], cols padded with zeros to 4
+//   i4: [panel][group] of { 16-bit scales [16]; zero points [16], a byte each, if there are any; codes
+//       [group/8][16][4], a byte holding columns k and k + 4 of every eight, as code + 8 }
+// So int4 in groups of 32 takes 4.5 bits a weight, and is read from its first byte to its last.
 struct Linear {
   Isa isa;
   Dtype dtype;
@@ -30,30 +34,54 @@ struct Linear {
   AlignedBuffer scales;      // i8: float[panels * 16]; else empty
   AlignedBuffer bias;        // float[panels * 16], or empty
   AlignedBuffer row_sums;    // i8: int32[panels * 16], the sum of each row's codes; else empty
+  std::int64_t group = 0;    // i4: columns that share a scale
+  bool zeros = false;        // i4: whether groups have zero points
+  bool bf16_scales = false;  // i4: scales are bf16, or f16
 
   std::int64_t nbytes() const;
 };
 
-// Packs a row-major weight [rows][cols]: float, uint16_t (the bits of f16 or bf16) or int8_t.
-// scales: float[rows], for i8 only and then required. bias: float[rows] or null.
+// A weight as it is given, everything row-major.
+struct Weight {
+  const void* data;               // [rows][cols]: float, uint16_t (bits of f16 or bf16), or int8_t codes
+  Dtype dtype;
+  std::int64_t rows, cols;
+  const float* scales = nullptr;  // i8: [rows]; i4: [rows][cols / group], all f16 or all bf16 numbers
+  const std::int8_t* zeros = nullptr;  // i4: [rows][cols / group] or null: w = (code - zero) * scale
+  std::int64_t group = 0;              // i4: 32, 64 or 128
+  const float* bias = nullptr;         // [rows] or null
+};
+
 // Throws std::invalid_argument (in words) or std::bad_alloc.
-std::unique_ptr<Linear> pack_linear(ThreadPool& pool, const void* weight, Dtype dtype,
-                                    std::int64_t rows, std::int64_t cols, const float* scales,
-                                    const float* bias, Isa isa);
+std::unique_ptr<Linear> pack_linear(ThreadPool& pool, const Weight& weight, Isa isa);
 
 // One row of the weight, dequantized: out[cols]. An embedding shares a tied head's memory this way.
 void unpack_row(const Linear& linear, std::int64_t row, float* out);
 
-// Activations in int8, offset by 128 to be unsigned: codes[token][stride] = q + 128, scales[token].
+// Activations in int8. The instructions multiply unsigned by signed, so signed weights (i8) meet q + 128
+// and unsigned ones (i4) meet q. Columns from cols to the stride are q = 0.
 struct QuantizedRows {
-  std::uint8_t* codes;  // [tokens][code_stride(cols)]; columns from cols on hold 128
-  float* scales;        // [tokens]
+  std::uint8_t* codes;        // [tokens][code_stride(cols)]: q + 128
+  std::int8_t* signed_codes;  // [tokens][code_stride(cols)]: q
+  std::int32_t* minus_sums;   // [tokens][code_stride(cols) / 32]: minus the sum of 32 q
+  float* scales;              // [tokens]
 };
 
 // Bytes between two rows of codes: cols rounded up to 64.
 constexpr std::int64_t code_stride(std::int64_t cols) {
   return (cols + kCodePadding - 1) / kCodePadding * kCodePadding;
 }
+
+// The memory of QuantizedRows.
+class QuantizedBuffer {
+ public:
+  QuantizedBuffer() = default;
+  QuantizedBuffer(std::int64_t tokens, std::int64_t cols);  // throws std::bad_alloc
+  QuantizedRows rows();
+
+ private:
+  AlignedBuffer codes_, signed_codes_, minus_sums_, scales_;
+};
 
 // Quantizes rows [begin, end) of x[tokens][x_stride] into the same rows of `out`: dynamic, per token,
 // symmetric, exactly as compressed-tensors does (quantization/utils/helpers.py, calculate_qparams, and
@@ -68,11 +96,13 @@ std::int64_t linear_chunks(const Linear& linear, std::int64_t tokens);
 
 // One chunk of  y[t][r] = sum_k x[t][k] w[r][k] (+ bias[r]) (+ y[t][r] when accumulate).
 //   x: float[tokens][x_stride], read by f32, f16 and bf16 weights
-//   quantized: the same rows from quantize_rows, read by i8 weights (null otherwise)
+//   quantized: the same rows from quantize_rows, read by i8 and i4 weights (null otherwise)
 //   y: float[tokens][y_stride]; columns from rows on are left alone
 // Batch-invariant: an output depends on its own row of x only, bit for bit. Float weights are widened
 // to float32 and each output is one chain of float32 fused multiply-adds, k ascending from 0; i8 sums
-// are exact in int32, then y = float(sum) * (x_scale * w_scale). Then bias, then the old y are added.
+// are exact in int32, then y = float(sum) * (x_scale * w_scale). i4 sums are exact in each group, then
+// y = (one chain of fused multiply-adds float(sum) * w_scale, groups ascending from 0) * x_scale. Then
+// bias, then the old y are added.
 // Every instruction set gives the same bits.
 void linear_chunk(const Linear& linear, const float* x, std::int64_t x_stride,
                   const QuantizedRows* quantized, std::int64_t tokens, float* y,

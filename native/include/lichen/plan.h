@@ -41,7 +41,7 @@ class Plan {
   void embedding(std::shared_ptr<const Linear> table, Value out);
   void rms_norm(Value x, Value out, Weights weight, float epsilon);
   void layer_norm(Value x, Value out, Weights weight, Weights bias, float epsilon);
-  // Products of one input in one phase; int8 weights share one quantization of it.
+  // Products of one input in one phase; integer weights share one quantization of it.
   void linear(Value x, const std::vector<Product>& products, bool accumulate);
   void rope(Value x, std::int64_t heads, std::int64_t head_dim, const Weights& inverse_frequencies,
             float scale, bool interleaved);
@@ -111,7 +111,8 @@ class Plan {
   std::int64_t code_columns_ = 0;
   std::int64_t scratch_stride_ = 0;
 
-  AlignedBuffer arena_, codes_, code_scales_, scratch_;
+  AlignedBuffer arena_, scratch_;
+  QuantizedBuffer quantized_;
   std::vector<Matrix> matrices_;
   std::vector<std::vector<double>> seconds_;  // [threads][phases + 1], the last for waiting
   mutable std::mutex stepping_;

@@ -104,8 +104,82 @@ struct I8 {
   }
 };
 
+struct F16Scales {
+  static __m256 widen(__m128i bits) { return _mm256_cvtph_ps(bits); }
+};
+
+struct Bf16Scales {
+  static __m256 widen(__m128i bits) { return widen_bf16(bits); }
+};
+
+// vpmaddubsw cannot saturate here: 2 * 15 * 128, and eight of them still fit 16 bits.
+template <class Scales>
+struct I4 {
+  using Ints = IntPair;
+  using Floats = FloatPair;
+  using Partial = IntPair;
+  struct Codes {
+    IntPair first, second;  // columns 0 to 3 and 4 to 7 of each row
+  };
+  static constexpr int kPanels = 1, kTokens = 4;
+
+  static __m256i load_vector(const void* from) {
+    return _mm256_loadu_si256(static_cast<const __m256i*>(from));
+  }
+  static Ints none() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+  static Ints eight() { return {_mm256_set1_epi32(8), _mm256_set1_epi32(8)}; }
+  static Ints load_zeros(const char* from) {
+    const __m128i zeros = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+    return {_mm256_cvtepu8_epi32(zeros), _mm256_cvtepu8_epi32(_mm_srli_si128(zeros, 8))};
+  }
+  // Both fit 16 bits: at most 15, and 32 * 128.
+  static Ints offset(const Ints& sum, const Ints& zeros, int32_t minus_sum) {
+    const __m256i minus = _mm256_set1_epi32(minus_sum);
+    return {_mm256_add_epi32(sum.low, _mm256_madd_epi16(zeros.low, minus)),
+            _mm256_add_epi32(sum.high, _mm256_madd_epi16(zeros.high, minus))};
+  }
+
+  static __m256i low_half(__m256i pairs) { return _mm256_and_si256(pairs, _mm256_set1_epi8(15)); }
+  static Codes load(const uint8_t* from) {
+    const __m256i low = load_vector(from), high = load_vector(from + 32);
+    return {{low_half(low), low_half(high)},
+            {low_half(_mm256_srli_epi16(low, 4)), low_half(_mm256_srli_epi16(high, 4))}};
+  }
+  static Partial open(const Ints&) { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+  static Partial add_four(const Partial& sum, const IntPair& w, const int8_t* x) {
+    int32_t four;
+    __builtin_memcpy(&four, x, sizeof four);
+    const __m256i in = _mm256_set1_epi32(four);
+    return {_mm256_add_epi16(sum.low, _mm256_maddubs_epi16(w.low, in)),
+            _mm256_add_epi16(sum.high, _mm256_maddubs_epi16(w.high, in))};
+  }
+  static Partial add(const Partial& sum, const Codes& w, const int8_t* x) {
+    return add_four(add_four(sum, w.first, x), w.second, x + 4);
+  }
+  static Ints close(const Ints& sum, const Partial& partial) {
+    const __m256i ones = _mm256_set1_epi16(1);
+    return {_mm256_add_epi32(sum.low, _mm256_madd_epi16(partial.low, ones)),
+            _mm256_add_epi32(sum.high, _mm256_madd_epi16(partial.high, ones))};
+  }
+
+  static Floats nothing() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+  static Floats load_scales(const char* from) {
+    const auto* halves = reinterpret_cast<const __m128i*>(from);
+    return {Scales::widen(_mm_loadu_si128(halves)), Scales::widen(_mm_loadu_si128(halves + 1))};
+  }
+  static Floats scale_add(const Ints& sum, const Floats& scales, const Floats& total) {
+    return {_mm256_fmadd_ps(_mm256_cvtepi32_ps(sum.low), scales.low, total.low),
+            _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum.high), scales.high, total.high)};
+  }
+  static void store(float* to, const Floats& total) {
+    _mm256_store_ps(to, total.low);
+    _mm256_store_ps(to + 8, total.high);
+  }
+};
+
 #include "kernels/linear/quantize.inc.h"
 #include "kernels/linear/tile.inc.h"
+#include "kernels/linear/groups.inc.h"
 
 }  // namespace
 
@@ -113,10 +187,10 @@ void linear_f32_avx2(const LinearTask& task) { multiply<F32>(task, task.x, task.
 void linear_f16_avx2(const LinearTask& task) { multiply<F16>(task, task.x, task.x_stride); }
 void linear_bf16_avx2(const LinearTask& task) { multiply<Bf16>(task, task.x, task.x_stride); }
 void linear_i8_avx2(const LinearTask& task) { multiply<I8>(task, task.codes, task.code_stride); }
-
-void quantize_avx2(const float* x, int64_t x_stride, int64_t tokens, int64_t cols, uint8_t* codes,
-                   int64_t code_stride, float* scales) {
-  quantize(x, x_stride, tokens, cols, codes, code_stride, scales);
+void linear_i4_avx2(const LinearTask& task) {
+  task.bf16_scales ? multiply_grouped<I4<Bf16Scales>>(task) : multiply_grouped<I4<F16Scales>>(task);
 }
+
+void quantize_avx2(const QuantizeTask& task) { quantize(task); }
 
 }  // namespace lichen

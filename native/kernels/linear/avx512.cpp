@@ -71,8 +71,34 @@ struct I8 {
   }
 };
 
+#include "kernels/linear/int4_512.inc.h"
+
+// vpmaddubsw cannot saturate here: 2 * 15 * 128, and eight of them still fit 16 bits.
+template <class Scales>
+struct I4 : Int4In512<Scales> {
+  using Base = Int4In512<Scales>;
+  using Ints = typename Base::Ints;
+  using Codes = typename Base::Codes;
+  using Partial = __m512i;
+  static constexpr int kPanels = 2, kTokens = 4;
+
+  // Both fit 16 bits: at most 15, and 32 * 128.
+  static Ints offset(Ints sum, Ints zeros, int32_t minus_sum) {
+    return _mm512_add_epi32(sum, _mm512_madd_epi16(zeros, _mm512_set1_epi32(minus_sum)));
+  }
+  static Partial open(Ints) { return _mm512_setzero_si512(); }
+  static Partial add(Partial sum, const Codes& w, const int8_t* x) {
+    sum = _mm512_add_epi16(sum, _mm512_maddubs_epi16(w.first, spread_four(x)));
+    return _mm512_add_epi16(sum, _mm512_maddubs_epi16(w.second, spread_four(x + 4)));
+  }
+  static Ints close(Ints sum, Partial partial) {
+    return _mm512_add_epi32(sum, _mm512_madd_epi16(partial, _mm512_set1_epi16(1)));
+  }
+};
+
 #include "kernels/linear/quantize.inc.h"
 #include "kernels/linear/tile.inc.h"
+#include "kernels/linear/groups.inc.h"
 
 }  // namespace
 
@@ -80,10 +106,10 @@ void linear_f32_avx512(const LinearTask& task) { multiply<F32>(task, task.x, tas
 void linear_f16_avx512(const LinearTask& task) { multiply<F16>(task, task.x, task.x_stride); }
 void linear_bf16_avx512(const LinearTask& task) { multiply<Bf16>(task, task.x, task.x_stride); }
 void linear_i8_avx512(const LinearTask& task) { multiply<I8>(task, task.codes, task.code_stride); }
-
-void quantize_avx512(const float* x, int64_t x_stride, int64_t tokens, int64_t cols, uint8_t* codes,
-                     int64_t code_stride, float* scales) {
-  quantize(x, x_stride, tokens, cols, codes, code_stride, scales);
+void linear_i4_avx512(const LinearTask& task) {
+  task.bf16_scales ? multiply_grouped<I4<Bf16Scales>>(task) : multiply_grouped<I4<F16Scales>>(task);
 }
+
+void quantize_avx512(const QuantizeTask& task) { quantize(task); }
 
 }  // namespace lichen

@@ -1,4 +1,4 @@
-// int8 in 512 bits with VNNI: vpdpbusd adds four products of u8 and s8 to each int32 lane, exactly.
+// int8 and int4 in 512 bits with VNNI: vpdpbusd adds four products of u8 and s8 to each int32 lane, exactly.
 #include <immintrin.h>
 
 #include "kernels/linear/kernel.h"
@@ -27,12 +27,38 @@ struct I8 {
   static Sum add_product(Sum sum, Weights w, Inputs x) { return _mm512_dpbusd_epi32(sum, x, w); }
 };
 
+#include "kernels/linear/int4_512.inc.h"
+
+template <class Scales>
+struct I4 : Int4In512<Scales> {
+  using Base = Int4In512<Scales>;
+  using Ints = typename Base::Ints;
+  using Codes = typename Base::Codes;
+  using Partial = Ints;
+  static constexpr int kPanels = 2, kTokens = 6;
+
+  // Both fit 16 bits: at most 15, and 32 * 128.
+  static Ints offset(Ints sum, Ints zeros, int32_t minus_sum) {
+    return _mm512_dpwssd_epi32(sum, zeros, _mm512_set1_epi32(minus_sum));
+  }
+  static Partial open(Ints sum) { return sum; }
+  static Partial add(Partial sum, const Codes& w, const int8_t* x) {
+    sum = _mm512_dpbusd_epi32(sum, w.first, spread_four(x));
+    return _mm512_dpbusd_epi32(sum, w.second, spread_four(x + 4));
+  }
+  static Ints close(Ints, Partial partial) { return partial; }
+};
+
 #include "kernels/linear/tile.inc.h"
+#include "kernels/linear/groups.inc.h"
 
 }  // namespace
 
 void linear_i8_avx512_vnni(const LinearTask& task) {
   multiply<I8>(task, task.codes, task.code_stride);
+}
+void linear_i4_avx512_vnni(const LinearTask& task) {
+  task.bf16_scales ? multiply_grouped<I4<Bf16Scales>>(task) : multiply_grouped<I4<F16Scales>>(task);
 }
 
 }  // namespace lichen

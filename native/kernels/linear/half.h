@@ -24,4 +24,26 @@ inline float from_f16(uint16_t half) {
   return from_bits(sign | widened << 23 | mantissa << 13);
 }
 
+// The bits of the 16-bit number that equals `value`; false where there is none.
+inline bool to_bf16(float value, uint16_t* half) {
+  uint32_t bits;
+  memcpy(&bits, &value, sizeof bits);
+  *half = static_cast<uint16_t>(bits >> 16);
+  return (bits & 0xffff) == 0;
+}
+
+inline bool to_f16(float value, uint16_t* half) {
+  uint32_t bits;
+  memcpy(&bits, &value, sizeof bits);
+  const uint32_t sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
+  if (magnitude > 0x477fe000) return false;  // beyond 65504, or not a number
+  if (magnitude >= 0x38800000) {             // from 2^-14 on
+    *half = static_cast<uint16_t>(sign | ((magnitude >> 13) - (112 << 10)));
+    return (magnitude & 0x1fff) == 0;
+  }
+  const float units = from_bits(magnitude) * 0x1p24f;
+  *half = static_cast<uint16_t>(sign | static_cast<uint32_t>(units));
+  return static_cast<float>(static_cast<uint32_t>(units)) == units;
+}
+
 }  // namespace lichen

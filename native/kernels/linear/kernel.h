@@ -19,9 +19,14 @@ struct LinearTask {
   const float* bias;        // [panels * 16] or null
   const float* x;           // [tokens][x_stride], float weights only
   int64_t x_stride;
-  const uint8_t* codes;     // [tokens][code_stride], i8 only
+  const uint8_t* codes;     // [tokens][code_stride], q + 128 for i8
+  const int8_t* signed_codes;  // the same as q, for i4
+  const int32_t* minus_sums;   // [tokens][code_stride / 32], minus the sum of 32 q, for i4
   int64_t code_stride;
-  const float* x_scales;    // [tokens], i8 only
+  const float* x_scales;    // [tokens], i8 and i4
+  int64_t group;            // columns that share a scale, i4 only
+  bool zeros;               // whether groups have zero points, i4 only
+  bool bf16_scales;         // or f16, i4 only
   int64_t tokens;           // at most kTaskTokens
   float* y;                 // [tokens][y_stride], at these panels' first row
   int64_t y_stride;
@@ -33,27 +38,39 @@ constexpr int64_t kTaskTokens = 128;  // bounds the partial sums that a kernel k
 using LinearKernel = void (*)(const LinearTask&);
 
 // See quantize_rows in lichen/linear.h. Rows [0, tokens).
-using QuantizeKernel = void (*)(const float* x, int64_t x_stride, int64_t tokens, int64_t cols,
-                                uint8_t* codes, int64_t code_stride, float* scales);
+struct QuantizeTask {
+  const float* x;
+  int64_t x_stride, tokens, cols;
+  uint8_t* codes;
+  int8_t* signed_codes;
+  int32_t* minus_sums;
+  int64_t code_stride;
+  float* scales;
+};
+using QuantizeKernel = void (*)(const QuantizeTask&);
 
 void linear_f32_portable(const LinearTask&);
 void linear_f16_portable(const LinearTask&);
 void linear_bf16_portable(const LinearTask&);
 void linear_i8_portable(const LinearTask&);
-void quantize_portable(const float*, int64_t, int64_t, int64_t, uint8_t*, int64_t, float*);
+void linear_i4_portable(const LinearTask&);
+void quantize_portable(const QuantizeTask&);
 
 void linear_f32_avx2(const LinearTask&);
 void linear_f16_avx2(const LinearTask&);
 void linear_bf16_avx2(const LinearTask&);
 void linear_i8_avx2(const LinearTask&);
-void quantize_avx2(const float*, int64_t, int64_t, int64_t, uint8_t*, int64_t, float*);
+void linear_i4_avx2(const LinearTask&);
+void quantize_avx2(const QuantizeTask&);
 
 void linear_f32_avx512(const LinearTask&);
 void linear_f16_avx512(const LinearTask&);
 void linear_bf16_avx512(const LinearTask&);
 void linear_i8_avx512(const LinearTask&);
-void quantize_avx512(const float*, int64_t, int64_t, int64_t, uint8_t*, int64_t, float*);
+void linear_i4_avx512(const LinearTask&);
+void quantize_avx512(const QuantizeTask&);
 
 void linear_i8_avx512_vnni(const LinearTask&);
+void linear_i4_avx512_vnni(const LinearTask&);
 
 }  // namespace lichen

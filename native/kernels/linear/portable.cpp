@@ -87,8 +87,70 @@ struct I8 {
   }
 };
 
+struct F16Scales {
+  static float widen(uint16_t bits) { return from_f16(bits); }
+};
+
+struct Bf16Scales {
+  static float widen(uint16_t bits) { return from_bf16(bits); }
+};
+
+template <class Scales>
+struct I4 {
+  using Ints = IntLanes;
+  using Floats = FloatLanes;
+  using Partial = IntLanes;
+  using Codes = const uint8_t*;  // [16][4]: columns 0 to 3 in the low halves, 4 to 7 in the high ones
+  static constexpr int kPanels = 1, kTokens = 4;
+
+  static Ints none() { return {}; }
+  static Ints eight() {
+    Ints zeros;
+    for (int r = 0; r < 16; ++r) zeros.lane[r] = 8;
+    return zeros;
+  }
+  static Ints load_zeros(const char* from) {
+    Ints zeros;
+    for (int r = 0; r < 16; ++r) zeros.lane[r] = from[r];
+    return zeros;
+  }
+  static Ints offset(Ints sum, const Ints& zeros, int32_t minus_sum) {
+    for (int r = 0; r < 16; ++r) sum.lane[r] += zeros.lane[r] * minus_sum;
+    return sum;
+  }
+  static Codes load(const uint8_t* from) { return from; }
+  static Partial open(const Ints& sum) { return sum; }
+  static Partial add(Partial sum, Codes w, const int8_t* x) {
+    for (int r = 0; r < 16; ++r)
+      for (int k = 0; k < 4; ++k)
+        sum.lane[r] += (w[4 * r + k] & 15) * x[k] + (w[4 * r + k] >> 4) * x[k + 4];
+    return sum;
+  }
+  static Ints close(const Ints&, const Partial& partial) { return partial; }
+
+  static Floats nothing() { return {}; }
+  static Floats load_scales(const char* from) {
+    Floats scales;
+    for (int r = 0; r < 16; ++r) {
+      uint16_t bits;
+      memcpy(&bits, from + 2 * r, sizeof bits);
+      scales.lane[r] = Scales::widen(bits);
+    }
+    return scales;
+  }
+  static Floats scale_add(const Ints& sum, const Floats& scales, Floats total) {
+    for (int r = 0; r < 16; ++r)
+      total.lane[r] = fmaf(static_cast<float>(sum.lane[r]), scales.lane[r], total.lane[r]);
+    return total;
+  }
+  static void store(float* to, const Floats& total) {
+    for (int r = 0; r < 16; ++r) to[r] = total.lane[r];
+  }
+};
+
 #include "kernels/linear/quantize.inc.h"
 #include "kernels/linear/tile.inc.h"
+#include "kernels/linear/groups.inc.h"
 
 }  // namespace
 
@@ -96,10 +158,10 @@ void linear_f32_portable(const LinearTask& task) { multiply<F32>(task, task.x, t
 void linear_f16_portable(const LinearTask& task) { multiply<F16>(task, task.x, task.x_stride); }
 void linear_bf16_portable(const LinearTask& task) { multiply<Bf16>(task, task.x, task.x_stride); }
 void linear_i8_portable(const LinearTask& task) { multiply<I8>(task, task.codes, task.code_stride); }
-
-void quantize_portable(const float* x, int64_t x_stride, int64_t tokens, int64_t cols,
-                       uint8_t* codes, int64_t code_stride, float* scales) {
-  quantize(x, x_stride, tokens, cols, codes, code_stride, scales);
+void linear_i4_portable(const LinearTask& task) {
+  task.bf16_scales ? multiply_grouped<I4<Bf16Scales>>(task) : multiply_grouped<I4<F16Scales>>(task);
 }
+
+void quantize_portable(const QuantizeTask& task) { quantize(task); }
 
 }  // namespace lichen

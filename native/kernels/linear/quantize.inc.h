@@ -17,10 +17,26 @@ inline uint8_t code_of(float value, float scale) {
   return static_cast<uint8_t>(static_cast<int32_t>(rounded) + 128);
 }
 
-void quantize(const float* x, int64_t x_stride, int64_t tokens, int64_t cols, uint8_t* codes,
-              int64_t code_stride, float* scales) {
+// The same codes as they are, and minus their sums: what int4 weights meet.
+inline void sign_and_sum(const uint8_t* codes, int64_t count, int8_t* signed_codes,
+                         int32_t* minus_sums) {
+  constexpr int64_t kSummed = 32;
+  for (int64_t b = 0; b < count / kSummed; ++b) {
+    int32_t sum = 0;
+    for (int64_t k = b * kSummed; k < (b + 1) * kSummed; ++k) {
+      signed_codes[k] = static_cast<int8_t>(codes[k] ^ 0x80);
+      sum += codes[k];
+    }
+    minus_sums[b] = 128 * kSummed - sum;
+  }
+}
+
+void quantize(const QuantizeTask& task) {
   constexpr int32_t kInfinityBits = 0x7f800000;
-  for (int64_t t = 0; t < tokens; ++t, x += x_stride, codes += code_stride) {
+  const int64_t cols = task.cols;
+  for (int64_t t = 0; t < task.tokens; ++t) {
+    const float* x = task.x + t * task.x_stride;
+    uint8_t* codes = task.codes + t * task.code_stride;
     int32_t largest_bits = 0;
     for (int64_t k = 0; k < cols; ++k) {
       const int32_t bits = magnitude_bits(x[k]);
@@ -30,8 +46,11 @@ void quantize(const float* x, int64_t x_stride, int64_t tokens, int64_t cols, ui
     float largest;
     __builtin_memcpy(&largest, &largest_bits, sizeof largest);
     const float scale = largest / 127.5f;
-    scales[t] = !finite ? __builtin_nanf("") : scale == 0.0f ? 0x1p-23f : scale;
-    for (int64_t k = 0; k < cols; ++k) codes[k] = finite ? code_of(x[k], scales[t]) : 128;
-    for (int64_t k = cols; k < code_stride; ++k) codes[k] = 128;
+    const float kept = !finite ? __builtin_nanf("") : scale == 0.0f ? 0x1p-23f : scale;
+    task.scales[t] = kept;
+    for (int64_t k = 0; k < cols; ++k) codes[k] = finite ? code_of(x[k], kept) : 128;
+    for (int64_t k = cols; k < task.code_stride; ++k) codes[k] = 128;
+    sign_and_sum(codes, task.code_stride, task.signed_codes + t * task.code_stride,
+                 task.minus_sums + t * (task.code_stride / 32));
   }
 }

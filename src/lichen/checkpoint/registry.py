@@ -139,6 +139,8 @@ def _packaged_hint(hub_id: str) -> str:
 
 
 def _unknown(model: str) -> InputError:
+    if model.lower().startswith(("http://", "https://")):
+        return InputError(f"{model}: only `lichen verify` takes a model behind a URL.")
     close = difflib.get_close_matches(model, _MODELS, n=1)
     meant = f" Did you mean {close[0]}?" if close else ""
     return InputError(

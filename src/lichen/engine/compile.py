@@ -187,17 +187,28 @@ class _Packer:
     def _pack(self, weight: str, bias: str | None) -> _core.Linear:
         tensor = self._checked(weight)
         shift = None if bias is None else self.vector(bias)
-        if isinstance(tensor, QuantizedTensor) and _runs_as_int8(tensor):
-            scales = np.ascontiguousarray(
-                np.broadcast_to(tensor.scales, (tensor.shape[0], 1))[:, 0], dtype=np.float32
-            )
-            codes = np.ascontiguousarray(tensor.codes)
-            return _core.Linear(self._pool, codes, "i8", scales, shift, self._isa)
+        if isinstance(tensor, QuantizedTensor) and (kernel := _integer_kernel(tensor)):
+            return self._pack_integers(tensor, kernel, shift)
         array = dequantize(tensor) if isinstance(tensor, QuantizedTensor) else tensor
         kernel = _KERNEL_TYPES[array.dtype.name]
         array = np.ascontiguousarray(array)
         bits = array if kernel == "f32" else array.view(np.uint16)
         return _core.Linear(self._pool, bits, kernel, None, shift, self._isa)
+
+    def _pack_integers(
+        self, tensor: QuantizedTensor, kernel: str, bias: FloatArray | None
+    ) -> _core.Linear:
+        groups = tensor.scales.shape[1]
+        scales = np.broadcast_to(tensor.scales, (tensor.shape[0], groups))
+        return _core.Linear(
+            self._pool,
+            np.ascontiguousarray(tensor.codes),
+            kernel,
+            np.ascontiguousarray(scales, dtype=np.float32),
+            bias,
+            self._isa,
+            tensor.zeros,
+        )
 
     def _checked(self, name: str) -> FloatArray | QuantizedTensor:
         tensor = self._read(name)
@@ -211,14 +222,11 @@ class _Packer:
         return tensor
 
 
-def _runs_as_int8(tensor: QuantizedTensor) -> bool:
-    """The integer kernels take symmetric 8-bit rows with quantized activations."""
-    return (
-        tensor.activations is not None
-        and tensor.scheme.bits == 8
-        and tensor.zeros is None
-        and tensor.scales.shape[1] == 1
-    )
+def _integer_kernel(tensor: QuantizedTensor) -> str | None:
+    """The kernel for a weight that meets int8 inputs; None where inputs stay in floats."""
+    if tensor.activations is None:
+        return None
+    return {8: "i8", 4: "i4"}[tensor.scheme.bits]
 
 
 def cast(tensor: FloatArray, dtype: str) -> FloatArray:

@@ -1,7 +1,8 @@
 """Number formats: what a quantized weight, and the input it meets, look like.
 
-`Scheme` and `ActivationScheme` are the value types that travel; a format's arithmetic lives in its
-own file (`int8`).
+`Scheme` and `ActivationScheme` are the value types that travel, with the arithmetic that all
+integer formats share.  A format's own file (`int8`, `int4`) has its default ``SCHEME``, and how its
+codes are stored: ``pack(codes)`` and ``unpack(stored, columns)``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from lichen.tensor import QuantizedTensor
+from lichen.tensor import FloatArray, QuantizedTensor
 
 Granularity = Literal["tensor", "channel", "group"]
 FloatType = Literal["float32", "float16", "bfloat16"]
@@ -27,7 +28,10 @@ BLOCK_ELEMENTS = 1 << 17
 #: NumPy lets other threads run; beyond a few of them memory is what everyone waits for.
 _THREADS = min(4, os.cpu_count() or 1)
 
+_FLOAT_BITS = {"float32": 32, "float16": 16, "bfloat16": 16}
+
 T = TypeVar("T")
+Number = TypeVar("Number", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -55,15 +59,27 @@ class Scheme:
         """The largest code."""
         return (1 << (self.bits - 1)) - 1
 
+    @property
+    def half_range(self) -> float:
+        """Steps between the smallest and the largest code, halved: 127.5 for 8 bits."""
+        return (self.high - self.low) / 2
+
     def scale_shape(self, rows: int, columns: int) -> tuple[int, int]:
         """Scales of a weight [rows, columns]: [rows, groups], or [1, 1] for a whole tensor."""
         if self.granularity == "tensor":
             return 1, 1
         return rows, columns // self.group_size if self.group_size else 1
 
+    def stored_bits(self, rows: int, columns: int) -> int:
+        """Bits that a weight [rows, columns] takes with its scales and zero points."""
+        parts = math.prod(self.scale_shape(rows, columns))
+        zeros = 0 if self.symmetric else self.bits
+        return self.bits * rows * columns + parts * (_FLOAT_BITS[self.scale_type] + zeros)
+
     def __str__(self) -> str:
         part = f"group of {self.group_size}" if self.group_size else self.granularity
-        return f"int{self.bits} weights per {part}"
+        points = "" if self.symmetric else " with zero points"
+        return f"int{self.bits} weights{points} per {part}"
 
 
 @dataclass(frozen=True)
@@ -78,6 +94,56 @@ class ActivationScheme:
     def __str__(self) -> str:
         kind = "dynamic" if self.dynamic else "static"
         return f"{kind} int{self.bits} activations per {self.granularity}"
+
+
+def quantize(
+    weight: FloatArray,
+    scales: npt.NDArray[np.float32],
+    scheme: Scheme,
+    zeros: npt.NDArray[np.int8] | None = None,
+) -> QuantizedTensor:
+    """Round ``weight`` [out, in] of any float type to ``scales`` [out, groups], half to even.
+
+    The division is done in float32, block by block; weights and scales must be finite.
+    """
+    codes = np.empty(weight.shape, np.int8)
+
+    def fill(rows: slice) -> None:
+        block = to_float32(weight[rows])
+        part = rows if len(scales) > 1 else slice(None)
+        shift = None if zeros is None else zeros[part]
+        codes[rows] = round_codes(block, scales[part], scheme, shift)
+
+    map_row_blocks(fill, weight.shape)
+    return QuantizedTensor(codes=codes, scales=scales, zeros=zeros, scheme=scheme)
+
+
+def round_codes(
+    block: npt.NDArray[np.float32],
+    scales: npt.NDArray[np.float32],
+    scheme: Scheme,
+    zeros: npt.NDArray[np.int8] | None = None,
+) -> npt.NDArray[np.float32]:
+    """The codes of some rows [rows, in], still as floats: ``w / scale + zero``, rounded and cut."""
+    codes = in_groups(block, scales.shape[1]) / scales[:, :, None]
+    if zeros is not None:
+        codes += zeros[:, :, None]
+    np.rint(codes, out=codes)
+    np.clip(codes, scheme.low, scheme.high, out=codes)
+    return codes.reshape(block.shape)
+
+
+def in_groups(block: npt.NDArray[Number], groups: int) -> npt.NDArray[Number]:
+    """Rows [rows, in] as [rows, groups, columns of a group], without a copy."""
+    return block.reshape(len(block), groups, -1)
+
+
+def to_float32(block: FloatArray) -> npt.NDArray[np.float32]:
+    """``block`` as float32; the same array where it already is."""
+    if block.dtype.name == "bfloat16":
+        # bfloat16 is the upper half of a float32; ml_dtypes' own cast is ten times slower.
+        return (block.view(np.uint16).astype(np.uint32) << np.uint32(16)).view(np.float32)
+    return block.astype(np.float32, copy=False)
 
 
 def dequantize(tensor: QuantizedTensor) -> npt.NDArray[np.float32]:
@@ -96,7 +162,7 @@ def dequantize_rows(tensor: QuantizedTensor, rows: slice) -> npt.NDArray[np.floa
     codes = tensor.codes[rows].astype(np.float32)
     part = rows if len(tensor.scales) > 1 else slice(None)
     scales = tensor.scales[part]
-    grouped = codes.reshape(len(codes), scales.shape[1], -1)
+    grouped = in_groups(codes, scales.shape[1])
     if tensor.zeros is not None:
         grouped -= tensor.zeros[part, :, None]
     grouped *= scales[:, :, None]

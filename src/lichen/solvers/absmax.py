@@ -1,4 +1,4 @@
-"""The whole range: the largest magnitude of a row decides its scale, and nothing is cut."""
+"""The whole range: the outermost weights of a row or group decide its scale."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from lichen.schemes import Scheme, int8, map_row_blocks
+from lichen.schemes import Scheme, in_groups, map_row_blocks, quantize, to_float32
 from lichen.tensor import FloatArray, QuantizedTensor
+
+Float32 = npt.NDArray[np.float32]
 
 _TYPES: dict[str, Any] = {
     "float32": np.float32,
@@ -19,34 +21,46 @@ _TYPES: dict[str, Any] = {
 
 
 def solve(weight: FloatArray, scheme: Scheme) -> QuantizedTensor:
-    """Quantize ``weight`` [out, in] with ``scale = absmax / 127.5`` for each row.
+    """Quantize ``weight`` [out, in] as compressed-tensors does (calculate_qparams).
 
-    Scales are rounded to ``scheme.scale_type`` first and codes chosen for the rounded ones, so that
-    every reader computes with the scales that the codes were made for.  As in compressed-tensors, a
-    row of zeros gets the type's machine epsilon.  ValueError for weights that are not finite.
+    Symmetric: ``scale = absmax / half the range of codes``.  With zero points the range runs from
+    the least to the greatest weight, zero always among them.  Scales are rounded to
+    ``scheme.scale_type`` first and codes chosen for the rounded ones, so that every reader computes
+    with the scales that the codes were made for.  Where all weights are zero the scale is the
+    type's machine epsilon.  ValueError for weights that are not finite.
     """
-    return int8.quantize(weight, scales_for(absmax(weight), scheme), scheme)
+    low, high = ranges(weight, scheme)
+    if scheme.symmetric:
+        largest: Float32 = np.maximum(-low, high)
+        scales = stored_scales(largest / np.float32(scheme.half_range), scheme)
+        return quantize(weight, scales, scheme)
+    scales = stored_scales((high - low) / np.float32(2 * scheme.half_range), scheme)
+    zeros = np.clip(np.rint(scheme.low - low / scales), scheme.low, scheme.high).astype(np.int8)
+    return quantize(weight, scales, scheme, zeros)
 
 
-def absmax(weight: FloatArray) -> npt.NDArray[np.float32]:
-    """The largest magnitude of each row of ``weight`` [out, in], as [out, 1]."""
+def ranges(weight: FloatArray, scheme: Scheme) -> tuple[Float32, Float32]:
+    """The least and the greatest weight of each group, or zero beyond them, as [out, groups]."""
+    _, groups = scheme.scale_shape(*weight.shape)
 
-    def of_rows(rows: slice) -> npt.NDArray[np.float32]:
-        block = int8.to_float32(weight[rows])
-        largest: npt.NDArray[np.float32] = np.maximum(block.max(axis=1), -block.min(axis=1))
-        return largest
+    def of_rows(rows: slice) -> tuple[Float32, Float32]:
+        grouped = in_groups(to_float32(weight[rows]), groups)
+        return grouped.min(axis=2, initial=0), grouped.max(axis=2, initial=0)
 
-    largest = np.concatenate(map_row_blocks(of_rows, weight.shape))[:, None]
-    if not np.isfinite(largest).all():
+    low, high = map(np.concatenate, zip(*map_row_blocks(of_rows, weight.shape), strict=True))
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
         raise ValueError("weights are not finite")
-    return largest
+    return low, high
 
 
-def scales_for(largest: npt.NDArray[np.float32], scheme: Scheme) -> npt.NDArray[np.float32]:
-    """The scale of each row, from its largest magnitude [out, 1]."""
+def stored_scales(scales: Float32, scheme: Scheme) -> Float32:
+    """Scales as they will be stored; never zero, for weights are divided by them."""
     kind = _TYPES[scheme.scale_type]
     limits: Any = ml_dtypes.finfo(kind)  # type: ignore[no-untyped-call]
-    scales = (largest / int8.HALF_RANGE).astype(kind).astype(np.float32)
-    # A scale below the type's range would round to zero, and weights cannot be divided by it.
-    scales = np.maximum(scales, np.float32(limits.smallest_subnormal))
-    return np.where(largest == 0, np.float32(limits.eps), scales).astype(np.float32)
+    with np.errstate(over="ignore"):
+        rounded = scales.astype(kind).astype(np.float32)
+    if not np.isfinite(rounded).all():
+        raise ValueError(f"weights are too large for scales in {scheme.scale_type}")
+    smallest = np.copysign(np.float32(limits.smallest_subnormal), scales)
+    rounded = np.where(rounded == 0, smallest, rounded)
+    return np.where(scales == 0, np.float32(limits.eps), rounded).astype(np.float32)

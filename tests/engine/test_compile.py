@@ -1,0 +1,71 @@
+"""Quantized folders in the native engine: what the NumPy reference computes from their codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.tiny import write_tiny_model
+
+from lichen import _core, models
+from lichen.checkpoint import open_checkpoint
+from lichen.completion import Request
+from lichen.loading import load
+from lichen.quantize import quantize
+from lichen.recipe import load_recipe, parse_recipe
+from lichen.reference import Reference
+
+PROMPTS = np.random.default_rng(0).integers(3, 300, (40, 3)).astype(np.int32)
+INPUTS = "activations = { bits = 8 }\n"
+
+
+def recipe_of(weights: str, inputs: str = INPUTS) -> str:
+    return f'[[layers]]\nmatch = "*.layers.*"\nweights = {{ {weights} }}\n{inputs}'
+
+
+RECIPES = {
+    "int8": load_recipe("int8").text,
+    "int4": load_recipe("int4").text,
+    "int4-zeros": recipe_of("bits = 4, symmetric = false"),
+    "int4-float-inputs": recipe_of("bits = 4", inputs=""),
+    "int4-and-int8": '[[layers]]\nmatch = "*.v_proj"\nweights = { bits = 8 }\n'
+    + INPUTS
+    + recipe_of("bits = 4"),
+}
+
+
+def made(folder: Path, recipe: str, dtype: str) -> Path:
+    source = write_tiny_model(folder / "tiny", dtype=dtype)
+    quantize(source, parse_recipe(RECIPES[recipe], recipe), folder / "out")
+    return folder / "out"
+
+
+def by_reference(folder: Path) -> np.ndarray:
+    checkpoint = open_checkpoint(folder)
+    graph = models.build(checkpoint.config)
+    weights = {name: checkpoint.read(name) for name, _ in graph.weights()}
+    rows = np.arange(PROMPTS.shape[1], dtype=np.int32)
+    return np.stack([Reference(graph, weights).step(ids, rows) for ids in PROMPTS])
+
+
+@pytest.mark.parametrize("isa", _core.supported_isas())
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_engine_computes_what_the_codes_mean(tmp_path, recipe, dtype, isa):
+    """Prompt by prompt: where x / scale lies next to a half, its last bit decides a code."""
+    folder = made(tmp_path, recipe, dtype)
+    engine = load(folder, isa=isa, threads=1).engine
+    ours = np.stack([np.concatenate(list(engine.logits(ids))) for ids in PROMPTS])
+    same = np.abs(ours - by_reference(folder)).max(axis=(1, 2)) < 1e-4
+    assert same.mean() >= 0.5
+
+
+def test_int4_answers_alone_as_among_others_with_any_number_of_threads(tmp_path):
+    folder = made(tmp_path, "int4", "bfloat16")
+    prompts = ["def f(x):", "class A", "import os\n", "for i in", "return x", "x = [1, 2"]
+    requests = [Request(prompt, max_tokens=12) for prompt in prompts]
+    together = dict(load(folder, threads=2).generate(requests))
+    single = load(folder, threads=1)
+    for number, request in enumerate(requests):
+        assert dict(single.generate([request]))[0] == together[number]

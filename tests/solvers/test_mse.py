@@ -1,0 +1,71 @@
+"""Least squares: never worse than where it started, and better than the whole range."""
+
+from __future__ import annotations
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from lichen.schemes import Scheme, dequantize, int4
+from lichen.solvers import absmax, mse
+from lichen.tensor import QuantizedTensor
+
+TYPES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
+
+
+def weight(seed: int = 0) -> np.ndarray:
+    return (np.random.default_rng(seed).standard_t(4, (64, 256)) * 0.02).astype(np.float32)
+
+
+def error(tensor: QuantizedTensor, of: np.ndarray) -> np.ndarray:
+    """Squared error of each group."""
+    return np.square(dequantize(tensor) - of).reshape(len(of), tensor.scales.shape[1], -1).sum(2)
+
+
+@pytest.mark.parametrize("size", int4.GROUP_SIZES)
+def test_the_error_is_smaller_than_that_of_the_whole_range(size):
+    scheme = Scheme(4, True, "group", size, "float16")
+    mine, whole = mse.solve(weight(), scheme), absmax.solve(weight(), scheme)
+    assert error(mine, weight()).sum() < 0.92 * error(whole, weight()).sum()
+
+
+def test_no_other_scale_nearby_is_better_for_the_same_codes():
+    """The scales are the least squares solution, to within their rounding."""
+    scheme = Scheme(4, True, "group", 32, "float32")
+    found = mse.solve(weight(), scheme)
+    best = mse.best_scales(weight().reshape(64, 8, 32), found.codes.reshape(64, 8, 32).astype("f4"))
+    ideal = QuantizedTensor(found.codes, best, None, scheme)
+    assert error(found, weight()).sum() < 1.02 * error(ideal, weight()).sum()
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("size", [1e-7, 1.0, 1e4])
+def test_scales_survive_being_stored_in_their_type(kind, size):
+    scheme = Scheme(4, True, "group", 32, kind)
+    tensor = mse.solve(weight() * np.float32(size), scheme)
+    np.testing.assert_array_equal(tensor.scales.astype(TYPES[kind]).astype("f4"), tensor.scales)
+    assert (tensor.scales != 0).all()
+
+
+def test_a_group_of_zeros_stays_zero():
+    zeros = np.zeros((2, 64), np.float32)
+    assert not dequantize(mse.solve(zeros, int4.SCHEME)).any()
+
+
+def test_the_outermost_weight_is_not_cut():
+    one = np.zeros((1, 32), np.float32)
+    one[0, 5] = 0.8
+    assert dequantize(mse.solve(one, int4.SCHEME))[0, 5] == pytest.approx(0.8, rel=1e-3)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf], ids=["nan", "inf", "-inf"])
+def test_weights_that_are_not_finite_are_refused(value):
+    bad = weight()
+    bad[-1, -1] = value
+    with pytest.raises(ValueError, match="not finite"):
+        mse.solve(bad, int4.SCHEME)
+
+
+def test_zero_points_are_refused():
+    with pytest.raises(ValueError, match="no zero points"):
+        mse.solve(weight(), Scheme(4, False, "group", 32))
