@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 NATIVE := CMakeLists.txt $(shell find native -type f)
 PACKAGE := pyproject.toml $(NATIVE) $(shell find src -type f -not -name '*.so' -not -path '*/__pycache__/*')
 
-.PHONY: help check test lint wheel humaneval torch-peer agreement decision-rates clean
+.PHONY: help check test lint wheel humaneval torch-peer agreement harness decision-rates sandbox-rate clean
 
 help:
 	@echo "make check   install, fetch $(MODEL), quantize it to int8, verify it, write the report"
@@ -18,8 +18,11 @@ help:
 	@echo "make wheel   build a wheel into dist/ and try it in a clean environment"
 	@echo "make humaneval       HumanEval on $(MODEL), original against int8 (minutes)"
 	@echo "make torch-peer      PyTorch beside lichen on the same weights (minutes)"
+	@echo "make harness         HumanEval's own harness and the sandbox on the same samples (minutes)"
 	@echo "make agreement       the int8 folder in lichen and in transformers (a minute)"
-	@echo "make decision-rates  simulate how often the verdict errs (seconds)"
+	@echo "make statistics      simulate how often the verdict errs (seconds)"
+	@echo "make llama-cpp       the same prompts through llama.cpp (TASKS=humaneval; an hour)"
+	@echo "make sandbox-rate    programs judged in a second, quiet and under load, and what 10,000 leave"
 	@echo "make clean   remove what make has made here (not the model cache)"
 
 check: $(VENV)/.installed
@@ -63,12 +66,36 @@ torch-peer: $(VENV)/.test $(OUT)-int8
 agreement: $(VENV)/.test $(OUT)-int8
 	$(BIN)/python bench/agreement.py $(OUT)-int8
 
+harness: $(VENV)/.test
+	$(BIN)/python bench/harness.py
+
 $(OUT)-int8: | $(VENV)/.installed
 	$(BIN)/lichen models fetch $(MODEL)
 	$(BIN)/lichen quantize $(MODEL) --recipe int8 --out $@
 
-decision-rates: $(VENV)/.installed
-	$(BIN)/python bench/decision_rates.py
+statistics: $(VENV)/.installed
+	$(BIN)/python bench/simulation.py
+
+# Built for plain AVX2 or AVX-512: with GGML_NATIVE, gcc 12 drops the stores of the AMX tile
+# configuration, and the first prompt ends in SIGILL.
+LLAMA_CMAKE ?= -DGGML_NATIVE=OFF $(if $(shell grep -om1 avx512_vbmi /proc/cpuinfo 2>/dev/null),\
+	-DGGML_AVX512=ON -DGGML_AVX512_VNNI=ON -DGGML_AVX512_VBMI=ON)
+TASKS ?= humaneval
+
+llama-cpp: $(VENV)/.installed build/llama-cpp/.installed
+	$(BIN)/lichen models fetch $(MODEL)
+	$(BIN)/python bench/llama_cpp.py $(MODEL) --tasks $(TASKS) $(if $(RUN),--run $(RUN))
+
+build/llama-cpp/.installed:
+	@echo "== building llama.cpp in an environment of its own (minutes)"
+	$(PYTHON) -m venv build/llama-cpp
+	CMAKE_ARGS="$(LLAMA_CMAKE)" build/llama-cpp/bin/python -m pip install --quiet \
+		--no-binary llama-cpp-python 'llama-cpp-python==0.3.36'
+	@touch $@
+
+sandbox-rate: $(VENV)/.test
+	$(BIN)/python -m bench.sandbox --load 4
+	$(BIN)/python -m bench.sandbox --soak 10000
 
 $(VENV)/.venv:
 	@echo "== creating $(VENV)"

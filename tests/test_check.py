@@ -22,8 +22,8 @@ import lichen
 from lichen.check import Effort
 from lichen.cli.main import run
 from lichen.completion import Request
-from lichen.verify.examine import Settings
 from lichen.verify.record import Record
+from lichen.verify.settings import Settings
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join([*sys.path, os.getcwd()])}
 QUICK = ["--max-tokens", "8", "--robustness", "2", "--threads", "1"]

@@ -35,15 +35,16 @@ ALLOWED = {
         *("errors", "tensor", "completion", "tokenizer", "models"),
         *("checkpoint", "engine"),
     },
-    "tasks": {"errors"},
+    "tasks": {"errors", "sandbox"},  # the sandbox: to try the tasks of the user's own project
     "perturb": {"errors", "tasks"},
     "measure": {"errors", "completion", "loading"},  # loading: by its probe process alone
     "verify": {"errors", "completion", "tasks", "perturb", "sandbox", "measure", "stats"},
     "disk_model": {"models", "checkpoint", "tokenizer", "engine", "loading", "verify"},
+    "remote": {"errors", "completion", "verify"},
     "report": {"errors", "measure", "verify"},
 }
 #: Parts that join everything.
-TOP = {"__init__", "__main__", "check", "cli"}
+TOP = {"__init__", "__main__", "again", "check", "cli", "invocation", "pair"}
 
 
 def imports_of(path: Path) -> set[str]:

@@ -1,6 +1,7 @@
 """The verbs that join the parts: `check` from a model to a decision, and its steps by themselves.
 
-Models are given as on the command line: a folder, a ``.gguf`` file, or a name that was fetched.
+Models are given as on the command line: a folder, a ``.gguf`` file, a name that was fetched or,
+to be verified, the URL of a server.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from lichen import __version__, measure
@@ -16,32 +18,26 @@ from lichen.checkpoint.registry import resolve
 from lichen.disk_model import DiskModel
 from lichen.engine.machine import choose_isa, choose_threads
 from lichen.errors import InputError
+from lichen.invocation import Effort as Effort
+from lichen.invocation import Invocation
 from lichen.loading import LanguageModel
 from lichen.loading import load as load_path
 from lichen.measure import Reading
+from lichen.pair import Source, asked_alike, open_pair
 from lichen.quantize import QuantizeReport, existing, fingerprint
 from lichen.quantize import quantize as quantize_path
 from lichen.recipe import Recipe, load_recipe
+from lichen.remote import Access
 from lichen.report import write_report
+from lichen.tasks import TaskSet
 from lichen.verify import divergence as next_tokens
-from lichen.verify.examine import TITLES, Probes, Settings, Work, examine, load_tasks
+from lichen.verify.examine import TITLES, Probes, examine
+from lichen.verify.marking import Work
+from lichen.verify.paper import load_tasks
 from lichen.verify.progress import Progress, Silent
 from lichen.verify.record import Divergence, Machine, Record, Resources, Role
 from lichen.verify.run import RunFolder
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How a run uses the machine, and which of the axes beside correctness it takes on.
-
-    grid  a country, or grams of CO2 per kWh; the world average when None
-    """
-
-    threads: int | None = None
-    isa: str | None = None
-    resources: bool = True
-    divergence: bool = True
-    grid: str | float | None = None
+from lichen.verify.settings import Settings
 
 
 def default_cache() -> Path:
@@ -87,21 +83,34 @@ def verify(
     force: bool = False,
     command: str = "lichen.verify",
     progress: Progress | None = None,
+    access: Access | None = None,
+    reference_name: str | None = None,
+    candidate_name: str | None = None,
 ) -> Record:
     """Compare two models on all axes; the record and the report are left in the folder `out`.
 
-    Run again with the same folder, it goes on where it was interrupted.
+    Run again with the same folder, it goes on where it was interrupted.  A model may be the URL of
+    an OpenAI-compatible server: `access` says how that is asked, and the names by which model.
     """
     started = time.monotonic()
     settings, effort, progress = settings or Settings(), effort or Effort(), progress or Silent()
-    load_tasks(settings)
-    original, changed = (
-        _open(str(model), effort, cache or default_cache()) for model in (reference, candidate)
+    access = access or Access()
+    models, names = (str(reference), str(candidate)), (reference_name, candidate_name)
+    asked = Invocation(
+        "verify", models, str(out), command, settings, effort, names=names, access=access
     )
+    sets = load_tasks(settings)
+    original, changed = open_pair(
+        models,
+        names,
+        access,
+        lambda model: _open(model, effort, cache or default_cache()),
+    )
+    settings = asked_alike(settings, original, changed)
     subject = _digest("verify", original.digest, changed.digest)
     title = f"{original.facts.name} against {changed.facts.name}"
-    with RunFolder(Path(out), subject, title, force=force) as run:
-        return _compare(original, changed, run, settings, effort, command, progress, started)
+    with RunFolder(Path(out), subject, title, force=force, invocation=asked.plain()) as run:
+        return _compare(original, changed, run, settings, sets, effort, command, progress, started)
 
 
 def check(
@@ -123,16 +132,21 @@ def check(
     """
     started = time.monotonic()
     settings, effort, progress = settings or Settings(), effort or Effort(), progress or Silent()
+    asked = Invocation(
+        "check", (str(model),), str(out), command, settings, effort, recipe=str(recipe)
+    )
     chosen = load_recipe(recipe)
-    load_tasks(settings)
+    sets = load_tasks(settings)
     reference = _open(str(model), effort, cache or default_cache())
     subject = _digest("check", reference.digest, chosen.digest)
     title = f"{reference.facts.name} by recipe {chosen.name}"
-    with RunFolder(Path(out), subject, title, force=force) as run:
+    with RunFolder(Path(out), subject, title, force=force, invocation=asked.plain()) as run:
         path = _quantized(reference, chosen, run, progress)
         name = f"{reference.facts.name} {chosen.name}"
         candidate = DiskModel(path, name=name, threads=effort.threads, isa=effort.isa)
-        return _compare(reference, candidate, run, settings, effort, command, progress, started)
+        return _compare(
+            reference, candidate, run, settings, sets, effort, command, progress, started
+        )
 
 
 def _open(model: str, effort: Effort, cache: Path) -> DiskModel:
@@ -155,33 +169,50 @@ def _quantized(reference: DiskModel, recipe: Recipe, run: RunFolder, progress: P
 
 
 def _compare(
-    reference: DiskModel,
-    candidate: DiskModel,
+    reference: Source,
+    candidate: Source,
     run: RunFolder,
     settings: Settings,
+    sets: tuple[TaskSet, ...],
     effort: Effort,
     command: str,
     progress: Progress,
     started: float,
 ) -> Record:
-    pair = _Pair(reference, candidate, run, effort, progress)
-    probes = Probes(
-        machine=pair.machine,
-        resources=pair.resources() if effort.resources else None,
-        divergence=pair.divergence if effort.divergence else None,
-    )
     record = examine(
         reference,
         candidate,
         run,
         settings,
-        probes,
+        _probes(reference, candidate, run, effort, progress),
         command=command,
         progress=progress,
+        sets=sets,
         started=started,
     )
     write_report(run.path)
     return record
+
+
+def _probes(
+    reference: Source, candidate: Source, run: RunFolder, effort: Effort, progress: Progress
+) -> Probes:
+    """What is measured of the models themselves: nothing where one is behind a URL."""
+    machine = partial(_machine, effort)
+    if not (isinstance(reference, DiskModel) and isinstance(candidate, DiskModel)):
+        progress.say("resources and divergence are not measured: a model is behind a URL")
+        return Probes(machine)
+    pair = _Pair(reference, candidate, run, effort, progress)
+    return Probes(
+        machine,
+        resources=pair.resources() if effort.resources else None,
+        divergence=pair.divergence if effort.divergence else None,
+    )
+
+
+def _machine(effort: Effort) -> Machine:
+    threads, isa = choose_threads(effort.threads), choose_isa(effort.isa)
+    return Machine(**measure.machine(threads=threads, isa=isa))
 
 
 @dataclass(frozen=True)
@@ -193,10 +224,6 @@ class _Pair:
     run: RunFolder
     effort: Effort
     progress: Progress
-
-    def machine(self) -> Machine:
-        threads, isa = choose_threads(self.effort.threads), choose_isa(self.effort.isa)
-        return Machine(**measure.machine(threads=threads, isa=isa))
 
     def resources(self) -> Callable[[Mapping[Role, Work]], Resources]:
         """Measure both models now; what their work cost is added when it is known."""
@@ -257,7 +284,7 @@ class _Pair:
 
     def _settings(self) -> list[str]:
         """What the figures depend on beside the models."""
-        machine = self.machine()
+        machine = _machine(self.effort)
         return [__version__, machine.processor, str(machine.threads), machine.isa]
 
 

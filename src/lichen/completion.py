@@ -29,7 +29,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Completion:
-    """The text that continues a prompt, why it ended, and its length in tokens."""
+    """The text that continues a prompt, why it ended, and its length in tokens.
+
+    A server may keep to itself how many tokens there were: then they are 0, which no count is.
+    """
 
     text: str
     finish_reason: FinishReason

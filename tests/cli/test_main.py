@@ -45,7 +45,9 @@ def test_the_commands_are_those_of_the_contract() -> None:
     assert [path[0] for path in ALL if path[0] not in ("tasks", "models")] == [
         *("check", "quantize", "generate", "verify", "divergence", "bench", "report", "doctor")
     ]
-    assert [path[1] for path in ALL if path[0] == "tasks"] == ["list", "run", "score", "show"]
+    assert [path[1] for path in ALL if path[0] == "tasks"] == [
+        *("fetch", "list", "run", "score", "show", "validate")
+    ]
     assert [path[1] for path in ALL if path[0] == "models"] == ["fetch", "info", "list"]
 
 

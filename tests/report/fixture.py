@@ -11,7 +11,9 @@ from lichen import stats
 from lichen.measure.reading import Reading
 from lichen.verify import record as r
 
-HOSTILE = "</pre></script><script>alert(1)</script><img src=x onerror=alert(2)>\x00 {{ 7*7 }}"
+HOSTILE = (
+    "</pre></script><script>alert(1)</script><img src=x onerror=alert(2)>\x00\x1b[2J {{ 7*7 }}"
+)
 
 _RIGHT = '''def running_max(numbers):
     """Return the running maximum of a list of numbers."""
@@ -38,17 +40,29 @@ def build(
     divergence: bool = True,
     resources: bool = True,
     hostile: bool = False,
+    samples: int = 1,
+    forgeable: bool = False,
 ) -> r.Record:
     """Write a run into ``folder`` and return its record."""
     folder.mkdir(parents=True, exist_ok=True)
     counts = {"both": both, "lost": lost, "gained": gained, "neither": neither}
     tasks = _tasks(counts)
     made = _record(tasks, counts, margin, robustness, divergence, resources, hostile)
+    if samples > 1:
+        made = _sampled(made, tasks, samples, margin)
+    if forgeable:
+        axis = msgspec.structs.replace(made.correctness[0], forgeable=list(tasks)[-2:])
+        made = msgspec.structs.replace(made, correctness=[axis])
     (folder / "record.json").write_bytes(msgspec.json.encode(made))
     lines = [
-        msgspec.json.encode(_completion(role, task, kind, hostile))
+        msgspec.json.encode(
+            msgspec.structs.replace(
+                _completion(role, task, kind, hostile, sample), forgeable=forgeable
+            )
+        )
         for task, kind in tasks.items()
         for role in ("reference", "candidate")
+        for sample in range(samples)
     ]
     (folder / "completions.jsonl").write_bytes(b"\n".join(lines) + b"\n")
     return made
@@ -64,8 +78,59 @@ def _verdict(role: str, kind: str) -> str:
     return "passed" if passes else "failed"
 
 
-def _completion(role: str, task: str, kind: str, hostile: bool) -> r.CompletionRecord:
-    verdict = _verdict(role, kind)
+def _sampled(made: r.Record, tasks: dict[str, str], samples: int, margin: float) -> r.Record:
+    """The record with several samples of each task, of which the first half are as the one was."""
+    axis = made.correctness[0]
+    outcomes = [
+        r.TaskOutcome(
+            task=task,
+            reference=[_of_sample("reference", kind, i) for i in range(samples)],
+            candidate=[_of_sample("candidate", kind, i) for i in range(samples)],
+        )
+        for task, kind in tasks.items()
+    ]
+    passed = {
+        role: [getattr(o, role).count("passed") for o in outcomes]
+        for role in ("reference", "candidate")
+    }
+    shares = [[c / samples for c in side] for side in passed.values()]
+    test = stats.paired_means(*shares, margin=margin)
+    pass_at = [
+        r.PassAt(
+            k=k,
+            **{
+                role: _interval(stats.mean_pass_at_k([samples] * len(side), side, k))
+                for role, side in passed.items()
+            },
+            difference=_interval(test.interval),
+        )
+        for k in sorted({1, samples})
+    ]
+    axis = msgspec.structs.replace(
+        axis,
+        samples=samples,
+        outcomes=outcomes,
+        reference=pass_at[0].reference,
+        candidate=pass_at[0].candidate,
+        difference=_interval(test.interval),
+        pass_at=pass_at,
+        test=test.test,
+        p_value=test.p_value,
+        decision=test.decision,
+        reason=test.reason,
+    )
+    settings = made.settings | {"samples": samples, "temperature": 0.8, "top_p": 0.95}
+    return msgspec.structs.replace(made, correctness=[axis], settings=settings)
+
+
+def _of_sample(role: str, kind: str, sample: int) -> str:
+    return _verdict(role, kind if sample % 2 == 0 else "both" if kind == "both" else "neither")
+
+
+def _completion(
+    role: str, task: str, kind: str, hostile: bool, sample: int = 0
+) -> r.CompletionRecord:
+    verdict = _of_sample(role, kind, sample)
     program = _RIGHT if verdict == "passed" else _WRONG
     text = program + (f"\n# {HOSTILE}" if hostile else "")
     prompt = "<|im_start|>user\nWrite a function that returns the running maximum.<|im_end|>\n"
@@ -76,6 +141,7 @@ def _completion(role: str, task: str, kind: str, hostile: bool) -> r.CompletionR
         task=task,
         perturbation=None,
         seed=None,
+        sample=sample,
         prompt=prompt,
         prompt_sha256=hashlib.sha256(prompt.encode()).hexdigest(),
         text=text,
@@ -106,6 +172,7 @@ def _record(
     test = stats.non_inferiority(both, lost, gained, neither, margin=margin)
     correctness = r.Correctness(
         tasks="basics",
+        source="lichen's own tasks, from one line to small algorithms",
         style="chat",
         count=n,
         excluded=[r.Exclusion(task="basics/144", reason="its reference fails here: timeout")],
@@ -113,13 +180,13 @@ def _record(
         candidate=_interval(stats.wilson(both + gained, n)),
         outcomes=[
             r.TaskOutcome(
-                task=t, reference=_verdict("reference", k), candidate=_verdict("candidate", k)
+                task=t, reference=[_verdict("reference", k)], candidate=[_verdict("candidate", k)]
             )
             for t, k in tasks.items()
         ],
         lost=[t for t, k in tasks.items() if k == "lost"],
         gained=[t for t, k in tasks.items() if k == "gained"],
-        mcnemar_p=test.mcnemar_p,
+        p_value=test.p_value,
         difference=_interval(test.interval),
         margin=margin,
         decision=test.decision,

@@ -13,9 +13,19 @@ import pytest
 from rich.console import Console
 from tests.report.fixture import HOSTILE, build
 
+from lichen.cli.main import run
 from lichen.errors import InputError
 from lichen.measure.reading import Reading
-from lichen.report import read_run, render_markdown, render_table, view, words, write_report
+from lichen.report import (
+    find_flips,
+    read_run,
+    render_changes,
+    render_markdown,
+    render_table,
+    view,
+    words,
+    write_report,
+)
 from lichen.verify.record import Record
 
 VOID = {"meta", "br", "img", "line", "rect", "circle", "path", "link", "input", "hr"}
@@ -171,12 +181,86 @@ class TestPage:
             record.correctness[0].gained[0]
         )
 
-    def test_many_flips_are_named_but_not_all_shown(self, tmp_path: Path) -> None:
+    def test_many_flips_are_all_there_but_folded_away(self, tmp_path: Path) -> None:
         record = build(tmp_path, both=20, lost=90, gained=3, neither=10)
-        found = page(tmp_path)
-        assert len([a for _, a in found.tags if a.get("class") == "flip"]) == 30
+        html = write_report(tmp_path).read_text(encoding="utf-8")
+        found = Page(html)
+        assert len([a for _, a in found.tags if a.get("class") == "flip"]) == 93
         assert all(task in found.words() for task in record.correctness[0].lost)
         assert "63 more" in found.words()
+        assert len([a for tag, a in found.tags if tag == "details" and "open" in a]) == 1
+        assert len(html) < 93 * 6000
+
+    def test_flips_of_several_sets_are_set_by_set(self, tmp_path: Path) -> None:
+        build(tmp_path)
+        record = json.loads((tmp_path / "record.json").read_bytes())
+        [axis] = record["correctness"]
+        other = axis | {"tasks": "humaneval", "lost": ["HumanEval/7"], "gained": []}
+        record["correctness"] = [axis, other]
+        (tmp_path / "record.json").write_text(json.dumps(record))
+        found = page(tmp_path)
+        assert found.open == []
+        assert len([a for _, a in found.tags if a.get("class") == "flip"]) == 6
+        told = found.words()
+        assert told.index("Tasks with another verdict") < told.index("HumanEval/7")
+        assert [flip.tasks for flip in find_flips(read_run(tmp_path))][-1] == "humaneval"
+
+    def test_samples_are_told(self, tmp_path: Path) -> None:
+        record = build(tmp_path, samples=4)
+        told = page(tmp_path).words()
+        for part in (
+            "4 samples a task at temperature 0.8, top-p 0.95",
+            "in the mean of 4 samples; 3 less often, 2 more often",
+            "… by any of 4 samples",
+            "pass@4",
+            "2 of 4 samples pass",
+            "sign-flip permutation p =",
+            "rephrased prompts were answered greedily",
+            words.percent(record.correctness[0].pass_at[1].candidate.estimate),
+        ):
+            assert part in told, part
+        markdown = render_markdown(record)
+        assert "solved less often" in markdown
+        assert "(2/4 → 0/4)" in markdown
+        assert "… by any of 4 samples" in terminal(record)
+        assert "(2/4 → 0/4)" in " ".join(terminal(record).split())
+
+    def test_forgeable_verdicts_are_marked(self, tmp_path: Path) -> None:
+        record = build(tmp_path, forgeable=True)
+        found = page(tmp_path)
+        marks = [a for _, a in found.tags if a.get("class") == "tag forgeable"]
+        assert len(marks) == 5 * 2
+        told = found.words()
+        assert "2 tasks passed with a forgeable verdict" in told
+        assert "could have forged its pass" in told
+        assert all(task in told for task in record.correctness[0].forgeable)
+        build(tmp_path)
+        assert "tag forgeable" not in {a.get("class") for _, a in page(tmp_path).tags}
+
+    def test_where_tasks_come_from_and_why_some_are_left_out(self, tmp_path: Path) -> None:
+        record = build(tmp_path)
+        [axis] = record.correctness
+        told, markdown = page(tmp_path).words(), render_markdown(record)
+        assert axis.source in told
+        assert axis.source in markdown
+        assert "1 task left out" in told
+        assert "its reference fails here: timeout" in markdown
+
+    def test_a_run_scored_again_says_what_changed(self, tmp_path: Path) -> None:
+        record = build(tmp_path)
+        change = {"role": "candidate", "tasks": "basics", "task": "basics/7", "sample": 0}
+        change |= {"perturbation": None, "seed": None, "before": "timeout", "after": "passed"}
+        rescored = {"created": record.created, "judged": 286, "changed": [change]}
+        path = tmp_path / "record.json"
+        path.write_text(json.dumps(json.loads(path.read_bytes()) | {"rescored": rescored}))
+        told = page(tmp_path).words()
+        assert "1 of 286 verdicts changed since 23 November 2026" in told
+        assert "candidate, basics/7: timeout → passed" in told
+        again = read_run(tmp_path).record
+        assert render_changes(again).splitlines() == [
+            "1 of 286 verdicts changed:",
+            "  candidate on basics basics/7: timeout -> passed",
+        ]
 
     def test_plots_tell_their_figures_in_words(self, tmp_path: Path) -> None:
         build(tmp_path)
@@ -244,7 +328,8 @@ class TestPartialRuns:
         path = tmp_path / "completions.jsonl"
         whole = path.read_bytes()
         path.write_bytes(whole + whole.splitlines()[0][:50])
-        assert len(read_run(tmp_path).answers) == 2 * 143
+        answers = read_run(tmp_path).answers
+        assert [len(given) for given in answers.values()] == [1] * (2 * 143)
 
     def test_a_bad_line_in_the_middle_is_an_error(self, tmp_path: Path) -> None:
         build(tmp_path)
@@ -260,7 +345,7 @@ class TestBadRecords:
         [
             (b"", "not a record"),
             (b"[1]", "not a record"),
-            (b'{"schema_version": 99}', "schema version 99, this lichen reads 1"),
+            (b'{"schema_version": 99}', "schema version 99, this lichen reads 1 to 2"),
             (b'{"schema_version": 1}', "not a record"),
         ],
         ids=["empty", "list", "future", "incomplete"],
@@ -300,6 +385,62 @@ class TestSentence:
         record = msgspec.structs.replace(record, candidate=same)
         assert view.candidate_label(record) == "candidate"
         assert view.question(record).startswith("Can B replace the original ")
+
+
+class TestFlips:
+    def test_terminal_shows_both_programs(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        build(tmp_path, forgeable=True)
+        assert run(["report", str(tmp_path), "--flips"]) == 0
+        told = capsys.readouterr().out
+        assert told.count("def running_max(numbers):") == 5 * 2
+        assert told.count("| ") >= 5 * 4
+        assert "original: passed, forgeable" in told
+        assert "basics/068_running_max  basics  lost" in told
+        assert not (tmp_path / "report.html").exists()
+
+    def test_json_has_both_programs(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        build(tmp_path)
+        assert run(["report", str(tmp_path), "--flips", "--json"]) == 0
+        [found] = json.loads(capsys.readouterr().out)
+        assert [flip["lost"] for flip in found["flips"]] == [True] * 3 + [False] * 2
+        first = found["flips"][0]
+        assert first["reference"]["program"] != first["candidate"]["program"]
+        assert first["candidate"]["verdict"] == "failed"
+        assert "running maximum" in first["prompt"]
+
+    def test_of_several_samples_those_that_differ_are_shown(self, tmp_path: Path) -> None:
+        record = build(tmp_path, samples=4)
+        [first, *_], [gained, *_] = record.correctness[0].lost, record.correctness[0].gained
+        path = tmp_path / "completions.jsonl"
+        rows = [json.loads(line) for line in path.read_bytes().splitlines()]
+        for row in rows:
+            if (row["sample"], row["task"]) in ((0, first), (0, gained)):
+                flipped = {"passed": "failed", "failed": "passed"}[row["verdict"]]
+                row |= {"verdict": flipped, "program": "neither of these\n"}
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        found = {flip.task: flip for flip in find_flips(read_run(tmp_path))}
+        for task, verdicts in ((first, ("passed", "failed")), (gained, ("failed", "passed"))):
+            sides = found[task].reference, found[task].candidate
+            assert tuple(side.verdict for side in sides if side) == verdicts
+            assert all("neither of these" not in side.program for side in sides if side)
+
+    def test_none(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        build(tmp_path, lost=0, gained=0)
+        assert run(["report", str(tmp_path), "--flips"]) == 0
+        assert "solve the same tasks" in capsys.readouterr().out
+
+    def test_hostile_programs_are_text(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        build(tmp_path, hostile=True)
+        assert run(["report", str(tmp_path), "--flips"]) == 0
+        shown = capsys.readouterr().out
+        assert {c for c in shown if not c.isprintable()} == {"\n"}
+        assert r"\x00" in shown
 
 
 class TestForms:

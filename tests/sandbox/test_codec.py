@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+import os
+import sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -12,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lichen.sandbox import rehearsal, wire
 from lichen.sandbox.codec import (
     CodecError,
     Decoder,
@@ -174,3 +177,45 @@ def test_an_update_cannot_change_the_type(node: Any) -> None:
 def test_broken_json_is_a_codec_error(data: bytes) -> None:
     with pytest.raises(CodecError):
         loads(data)
+
+
+def frames(*sent: bytes, limit: int | None = None, close: bool = True) -> wire.Frames:
+    """A reader behind a channel into which ``sent`` was written."""
+    read, write = os.pipe()
+    for part in sent:
+        os.write(write, part)
+    if close:
+        os.close(write)
+    return wire.Frames(read, limit)
+
+
+def framed(data: bytes) -> bytes:
+    return len(data).to_bytes(4, "big") + data
+
+
+@pytest.mark.parametrize("size", [0, 1, 2043, 2044, 2045, 5000, 60000])
+def test_frames_come_out_as_they_were_sent_however_they_fall_into_reads(size: int) -> None:
+    sent = [bytes([n]) * length for n, length in enumerate((size, 3, 0))]
+    reader = frames(b"".join(map(framed, sent)))
+    assert [reader.receive() for _ in sent] == sent
+    with pytest.raises(wire.ClosedError):
+        reader.receive()
+
+
+def test_a_frame_that_breaks_off_or_is_announced_too_long_is_refused() -> None:
+    with pytest.raises(wire.ClosedError):
+        frames(framed(b"abc")[:-1]).receive()
+    with pytest.raises(wire.TooLongError):
+        frames((1 << 31).to_bytes(4, "big"), limit=1000, close=False).receive()
+
+
+def test_the_rehearsal_notices_when_the_two_roles_do_not_understand_each_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("tests", "program"):  # it makes modules of these names, and removes them
+        monkeypatch.setitem(sys.modules, name, sys.modules.get(name, sys))
+    rehearsal.rehearse()
+    assert not {"tests", "program"} & set(sys.modules)
+    monkeypatch.setattr(rehearsal, "_ANSWERS", ({"value": {"function": 0}}, {"value": 0}))
+    with pytest.raises(RuntimeError, match="failed"):
+        rehearsal.rehearse()

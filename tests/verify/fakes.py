@@ -63,6 +63,7 @@ class FakeModel:
     longest: int = 1_000_000
     path: Path = Path("fake")
     asked: list[str] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
     opened: int = 0
     after: Callable[[int], None] = lambda count: None
 
@@ -83,12 +84,16 @@ class FakeModel:
 
     def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
         """Last request first, to show that order does not matter."""
+        self.requests += requests
         for index in reversed(range(len(requests))):
             time.sleep(self.seconds)
             prompt = requests[index].prompt
             self.asked.append(prompt)
-            yield index, Completion(self.answer(prompt), "eos", len(prompt), 10)
+            yield index, Completion(self.respond(requests[index]), "eos", len(prompt), 10)
             self.after(len(self.asked))
+
+    def respond(self, request: Request) -> str:
+        return self.answer(request.prompt)
 
     def answer(self, prompt: str) -> str:
         *_, name = re.finditer(r"^def \w*?(\d+)\(", prompt, re.MULTILINE)
@@ -97,3 +102,14 @@ class FakeModel:
             return "    return None\n"
         variable = "VAR_0" if "VAR_0" in code else "value"
         return f"    return {variable} + {number}\n"
+
+
+@dataclass
+class Wavering(FakeModel):
+    """Greedily right; of its samples, those with a seed in the first `share` of all seeds."""
+
+    share: float = 0.5
+
+    def respond(self, request: Request) -> str:
+        right = request.temperature == 0 or request.seed < self.share * 2**31
+        return self.answer(request.prompt) if right else "    return None\n"

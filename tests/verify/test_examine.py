@@ -14,10 +14,13 @@ import pytest
 from tests.verify.fakes import MACHINE, FakeModel, write_tasks
 
 from lichen.errors import InputError
-from lichen.verify.examine import COMPLETIONS, RECORD, Probes, Settings, Work, examine
+from lichen.verify.examine import Probes, examine
+from lichen.verify.marking import Work
 from lichen.verify.progress import Silent
-from lichen.verify.record import CompletionRecord, Record, Resources
+from lichen.verify.reader import COMPLETIONS, RECORD, read_completions, read_record
+from lichen.verify.record import Record, Resources
 from lichen.verify.run import RunFolder
+from lichen.verify.settings import Settings
 
 PROBES = Probes(machine=lambda: MACHINE)
 
@@ -70,7 +73,7 @@ def test_a_robust_loss_alone_rejects(tmp_path: Path) -> None:
         def answer(self, prompt: str) -> str:
             return "    return None\n" if "VAR_0" in prompt else super().answer(prompt)
 
-    tasks = write_tasks(tmp_path / "t.jsonl", 90)
+    tasks = write_tasks(tmp_path / "t.jsonl", 100)
     record = run_both(tmp_path / "run", FakeModel("a"), Brittle("b"), tasks)
     assert record.correctness[0].decision == "accept"
     assert record.robustness is not None
@@ -109,16 +112,14 @@ def test_each_prompt_is_asked_once_and_a_second_run_asks_nothing(tmp_path: Path)
 def test_the_files_hold_everything_that_was_scored(tmp_path: Path) -> None:
     tasks = write_tasks(tmp_path / "t.jsonl", 6)
     record = run_both(tmp_path / "run", FakeModel("a"), FakeModel("b", frozenset({1})), tasks)
-    read = msgspec.json.decode((tmp_path / "run" / RECORD).read_bytes(), type=Record)
-    assert read == record
-    lines = (tmp_path / "run" / COMPLETIONS).read_bytes().splitlines()
-    rows = [msgspec.json.decode(line, type=CompletionRecord) for line in lines]
-    keys = [(r.role, r.tasks, r.task, r.perturbation, r.seed) for r in rows]
-    assert len(set(keys)) == len(keys)
+    assert read_record(tmp_path / "run") == record
+    rows = list(read_completions(tmp_path / "run"))
+    keys = [(r.role, r.tasks, r.task, r.perturbation, r.seed, r.sample) for r in rows]
+    assert len(set(keys)) == len(keys) == record.completions
     plain = {(r.role, r.task): r.verdict for r in rows if r.perturbation is None}
     for outcome in record.correctness[0].outcomes:
-        assert plain["reference", outcome.task] == outcome.reference
-        assert plain["candidate", outcome.task] == outcome.candidate
+        assert [plain["reference", outcome.task]] == outcome.reference
+        assert [plain["candidate", outcome.task]] == outcome.candidate
 
 
 def test_chat_prompts_are_used_where_both_models_have_a_template(tmp_path: Path) -> None:
@@ -159,8 +160,16 @@ def test_resources_are_told_what_the_unperturbed_work_took(tmp_path: Path) -> No
         ({"seeds": ()}, "seed"),
         ({"robustness_tasks": -1}, "robustness"),
         ({"perturbations": ("nonsense",)}, "nonsense"),
+        ({"samples": 0}, "0 samples"),
+        ({"temperature": -0.1}, "temperature is -0.1"),
+        ({"temperature": float("nan")}, "temperature is nan"),
+        ({"top_p": 0.0}, "top_p is 0.0"),
+        ({"top_p": 1.1}, "top_p is 1.1"),
+        ({"top_p": 0.9}, "changes nothing at temperature 0"),
+        ({"sampling_seed": -1}, "sampling seed is -1"),
+        ({"samples": 5}, "5 times the same greedy answer"),
     ],
-    ids=["margin", "max_tokens", "seeds", "robustness", "perturbation"],
+    ids=str,
 )
 def test_settings_that_make_no_sense_are_refused(
     tmp_path: Path, settings: dict[str, object], words: str

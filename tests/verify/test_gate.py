@@ -30,7 +30,7 @@ def correctness(decision: Decision, **changes: Any) -> Correctness:
         outcomes=[],
         lost=["a"],
         gained=[],
-        mcnemar_p=1.0,
+        p_value=1.0,
         difference=ANY,
         margin=0.03,
         decision=decision,

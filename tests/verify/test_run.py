@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lichen.errors import InputError
-from lichen.verify.run import RunFolder, write_whole
+from lichen.verify.run import RunFolder, read_marker, write_whole
 
 
 def names(folder: Path) -> set[str]:
@@ -106,8 +106,34 @@ def test_a_step_is_computed_once_for_its_key(tmp_path: Path) -> None:
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "f"
-    write_whole(path, b"old")
+    write_whole({path: b"old"})
     with pytest.raises(TypeError):
-        write_whole(path, "not bytes")  # type: ignore[arg-type]
+        write_whole({path: "not bytes"})  # type: ignore[dict-item]
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == {"f"}
+
+
+def test_files_that_belong_together_are_all_old_or_all_new(tmp_path: Path) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    write_whole({first: b"old", second: b"old"})
+    with pytest.raises(TypeError):
+        write_whole({first: b"new", second: "not bytes"})  # type: ignore[dict-item]
+    assert (first.read_bytes(), second.read_bytes()) == (b"old", b"old")
+    assert names(tmp_path) == {"a", "b"}
+
+
+def test_a_run_of_a_later_form_is_left_alone(tmp_path: Path) -> None:
+    marker = b'{"lichen_run": 3, "subject": "s", "title": "t"}'
+    (tmp_path / "run.json").write_bytes(marker)
+    with pytest.raises(InputError, match=r"form 3.*up to 2"), RunFolder(tmp_path, "s", "t"):
+        pass
+    assert (tmp_path / "run.json").read_bytes() == marker
+
+
+def test_a_run_of_the_first_form_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_bytes(b'{"lichen_run": 1, "subject": "s", "title": "t"}')
+    with RunFolder(tmp_path, "s", "t", invocation={"verb": "verify"}):
+        pass
+    marker = read_marker(tmp_path)
+    assert marker is not None
+    assert marker.invocation == {"verb": "verify"}

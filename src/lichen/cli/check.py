@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
+from lichen.cli import again, options
 from lichen.cli import command as shared
-from lichen.cli import options
 from lichen.cli.verdict import report_decision
 
 
@@ -32,15 +32,24 @@ from lichen.cli.verdict import report_decision
 @options.examination
 @options.machine
 @options.force
+@options.resume
 def command(
-    model: str, recipes: tuple[str, ...], out: Path | None, fetch: bool, force: bool, **given: Any
+    model: str,
+    recipes: tuple[str, ...],
+    out: Path | None,
+    fetch: bool,
+    force: bool,
+    resume: Path | None,
+    **given: Any,
 ) -> int:
     """Quantize MODEL, verify, decide and report.
 
-    MODEL is a folder, a .gguf file, or a name from `lichen models list`. Interrupted and run again
-    with the same --out, it goes on where it stopped. Ends with 0 if the quantized model is
-    accepted, 1 if it is rejected, 3 if there is not enough evidence.
+    MODEL is a folder, a .gguf file, or a name from `lichen models list`. Interrupted, it goes on
+    where it stopped when it is run again with the same --out, or with --resume. Ends with 0 if the
+    quantized model is accepted, 1 if it is rejected, 3 if there is not enough evidence.
     """
+    if resume is not None:
+        return again.resume(resume)
     if len(recipes) > 1:
         raise click.UsageError("one --recipe at a time; run each with its own --out.")
     [recipe] = recipes

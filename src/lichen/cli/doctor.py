@@ -7,6 +7,9 @@ from typing import Any
 from lichen.cli import command as shared
 from lichen.cli.output import emit, emit_json
 
+# What must be given before programs are run at these levels.
+_PERMISSIONS = {"weak": "--allow-weak", "none": "--unsafe-no-sandbox"}
+
 
 @shared.subcommand("lichen doctor")
 def command() -> None:
@@ -42,8 +45,10 @@ def _examine() -> dict[str, Any]:
         "memory": f"{machine['memory_bytes'] / 1e9:.1f} GB",
         "power_model": measure.power_model(measure.processor()).name,
         "sandbox_level": probe.level,
-        "sandbox_missing": [f"{layer} ({why})" for layer, why in probe.missing.items()],
-        "sandbox_remedy": probe.remedy,
+        "sandbox_needs": _PERMISSIONS.get(probe.level, ""),
+        "sandbox_launcher": probe.launcher,
+        **{f"sandbox_{layer}": told for layer, told in probe.layers.items()},
+        "sandbox_remedy": [f"{layer}: {told}" for layer, told in probe.remedies.items()],
         "model_cache": str(cache),
         "models_present": [
             model.name for model in known_models() if shared.model_path(model.name, cache)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from lichen.check import Effort
-    from lichen.verify.examine import Settings
+    from lichen.remote import Access
+    from lichen.verify.settings import Settings
 
 DEFAULT_MODEL = "qwen2.5-coder-0.5b"
 
@@ -24,11 +27,18 @@ _EXAMINATION = (
         help="Task set: a name, a .jsonl file, with :N for N of its tasks. Repeat for several.",
     ),
     click.option(
+        "--data",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="Folder with the files of sets that do not come with lichen.",
+    ),
+    click.option(
         "--style",
-        type=click.Choice(["auto", "chat", "completion"]),
+        type=click.Choice(["auto", "chat", "chat-open", "completion"]),
         default="auto",
         show_default=True,
-        help="How tasks are put; auto is chat where both models have a chat template.",
+        help="How tasks are put; auto is chat where both models have a chat template, chat-open "
+        "(no answer begun) for a server that takes messages alone.",
     ),
     click.option(
         "--margin",
@@ -43,6 +53,38 @@ _EXAMINATION = (
         default=256,
         show_default=True,
         help="Longest answer to a task.",
+    ),
+    click.option(
+        "--samples",
+        type=click.IntRange(1),
+        default=1,
+        show_default=True,
+        metavar="N",
+        help="Answers to each task; several need a --temperature.",
+    ),
+    click.option(
+        "--temperature",
+        type=click.FloatRange(0),
+        default=0.0,
+        show_default=True,
+        metavar="X",
+        help="Randomness of the samples; 0 is greedy. Robustness is tested greedily.",
+    ),
+    click.option(
+        "--top-p",
+        type=click.FloatRange(0, 1, min_open=True),
+        default=1.0,
+        show_default=True,
+        metavar="P",
+        help="Draw from the likeliest tokens that make up this share.",
+    ),
+    click.option(
+        "--sampling-seed",
+        type=click.IntRange(0),
+        default=0,
+        show_default=True,
+        metavar="N",
+        help="Another seed gives other samples.",
     ),
     click.option(
         "--robustness",
@@ -83,6 +125,38 @@ _EXAMINATION = (
     ),
 )
 
+_SERVERS = (
+    click.option(
+        "--candidate-model", metavar="NAME", help="What the candidate's server calls its model."
+    ),
+    click.option(
+        "--reference-model", metavar="NAME", help="What the reference's server calls its model."
+    ),
+    click.option(
+        "--endpoint",
+        type=click.Choice(["auto", "completions", "chat"]),
+        default="auto",
+        show_default=True,
+        help="How a server is asked; auto is chat where it has no /completions.",
+    ),
+    click.option(
+        "--parallel",
+        type=click.IntRange(1),
+        default=4,
+        show_default=True,
+        metavar="N",
+        help="Most requests to a server at a time.",
+    ),
+    click.option(
+        "--request-timeout",
+        type=click.FloatRange(0, min_open=True),
+        default=120.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="For one whole answer of a server.",
+    ),
+)
+
 _MACHINE = (
     click.option("--threads", type=click.IntRange(1), metavar="N", help="Compute threads."),
     click.option("--isa", metavar="ISA", help="Force an instruction set; see `lichen doctor`."),
@@ -92,6 +166,11 @@ _MACHINE = (
 def examination(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say what is tested, and how."""
     return _add(_EXAMINATION, function)
+
+
+def servers(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say how a model behind a URL is asked."""
+    return _add(_SERVERS, function)
 
 
 def machine(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -104,14 +183,44 @@ def force(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--force", is_flag=True, help="Replace what is in --out.")(function)
 
 
+def resume(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --resume."""
+    return click.option(
+        "--resume",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="Go on with the run in this folder, with everything as it was given then.",
+    )(function)
+
+
+def refuse_others(chosen: str, *allowed: str) -> None:
+    """Refuse what was typed beside an option that takes the rest from a run's folder."""
+    context = click.get_current_context()
+    others = [
+        param.opts[-1] if param.opts[-1].startswith("-") else param.human_readable_name
+        for param in context.command.params
+        if param.name not in (chosen, *allowed, "json", "debug")
+        and context.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
+    ]
+    if others:
+        raise click.UsageError(
+            f"--{chosen} takes everything from the run's folder; leave out {', '.join(others)}."
+        )
+
+
 def settings(given: dict[str, Any]) -> Settings:
     """The examination's settings from the command's parameters."""
-    from lichen.verify.examine import Settings
+    from lichen.verify.settings import Settings
 
     return Settings(
         tasks=given["tasks"],
+        data=given["data"],
         style=given["style"],
         max_tokens=given["max_tokens"],
+        samples=given["samples"],
+        temperature=given["temperature"],
+        top_p=given["top_p"],
+        sampling_seed=given["sampling_seed"],
         margin=given["margin"] / 100,
         robustness_tasks=given["robustness"],
         perturbations=given["perturbations"] or None,
@@ -131,6 +240,18 @@ def effort(given: dict[str, Any]) -> Effort:
         resources=not given["no_resources"],
         divergence=not given["no_divergence"],
         grid=given["grid"],
+    )
+
+
+def access(given: dict[str, Any]) -> Access:
+    """How servers are asked, from the command's parameters and the key in the environment."""
+    from lichen.remote import KEY_VARIABLE, Access
+
+    return Access(
+        key=os.environ.get(KEY_VARIABLE) or None,
+        parallel=given["parallel"],
+        timeout_seconds=given["request_timeout"],
+        endpoint=given["endpoint"],
     )
 
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lichen.report.flips import Flip, find_flips
 from lichen.report.html import render_html
 from lichen.report.markdown import render_markdown
 from lichen.report.run import Run, read_run
-from lichen.report.terminal import render_table
+from lichen.report.terminal import render_changes, render_flips, render_table
 
 __all__ = [
+    "Flip",
     "Run",
+    "find_flips",
     "read_run",
+    "render_changes",
+    "render_flips",
     "render_html",
     "render_markdown",
     "render_table",

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
 from lichen.report.run import Run
 from lichen.verify.record import CompletionRecord, Correctness
-
-#: More than these are listed by name only: nobody reads two hundred pairs of programs.
-SHOWN = 30
 
 
 @dataclass(frozen=True)
@@ -23,17 +20,25 @@ class Line:
 
 @dataclass(frozen=True)
 class Side:
-    """One model's answer to a task."""
+    """One model's answer to a task, and how many of its samples passed."""
 
     verdict: str
     detail: str
     lines: tuple[Line, ...]
     cut_off: bool
+    forgeable: bool
+    passed: int
+    samples: int
+
+    @property
+    def program(self) -> str:
+        """The program that was judged."""
+        return "".join(f"{line.text}\n" for line in self.lines)
 
 
 @dataclass(frozen=True)
 class Flip:
-    """A task that one model solves and the other does not."""
+    """A task that one model solves and the other does not, or less often."""
 
     tasks: str
     task: str
@@ -42,18 +47,26 @@ class Flip:
     reference: Side | None
     candidate: Side | None
 
+    @property
+    def kind(self) -> str:
+        """In a word or two: lost or gained; less often or more often, of several samples."""
+        side = self.reference or self.candidate
+        if side is not None and side.samples > 1:
+            return "less often" if self.lost else "more often"
+        return "lost" if self.lost else "gained"
 
-def flips(run: Run) -> list[Flip]:
-    """All flips, losses first."""
-    found = [flip for c in run.record.correctness for flip in _of(run, c)]
-    return sorted(found, key=lambda flip: not flip.lost)
+
+def find_flips(run: Run) -> list[Flip]:
+    """All flips, set by set, losses first."""
+    return [flip for found in run.record.correctness for flip in _of(run, found)]
 
 
 def _of(run: Run, found: Correctness) -> Iterator[Flip]:
     for lost, ids in ((True, found.lost), (False, found.gained)):
         for task in ids:
-            before = run.answers.get(("reference", found.tasks, task))
-            after = run.answers.get(("candidate", found.tasks, task))
+            all_before = run.answers.get(("reference", found.tasks, task), ())
+            all_after = run.answers.get(("candidate", found.tasks, task), ())
+            before, after = _telling(all_before, lost), _telling(all_after, not lost)
             left, right = _marked(before, after)
             present = before or after
             yield Flip(
@@ -61,15 +74,31 @@ def _of(run: Run, found: Correctness) -> Iterator[Flip]:
                 task,
                 lost,
                 present.prompt if present else "",
-                _side(before, left),
-                _side(after, right),
+                _side(before, left, all_before),
+                _side(after, right, all_after),
             )
 
 
-def _side(answer: CompletionRecord | None, lines: tuple[Line, ...]) -> Side | None:
+def _telling(answers: Sequence[CompletionRecord], passes: bool) -> CompletionRecord | None:
+    """Of several samples the first that shows the flip: one that passes, or one that does not."""
+    telling = (answer for answer in answers if (answer.verdict == "passed") == passes)
+    return next(telling, answers[0] if answers else None)
+
+
+def _side(
+    answer: CompletionRecord | None, lines: tuple[Line, ...], all_of: Sequence[CompletionRecord]
+) -> Side | None:
     if answer is None:
         return None
-    return Side(answer.verdict, answer.detail, lines, answer.finish_reason == "length")
+    return Side(
+        answer.verdict,
+        answer.detail,
+        lines,
+        answer.finish_reason == "length",
+        answer.forgeable,
+        sum(each.verdict == "passed" for each in all_of),
+        len(all_of),
+    )
 
 
 def _marked(

@@ -11,9 +11,12 @@ from markupsafe import Markup
 
 from lichen.measure.reading import Reading
 from lichen.report import plots, view, words
-from lichen.report.flips import SHOWN, flips
+from lichen.report.flips import Flip, find_flips
 from lichen.report.run import Run
 from lichen.verify.record import Interval, Record
+
+#: More flips of a set than these are there, but folded away.
+SHOWN = 30
 
 #: Readings that get a pair of bars, in this order.
 _BARS = (
@@ -29,7 +32,6 @@ _BARS = (
 def render_html(run: Run) -> str:
     """The whole page.  Everything from the record is escaped: answers are hostile text."""
     record = run.record
-    found = flips(run)
     return _template().render(
         record=record,
         verdict_word=view.VERDICT_WORD[record.verdict.decision],
@@ -38,8 +40,9 @@ def render_html(run: Run) -> str:
         sentence=view.sentence(record),
         sections=view.sections(record),
         not_tested=view.not_tested(record),
-        flips=found[:SHOWN],
-        flips_hidden=found[SHOWN:],
+        weights=view.weights(record),
+        flips=_by_set(find_flips(run)),
+        view=view,
         difference_plot=_difference_plot(record),
         share_plot=_share_plot(record),
         bar_plots=_bar_plots(record),
@@ -48,6 +51,14 @@ def render_html(run: Run) -> str:
         css=_css(),
         words=words,
     )
+
+
+def _by_set(found: list[Flip]) -> list[tuple[str, list[Flip], list[Flip]]]:
+    """Set by set: its name, the flips that are seen at once, and those that are folded away."""
+    grouped: dict[str, list[Flip]] = {}
+    for flip in found:
+        grouped.setdefault(flip.tasks, []).append(flip)
+    return [(tasks, flips[:SHOWN], flips[SHOWN:]) for tasks, flips in grouped.items()]
 
 
 def _difference_plot(record: Record) -> Markup | None:

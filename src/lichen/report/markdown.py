@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from lichen.report import view, words
-from lichen.verify.record import Record
+from lichen.verify.record import Correctness, Record
 
 
 def render_markdown(record: Record) -> str:
@@ -19,6 +19,7 @@ def render_markdown(record: Record) -> str:
         _list("Why", verdict.reasons),
         _list("Warnings", verdict.warnings),
         _flips(record),
+        _list("Tasks", [_set(record, c) for c in record.correctness]),
         _list("What was not tested", view.not_tested(record)),
         _list("Assumptions", record.resources.assumptions if record.resources else []),
         _machine(record),
@@ -49,10 +50,16 @@ def _flips(record: Record) -> str:
     lines = [
         f"- {_text(c.tasks)}: {what} {', '.join(map(_text, ids))}"
         for c in record.correctness
-        for what, ids in (("lost", c.lost), ("gained", c.gained))
-        if ids
+        for what, ids, _ in view.moved(c)
     ]
     return "\n".join(["## Tasks with another verdict", "", *lines]) if lines else ""
+
+
+def _set(record: Record, c: Correctness) -> str:
+    """Where a task set comes from, how it was asked, and what was left out of it."""
+    excluded = "".join(f"; left out: {e.task} ({e.reason})" for e in c.excluded)
+    source = f" ({c.source})" if c.source else ""
+    return f"{c.tasks}{source}: {c.count} tasks, {view.sampling(c, record)}{excluded}"
 
 
 def _machine(record: Record) -> str:

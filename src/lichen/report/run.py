@@ -2,69 +2,36 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
+from lichen.verify.reader import COMPLETIONS, read_completions, read_record
+from lichen.verify.record import CompletionRecord, Record, Role
 
-from lichen.errors import InputError
-from lichen.verify.record import SCHEMA_VERSION, CompletionRecord, Record, Role
-
-#: Identifies an answer: role, task set, task.
+#: Whose answers to what: role, task set, task.
 Key = tuple[Role, str, str]
 
 
 @dataclass(frozen=True)
 class Run:
-    """A record with the unperturbed answers of both models."""
+    """A record with the unperturbed answers of both models, all samples in their order."""
 
     record: Record
-    answers: dict[Key, CompletionRecord]
+    answers: Mapping[Key, Sequence[CompletionRecord]]
 
 
 def read_run(folder: Path) -> Run:
     """The run in this folder; InputError when it is not there or not readable."""
-    record = _record(folder / "record.json")
-    return Run(record, _answers(folder / "completions.jsonl"))
+    return Run(read_record(folder), _answers(folder))
 
 
-class _Version(msgspec.Struct):
-    schema_version: int
-
-
-def _record(path: Path) -> Record:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; a report needs the folder of a run.") from None
-    try:
-        version = msgspec.json.decode(data, type=_Version).schema_version
-        if version != SCHEMA_VERSION:
-            raise InputError(
-                f"{path}: schema version {version}, this lichen reads {SCHEMA_VERSION}."
-            )
-        return msgspec.json.decode(data, type=Record)
-    except msgspec.DecodeError as error:
-        raise InputError(f"{path}: not a record of a run: {error}.") from None
-
-
-def _answers(path: Path) -> dict[Key, CompletionRecord]:
+def _answers(folder: Path) -> Mapping[Key, Sequence[CompletionRecord]]:
     """Answers by key; without the file there are none, and a torn last line is passed over."""
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return {}
-    decoder = msgspec.json.Decoder(CompletionRecord)
-    answers: dict[Key, CompletionRecord] = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            answer = decoder.decode(line)
-        except msgspec.DecodeError as error:
-            if number == len(lines):
-                break
-            raise InputError(f"{path}, line {number}: not a completion: {error}.") from None
-        if answer.perturbation is None:
-            answers[answer.role, answer.tasks, answer.task] = answer
+    answers: defaultdict[Key, list[CompletionRecord]] = defaultdict(list)
+    if (folder / COMPLETIONS).exists():
+        for answer in read_completions(folder, torn=True):
+            if answer.perturbation is None:
+                answers[answer.role, answer.tasks, answer.task].append(answer)
     return answers

@@ -6,7 +6,16 @@ from dataclasses import dataclass, replace
 
 from lichen.measure.reading import Reading
 from lichen.report import words
-from lichen.verify.record import Correctness, Divergence, Interval, Record, Resources, Robustness
+from lichen.verify.record import (
+    Correctness,
+    Divergence,
+    Interval,
+    ModelRecord,
+    PassAt,
+    Record,
+    Resources,
+    Robustness,
+)
 
 VERDICT_WORD = {"accept": "Accept", "reject": "Reject", "undecided": "Undecided"}
 
@@ -84,7 +93,7 @@ def sections(record: Record) -> list[Section]:
 def candidate_label(record: Record) -> str:
     """What the candidate is called in a column: its scheme, where that tells it apart."""
     scheme = record.candidate.scheme
-    return scheme if scheme and scheme != record.reference.scheme else "candidate"
+    return "candidate" if scheme in ("", "unknown", record.reference.scheme) else scheme
 
 
 def question(record: Record) -> str:
@@ -99,16 +108,10 @@ def sentence(record: Record) -> str:
     if not record.correctness:
         return "Nothing can be said yet: no task was tested."
     count = sum(c.count for c in record.correctness)
-    solved = [
-        sum(round(side.estimate * c.count) for c, side in pairs)
-        for pairs in (
-            [(c, c.reference) for c in record.correctness],
-            [(c, c.candidate) for c in record.correctness],
-        )
-    ]
+    before, after = _solved(record.correctness)
     tested = (
-        f"on {count} programming tasks the {candidate_label(record)} model solves {solved[1]} "
-        f"where the original solves {solved[0]}"
+        f"on {count} programming tasks the {candidate_label(record)} model solves {after} "
+        f"where the original solves {before}"
     )
     saving = _saving(record.resources)
     if record.verdict.decision == "accept":
@@ -128,6 +131,50 @@ def sentence(record: Record) -> str:
     return f"We do not know yet: {tested}, which is too little evidence either way{more}."
 
 
+def moved(found: Correctness) -> list[tuple[str, list[str], str]]:
+    """The tasks solved less and more often: a word for the change, the tasks, and its tone."""
+    several = found.samples > 1
+    outcomes = {outcome.task: outcome for outcome in found.outcomes} if several else {}
+
+    def told(task: str) -> str:
+        if task not in outcomes:
+            return task
+        shares = [_share(side) for side in (outcomes[task].reference, outcomes[task].candidate)]
+        return f"{task} ({shares[0]} → {shares[1]})"
+
+    sides = (
+        ("solved less often" if several else "lost", found.lost, "bad"),
+        ("solved more often" if several else "gained", found.gained, "good"),
+    )
+    return [(word, [told(task) for task in ids], tone) for word, ids, tone in sides if ids]
+
+
+def sampling(found: Correctness, record: Record) -> str:
+    """How the answers were drawn: "greedy", or how many at which temperature."""
+    temperature = record.settings.get("temperature")
+    if not temperature:
+        return "greedy"
+    top_p = record.settings.get("top_p")
+    cut = "" if top_p in (None, 1) else f", top-p {top_p}"
+    return f"{words.counted(found.samples, 'sample')} a task at temperature {temperature}{cut}"
+
+
+def is_remote(model: ModelRecord) -> bool:
+    """Whether a model was asked over the network, so that nothing but its answers was seen."""
+    return model.path.startswith(("http://", "https://"))
+
+
+def weights(record: Record) -> str:
+    """How many weights there are, and of how many bits on disk, as far as that is known."""
+    count = record.reference.parameters or record.candidate.parameters
+    bits = [
+        "unknown" if bits is None else f"{words.number(bits)} bits each"
+        for bits in (record.reference.bits_per_weight, record.candidate.bits_per_weight)
+    ]
+    number = f"{words.number(count / 1e6)} million" if count else "of unknown number"
+    return f"{number}; on disk {bits[0]} in the original, {bits[1]} in the new model"
+
+
 def not_tested(record: Record) -> list[str]:
     """What this run cannot say, from what is in the record."""
     sets = ", ".join(c.tasks for c in record.correctness) or "no task set"
@@ -135,44 +182,71 @@ def not_tested(record: Record) -> list[str]:
         f"Your own code: the tasks were {sets}, each a short Python function with its tests. Other "
         "languages, large projects and other kinds of work (explaining, editing, searching) were "
         "not tried.",
-        "Sampling: each model gave one answer to each task, always its most likely one.",
+        _other_sampling(record),
         "Quality beyond passing tests: style, speed and security of the programs were not judged.",
         "Other machines: speed and memory are those of the machine named below; other processors "
         "differ.",
     ]
     if record.robustness is None:
         found.append("Robustness: prompts were not rephrased.")
+    remote = [model for model in (record.reference, record.candidate) if is_remote(model)]
+    why = ": nothing but answers comes from behind a URL" if remote else ""
     if record.divergence is None:
-        found.append("How far the models' word-by-word predictions lie apart was not measured.")
+        found.append(
+            f"How far the models' word-by-word predictions lie apart was not measured{why}."
+        )
     if record.resources is None:
-        found.append("Resources: no time, memory or energy was taken.")
+        found.append(f"Resources: no time, memory or energy was taken{why}.")
+    found += [
+        f"What the {m.role} is made of: it is known by what its server says ({m.path}), and a "
+        "difference may come from that server's arithmetic as well as from the weights."
+        for m in remote
+    ]
     if record.sandbox_level != "full":
         found.append(
             f"The programs ran in a sandbox of level “{record.sandbox_level}”, not “full”."
         )
-    forgeable = sum(len(c.forgeable) for c in record.correctness)
-    if forgeable:
-        found.append(
-            f"Of the verdicts, {forgeable} came from tests that a hostile program could have "
-            "forged."
-        )
+    found += [
+        f"{c.tasks}: on {words.counted(len(c.forgeable), 'task')} tests and program had to share a "
+        f"process, so that a hostile program could have forged its pass: {_first(c.forgeable)}."
+        for c in record.correctness
+        if c.forgeable
+    ]
     return found
 
 
-def _correctness(found: list[Correctness], divergence: Divergence | None) -> Section:
-    rows = [
-        Row(
-            f"Tasks solved, {c.tasks}",
-            f"{round(c.reference.estimate * c.count)} of {c.count}",
-            f"{round(c.candidate.estimate * c.count)} of {c.count}",
-            words.signed_points(c.difference.estimate),
-            _share_tone(c.difference),
-            f"{words.percent(c.reference.estimate)}, {words.percent_range(c.reference)}",
-            f"{words.percent(c.candidate.estimate)}, {words.percent_range(c.candidate)}",
-            note=f"{len(c.lost)} lost, {len(c.gained)} gained",
-        )
-        for c in found
+def _other_sampling(record: Record) -> str:
+    drawn = {sampling(c, record) for c in record.correctness}
+    if drawn <= {"greedy"}:
+        return "Sampling: each model gave one answer to each task, always its most likely one."
+    more = "" if record.robustness is None else "; rephrased prompts were answered greedily"
+    return f"Other ways to draw answers: there were {' and '.join(sorted(drawn))}{more}."
+
+
+def _solved(found: list[Correctness]) -> tuple[str, str]:
+    """How many of the tasks each model solves: a number, or a share of several samples."""
+    count = sum(c.count for c in found)
+    solved = [
+        sum(side.estimate * c.count for c, side in pairs)
+        for pairs in ([(c, c.reference) for c in found], [(c, c.candidate) for c in found])
     ]
+    if all(c.samples == 1 for c in found):
+        return str(round(solved[0])), str(round(solved[1]))
+    return words.percent(solved[0] / count), words.percent(solved[1] / count)
+
+
+def _first(tasks: list[str]) -> str:
+    """The first of them by name, and how many more."""
+    more = f" and {len(tasks) - 10} more" if len(tasks) > 10 else ""
+    return f"{', '.join(tasks[:10])}{more}"
+
+
+def _share(verdicts: list[str]) -> str:
+    return f"{verdicts.count('passed')}/{len(verdicts)}"
+
+
+def _correctness(found: list[Correctness], divergence: Divergence | None) -> Section:
+    rows = [row for c in found for row in (_solved_row(c), *map(_any_row, c.pass_at[1:]))]
     if divergence is not None:
         rows.append(
             Row(
@@ -184,6 +258,45 @@ def _correctness(found: list[Correctness], divergence: Divergence | None) -> Sec
             )
         )
     return Section("Correctness", "Does it still solve the tasks?", tuple(rows))
+
+
+def _solved_row(c: Correctness) -> Row:
+    if c.samples == 1:
+        shares = words.percent(c.reference.estimate), words.percent(c.candidate.estimate)
+        return Row(
+            f"Tasks solved, {c.tasks}",
+            f"{round(c.reference.estimate * c.count)} of {c.count}",
+            f"{round(c.candidate.estimate * c.count)} of {c.count}",
+            words.signed_points(c.difference.estimate),
+            _share_tone(c.difference),
+            f"{shares[0]}, {words.percent_range(c.reference)}",
+            f"{shares[1]}, {words.percent_range(c.candidate)}",
+            note=f"{len(c.lost)} lost, {len(c.gained)} gained",
+        )
+    return Row(
+        f"Tasks solved, {c.tasks}",
+        words.percent(c.reference.estimate),
+        words.percent(c.candidate.estimate),
+        words.signed_points(c.difference.estimate),
+        _share_tone(c.difference),
+        words.percent_range(c.reference),
+        words.percent_range(c.candidate),
+        note=f"of {c.count}, in the mean of {c.samples} samples; {len(c.lost)} less often, "
+        f"{len(c.gained)} more often",
+    )
+
+
+def _any_row(found: PassAt) -> Row:
+    return Row(
+        f"… by any of {found.k} samples",
+        words.percent(found.reference.estimate),
+        words.percent(found.candidate.estimate),
+        words.signed_points(found.difference.estimate),
+        _share_tone(found.difference),
+        words.percent_range(found.reference),
+        words.percent_range(found.candidate),
+        note=f"pass@{found.k}",
+    )
 
 
 def _robustness(found: Robustness) -> Section:
@@ -216,8 +329,9 @@ def _resources(record: Record, found: Resources) -> Section:
         _resource(name, found.reference.get(name), found.candidate.get(name))
         for name in [*known, *others]
     ]
-    if record.reference.bits_per_weight < record.candidate.bits_per_weight:
-        bits = words.number(record.reference.bits_per_weight)
+    before, after = record.reference.bits_per_weight, record.candidate.bits_per_weight
+    if before is not None and after is not None and before < after:
+        bits = words.number(before)
         note = f"the original's file is itself compressed, to {bits} bits a weight"
         rows = [replace(row, note=note) if row.key == "size" else row for row in rows]
     return Section("Resources", "What does it cost?", tuple(rows))

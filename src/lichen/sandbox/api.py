@@ -8,7 +8,9 @@ from typing import Literal
 Verdict = Literal[
     "passed", "failed", "error", "timeout", "memory", "crashed", "output_limit", "refused"
 ]
-Level = Literal["full", "strong", "reduced", "weak", "none"]
+Level = Literal["full", "strong", "reduced", "macos", "weak", "none"]
+# Who shuts the zygote in: it does so itself, or the helper program of that name does.
+Launcher = Literal["direct", "bwrap", "sandbox-exec"]
 
 MEBIBYTE = 1 << 20
 
@@ -58,7 +60,8 @@ class Limits:
 
     ``cpu_seconds`` is the limit that matters: it does not depend on how busy the machine is
     (rounded up to whole seconds, as RLIMIT_CPU counts them).  A job that uses almost no CPU for
-    ``idle_seconds`` is asleep and is ended; ``wall_seconds`` is only the last resort.
+    ``idle_seconds`` is asleep and is ended; ``wall_seconds`` is only the last resort.  Time in
+    which it waits for a core, because others use them, does not count for these two.
     ``output_bytes`` bounds what is printed and each file written, ``file_bytes`` all files
     together, ``value_bytes`` one value that the program returns.
     """

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+from .codec import loads
 from .judge import TESTS, failure, new_module, verdict_line
 from .peer import Fault, Peer, describe
 
 
 def run(payload: bytes, channel: int) -> None:
     """Load the program, offer its entry point to the tests' process, answer until it goes."""
-    task = json.loads(payload)
+    task = loads(payload)
     peer = Peer(channel, strict=False)
     try:
         entry = load(task)
@@ -37,7 +37,7 @@ def load(task: dict[str, Any], namespace: dict[str, Any] | None = None) -> Any:
 
 def run_together(payload: bytes) -> bytes:
     """Program and tests in one process: a program could forge this verdict (labelled so)."""
-    task = json.loads(payload)
+    task = loads(payload)
     namespace = new_module("program")
     try:
         exec(compile(task["preamble"], "<preamble>", "exec", dont_inherit=True), namespace)  # noqa: S102

@@ -288,14 +288,19 @@ def _single(node: Node) -> tuple[str, Node]:
     return next(iter(node.items()))
 
 
+# Made once: json.dumps would make an encoder for each call.
+_write = json.JSONEncoder(separators=(",", ":")).encode
+_read = json.JSONDecoder().decode
+
+
 def dumps(node: Node) -> bytes:
     """A node as bytes (ASCII; lone surrogates and NaN survive)."""
-    return json.dumps(node, separators=(",", ":")).encode("ascii")
+    return _write(node).encode("ascii")
 
 
 def loads(data: bytes) -> Node:
     """Bytes as a node; `CodecError` when they are not JSON."""
     try:
-        return json.loads(data)
+        return _read(data.decode("ascii"))
     except (ValueError, RecursionError) as error:
         raise CodecError(f"not JSON: {error}") from None

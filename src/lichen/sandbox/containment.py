@@ -10,10 +10,12 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from . import landlock, limits, namespaces, seccomp, syscalls
+from .api import Launcher
 
 _OWN = 16  # the zygote's own descriptors start here
 _PAYLOAD = 3
@@ -21,13 +23,21 @@ _PAYLOAD = 3
 
 @dataclass(frozen=True)
 class Config:
-    """What the supervisor asks for; ``layers`` of "namespaces", "landlock", "seccomp"."""
+    """What the supervisor asks for; ``layers`` of "namespaces", "landlock", "seccomp", "limits".
+
+    ``launcher``: who makes the namespaces.  ``processes``: RLIMIT_NPROC, which counts threads,
+    and, outside a user namespace of our own, everything else that the same user runs.
+    """
 
     layers: frozenset[str]
+    launcher: Launcher
+    processes: int
     cpu_seconds: int
     memory_bytes: int
     output_bytes: int
     scratch_bytes: int
+    readable: Sequence[str] = ()
+    preload: str = ""
 
 
 class LayerError(Exception):
@@ -44,42 +54,55 @@ class Containment:
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        sys.path += config.readable
         self._libraries = library_folders()
         self._user = limits.NOBODY if os.geteuid() == 0 else None
         self.own_processes = "namespaces" in config.layers
+        self.makes_namespaces = self.own_processes and config.launcher == "direct"
         self._seccomp = "seccomp" in config.layers
-        self._folder = namespaces.SCRATCH if self.own_processes else "/"
+        self._limits = "limits" in config.layers
+        self._folder = namespaces.SCRATCH if self.makes_namespaces else "/"
         self._base_memory = address_space()
         self._ruleset: int | None = None
-        self._filter = b""
+        self._steps: list[tuple[str, limits.Step]] = []
+        self._filters: dict[bool, limits.Step] = {}  # by: may it receive jobs
         self._scratch = (0, 0, 0)
 
     def prepare(self) -> None:
         """Set up what all children share (in process 1)."""
-        if self.own_processes:
+        if self.makes_namespaces:
             with layer("namespaces"):
                 namespaces.enter_root(self._libraries, self._config.scratch_bytes)
+                self._libraries = [namespaces.inside(folder) for folder in self._libraries]
+                sys.path[:] = map(namespaces.inside, sys.path)
                 self._scratch = namespaces.scratch_state()
         with layer("privileges"):
             if self._user is not None:
                 self._user = usable_user(self._user)
             limits.forbid_new_privileges()
-            limits.limit_family(
-                memory_bytes=self._config.memory_bytes + self._base_memory,
-                file_bytes=self._config.output_bytes,
-            )
+        if self._limits:
+            with layer("limits"):
+                limits.limit_family(
+                    memory_bytes=self._config.memory_bytes + self._base_memory,
+                    file_bytes=self._config.output_bytes,
+                )
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it; it marks a flood
         self._make_ruleset()
+        self._steps = list(self._list_steps())
         if self._seccomp:
             with layer("seccomp"):
-                self._filter = seccomp.prepare(
-                    files=self._file_access(), architecture=syscalls.architecture()
-                )
+                for receives in (False, True):
+                    prepared = seccomp.prepare(
+                        files=self._file_access(),
+                        architecture=syscalls.architecture(),
+                        receives=receives,
+                    )
+                    self._filters[receives] = seccomp.restriction(prepared)
 
     def _file_access(self) -> seccomp.FileAccess:
-        if self.own_processes:
+        if self.makes_namespaces:
             return "write"
-        return "none" if self._ruleset is None else "read"
+        return "read" if self.own_processes or self._ruleset is not None else "none"
 
     def _make_ruleset(self) -> None:
         if "landlock" not in self._config.layers:
@@ -87,34 +110,48 @@ class Containment:
         if self._ruleset is not None:
             os.close(self._ruleset)
         with layer("landlock"):
-            writable = [namespaces.SCRATCH] if self.own_processes else []
+            writable = [namespaces.SCRATCH] if self.makes_namespaces else []
             self._ruleset = out_of_the_way(landlock.ruleset(self._libraries, writable))
 
-    def enter(self, output: int, kept: int) -> None:
-        """In a child: put on every layer, and keep only ``kept`` descriptors from 3 on."""
-        os.chdir(self._folder)
-        # Without a process namespace and a filter, forks are all that an attacker needs to stay.
-        processes = limits.THREADS if self._seccomp or self.own_processes else 0
-        limits.limit_child(cpu_seconds=self._config.cpu_seconds, processes=processes)
-        with layer("privileges"):
-            limits.drop_privileges(self._user)
-            if not self.own_processes:
-                limits.die_with_parent()
+    def enter(self, output: int, kept: int, *, receives: bool = False) -> None:
+        """In a child: put on every layer, and keep only ``kept`` descriptors from 3 on.
+
+        ``receives``: it may go on to receive descriptors, through the first of these.
+        """
+        doing = ""
+        try:
+            for doing, step in self._steps:  # noqa: B007 (named when a step fails)
+                step()
+            limits.arrange_descriptors(output, kept)
+            if self._filters:
+                doing = "seccomp"
+                self._filters[receives]()
+        except OSError as error:
+            raise LayerError(doing, error.strerror or str(error)) from error
+
+    def _list_steps(self) -> Iterator[tuple[str, limits.Step]]:
+        """What a child does first, in this order, and the layer that it makes."""
+        yield "namespaces", partial(os.chdir, self._folder)
+        if self._limits:
+            # Without a process namespace and a filter, an attacker needs only to fork to stay.
+            processes = self._config.processes if self._seccomp or self.own_processes else 0
+            for step in limits.child_limits(self._config.cpu_seconds, processes):
+                yield "limits", step
+        for step in limits.privileges_dropped(self._user):
+            yield "privileges", step
+        if not self.own_processes:
+            yield "privileges", limits.die_with_parent
         if self._ruleset is not None:
-            with layer("landlock"):
-                landlock.restrict(self._ruleset)
-        limits.arrange_descriptors(output, kept)
-        if self._seccomp:
-            with layer("seccomp"):
-                seccomp.restrict(self._filter)
+            yield "landlock", landlock.restriction(self._ruleset)
 
     def clean(self) -> None:
         """After a job: nothing that it left in /tmp may reach the next."""
-        if self.own_processes and namespaces.scratch_state() != self._scratch:
+        if self.makes_namespaces and namespaces.scratch_state() != self._scratch:
             namespaces.unmount_scratch()
             namespaces.mount_scratch(self._config.scratch_bytes)
             self._scratch = namespaces.scratch_state()
             self._make_ruleset()  # its rule for /tmp named the old one
+        self._steps = list(self._list_steps())
 
 
 @contextlib.contextmanager
@@ -182,24 +219,27 @@ def try_layers(config: Config, containment: Containment) -> None:
         raise LayerError(layer_name, reason)
 
 
+# What must fail behind each layer.
+_ATTEMPTS: dict[str, dict[str, Callable[[], object]]] = {
+    "seccomp": {"a socket": socket.socket, "a fork": os.fork},
+    "seatbelt": {"a fork": os.fork, "reading a password file": partial(open, "/etc/passwd")},
+    "landlock": {"listing a folder outside": partial(os.listdir, "/")},
+    "namespaces": {
+        "the sight of the old root": partial(os.stat, "/etc"),
+        "the sight of other processes": partial(os.stat, "/proc/1"),
+    },
+}
+
+
 def _find_hole(config: Config) -> tuple[str, str]:
     """The first layer that does not hold, and what it let through; ("", "") when all do."""
-    if "seccomp" in config.layers:
-        for name, attempt in (("socket", socket.socket), ("fork", os.fork)):
+    for name, attempts in _ATTEMPTS.items():
+        for what, attempt in attempts.items() if name in config.layers else ():
             try:
                 attempt()
             except OSError:
                 continue
-            return "seccomp", f"{name} was allowed"
-    if "landlock" in config.layers:
-        try:
-            os.listdir("/")
-        except OSError:
-            pass
-        else:
-            return "landlock", "a folder outside could be listed"
-    if "namespaces" in config.layers and (os.path.exists("/etc") or os.path.exists("/proc/1")):
-        return "namespaces", "the old root is visible"
+            return name, f"{what} was allowed"
     return "", ""
 
 

@@ -6,11 +6,11 @@ It never sees the program's source, and the program's process never sees the tes
 from __future__ import annotations
 
 import ast
-import json
 import sys
 from types import FunctionType, ModuleType, TracebackType
 from typing import Any
 
+from .codec import dumps, loads
 from .peer import Fault, Peer, describe
 
 TESTS = "<tests>"
@@ -104,9 +104,9 @@ def _needs_program(error: NameError, source: str, namespace: dict[str, Any]) -> 
 
 def run(payload: bytes, channel: int) -> bytes:
     """The verdict line for the supervisor."""
-    return verdict_line(*decide(json.loads(payload), channel))
+    return verdict_line(*decide(loads(payload), channel))
 
 
 def verdict_line(verdict: str, detail: str) -> bytes:
     """The verdict as the supervisor reads it."""
-    return json.dumps([verdict, detail[:2000]]).encode() + b"\n"
+    return dumps([verdict, detail[:2000]]) + b"\n"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from . import libc
 from .syscalls import required
@@ -68,6 +68,7 @@ def _grant(descriptor: int, folder: str, rights: int) -> None:
         os.close(handle)
 
 
-def restrict(descriptor: int) -> None:
-    """Put the calling process under the ruleset, for good."""
-    libc.syscall("landlock_restrict_self", required("landlock_restrict_self"), descriptor, 0)
+def restriction(descriptor: int) -> Callable[[], int]:
+    """What puts the process that calls it under the ruleset, for good."""
+    number = required("landlock_restrict_self")
+    return libc.prepared("landlock_restrict_self", number, descriptor, 0)

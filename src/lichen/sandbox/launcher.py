@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import select
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import wire
-from .api import SandboxError
+from . import bubblewrap, portable, seatbelt, wire
+from .api import Launcher, SandboxError
 
 _START_SECONDS = 60.0
 _REPLY_SECONDS = 20.0
 _END_SECONDS = 5.0
+_LAYER_OF = {"bwrap": "namespaces", "sandbox-exec": "seatbelt"}  # the layer that a helper makes
 _NAME = "lichen_sandbox"
 # The package is loaded under a name of its own: the zygote must import nothing of lichen, and a
 # folder of ours on sys.path would let a program import from it.  Handlers for after a fork are
@@ -34,7 +36,12 @@ main(int(descriptor))
 """
 # Not -I, which would ignore PYTHONHASHSEED; this environment holds nothing else that matters.
 _FLAGS = ("-s", "-S", "-P", "-B")
-_ENVIRONMENT = {"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8", "MALLOC_ARENA_MAX": "2"}
+_ENVIRONMENT = {
+    "PYTHONHASHSEED": "0",
+    "LC_ALL": "C.UTF-8",
+    "MALLOC_ARENA_MAX": "2",
+    "LD_BIND_NOW": "1",
+}
 
 
 class DeadZygoteError(Exception):
@@ -55,14 +62,16 @@ class Zygote:
 
     def __init__(self, config: dict[str, Any]) -> None:
         """Start it; `wait_ready` must follow."""
-        self.control, inner = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        folder = str(Path(__file__).resolve().parent)
+        self._launcher: Launcher = config["launcher"]
+        command = _interpreter(config)
+        self.control, inner = portable.control_pair()
+        self._complaints = os.fdopen(portable.anonymous_file("complaints"), "rb")
         try:
             self._process = subprocess.Popen(
-                [sys.executable, *_FLAGS, "-c", _BOOTSTRAP, folder, str(inner.fileno())],
+                [*command, str(inner.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stderr=self._complaints,
                 pass_fds=(inner.fileno(),),
                 env=_ENVIRONMENT,
                 cwd="/",
@@ -71,14 +80,26 @@ class Zygote:
             )
         except OSError as error:
             self.control.close()
+            self._complaints.close()
             raise SandboxError(f"cannot start {sys.executable}: {error}") from None
         finally:
             inner.close()
-        self.send(config)
+        with contextlib.suppress(DeadZygoteError):  # `wait_ready` says why
+            self.send(config)
+
+    @property
+    def pid(self) -> int:
+        """Its outermost process."""
+        return self._process.pid
 
     def wait_ready(self) -> None:
         """Wait until it serves; `MissingLayerError` when it cannot."""
-        message = self.receive(_START_SECONDS)
+        try:
+            message = self.receive(_START_SECONDS)
+        except DeadZygoteError:
+            if self._launcher == "direct":
+                raise
+            raise MissingLayerError(_LAYER_OF[self._launcher], self._last_words()) from None
         if "failed" in message:
             raise MissingLayerError(message["failed"], message["reason"])
 
@@ -100,6 +121,13 @@ class Zygote:
         except wire.ClosedError:
             raise DeadZygoteError from None
 
+    def _last_words(self) -> str:
+        """What a launcher that gave up said, on one line."""
+        self._complaints.seek(0)
+        lines = self._complaints.read(4096).decode(errors="replace").split("\n")
+        said = next((line for line in lines if line.strip()), "no answer")
+        return said if said.startswith(self._launcher) else f"{self._launcher}: {said}"
+
     def hang_up(self) -> None:
         """Tell it to end, without waiting: it reads the end of the control socket and leaves."""
         self.control.close()
@@ -112,3 +140,18 @@ class Zygote:
         except subprocess.TimeoutExpired:
             self._process.kill()  # its inner half and every child die with it (PDEATHSIG)
             self._process.wait()
+        self._complaints.close()
+
+
+def _interpreter(config: dict[str, Any]) -> list[str]:
+    """The command that starts a zygote, but for the number of its control socket."""
+    package = str(Path(__file__).resolve().parent)
+    launcher: Launcher = config["launcher"]
+    if launcher == "direct":
+        return [sys.executable, *_FLAGS, "-c", _BOOTSTRAP, package]
+    by, inside = (bubblewrap, bubblewrap.PACKAGE) if launcher == "bwrap" else (seatbelt, package)
+    helper = by.find()
+    if helper is None:
+        raise MissingLayerError(_LAYER_OF[launcher], f"there is no {launcher}")
+    start = by.command(helper, package, config["readable"])
+    return [*start, *_FLAGS, "-c", _BOOTSTRAP, inside]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -22,8 +23,14 @@ def check(result: int, what: str) -> int:
 
 def syscall(what: str, number: int, *arguments: object) -> int:
     """A raw system call; integers are passed as C long."""
-    passed = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
-    return check(_libc.syscall(ctypes.c_long(number), *passed), what)
+    return prepared(what, number, *arguments)()
+
+
+def prepared(what: str, number: int, *arguments: object) -> Callable[[], int]:
+    """The same call, to be made later: after a fork, whatever memory is touched gets copied."""
+    passed = [ctypes.c_long(a) if isinstance(a, int) else a for a in (number, *arguments)]
+    call = _libc.syscall
+    return lambda: check(call(*passed), what)
 
 
 def prctl(option: int, value: int = 0) -> int:

@@ -6,8 +6,11 @@ import os
 import resource
 import signal
 import struct
+from collections.abc import Callable
+from functools import partial
 
 from . import libc
+from .portable import LINUX
 from .syscalls import required
 
 NOBODY = 65534
@@ -16,42 +19,61 @@ DESCRIPTORS = 64
 FIRST_RECEIVED = 3
 _CAPABILITY_VERSION_3 = 0x20080522
 _LAST_CAPABILITY = 63
-_CAPSET = required("capset")
+# What a child has to do, arguments and all: after a fork, whatever memory is touched gets copied.
+Step = Callable[[], object]
 
 
 def limit_family(*, memory_bytes: int, file_bytes: int) -> None:
     """Limits that the zygote and every child share, none of which can be raised again."""
     limits = {
-        resource.RLIMIT_AS: memory_bytes,
         resource.RLIMIT_FSIZE: file_bytes,
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_NOFILE: DESCRIPTORS,
         resource.RLIMIT_MEMLOCK: 0,
-        resource.RLIMIT_MSGQUEUE: 0,
     }
+    if LINUX:  # macOS has neither
+        limits |= {resource.RLIMIT_AS: memory_bytes, resource.RLIMIT_MSGQUEUE: 0}
     for kind, value in limits.items():
-        _limit(kind, value)
+        _limit(kind, value)()
 
 
-def limit_child(*, cpu_seconds: int, processes: int) -> None:
-    """A child's own limits.
+def child_limits(cpu_seconds: int, processes: int) -> list[Step]:
+    """What sets a child's own limits.
 
     At its CPU limit it gets SIGXCPU, which says plainly why it ended; if it ignores that, SIGKILL
     a second later.
     """
-    _limit(resource.RLIMIT_CPU, cpu_seconds, margin=1)
-    _limit(resource.RLIMIT_NPROC, processes)
+    return [
+        _limit(resource.RLIMIT_CPU, cpu_seconds, margin=1),
+        _limit(resource.RLIMIT_NPROC, processes),
+    ]
 
 
-def _limit(kind: int, wanted: int, margin: int = 0) -> None:
+def tasks_of(user: int) -> int:
+    """How many threads the user runs on this machine now."""
+    if not LINUX:
+        return 0
+    count = 0
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.stat(f"/proc/{pid}").st_uid == user:
+                count += len(os.listdir(f"/proc/{pid}/task"))
+        except OSError:  # it has ended
+            continue
+    return count
+
+
+def _limit(kind: int, wanted: int, margin: int = 0) -> Step:
     _, hard = resource.getrlimit(kind)
     if hard == resource.RLIM_INFINITY:
         hard = wanted + margin
-    resource.setrlimit(kind, (min(wanted, hard), min(wanted + margin, hard)))
+    return partial(resource.setrlimit, kind, (min(wanted, hard), min(wanted + margin, hard)))
 
 
 def forbid_new_privileges() -> None:
     """No exec can ever give anything back (in the zygote; inherited)."""
+    if not LINUX:
+        return
     libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
     for capability in range(_LAST_CAPABILITY + 1):
         try:
@@ -60,19 +82,24 @@ def forbid_new_privileges() -> None:
             return
 
 
-def drop_privileges(user: int | None) -> None:
-    """Become ``user`` (None: stay), without groups or capabilities."""
-    if user is not None:
-        os.setgroups([])
-        os.setresgid(user, user, user)
-        os.setresuid(user, user, user)  # from root: clears every capability
-    else:
+def privileges_dropped(user: int | None) -> list[Step]:
+    """What makes a child ``user`` (None: stay), without groups or capabilities."""
+    if not LINUX:
+        return [] if user is None else [partial(os.setgid, user), partial(os.setuid, user)]
+    if user is None:
         header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
-        libc.syscall("capset", _CAPSET, header, bytes(24))
+        return [libc.prepared("capset", required("capset"), header, bytes(24))]
+    return [
+        partial(os.setgroups, []),
+        partial(os.setresgid, user, user, user),
+        partial(os.setresuid, user, user, user),  # from root: clears every capability
+    ]
 
 
 def die_with_parent() -> None:
     """No orphan survives its zygote; a change of user clears this, so it comes after."""
+    if not LINUX:
+        return
     libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
 
 

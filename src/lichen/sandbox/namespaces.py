@@ -7,6 +7,7 @@ Sources: user_namespaces(7), mount_namespaces(7), pivot_root(2).
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 
 from . import libc
@@ -84,10 +85,10 @@ def enter_root(libraries: Sequence[str], scratch_bytes: int) -> None:
     libc.mount("none", "/", None, _REC | _PRIVATE)
     libc.mount("sandbox", _BASE, "tmpfs", _NOSUID | _NODEV, "size=1m,nr_inodes=1k,mode=755")
     for folder in libraries:
-        _bind_read_only(folder, _BASE + folder)
-        for packages in ("site-packages", "dist-packages"):
-            if os.path.isdir(folder + "/" + packages):
-                target = f"{_BASE}{folder}/{packages}"
+        _bind_read_only(folder, _BASE + inside(folder))
+        for packages in (f"{folder}/site-packages", f"{folder}/dist-packages"):
+            if os.path.isdir(packages) and packages not in sys.path:
+                target = _BASE + packages
                 libc.mount("none", target, "tmpfs", _RDONLY | _NOSUID | _NODEV, "size=4k")
     os.makedirs(_BASE + SCRATCH, exist_ok=True)
     old = _BASE + "/old"
@@ -98,6 +99,11 @@ def enter_root(libraries: Sequence[str], scratch_bytes: int) -> None:
     os.rmdir("/old")
     libc.mount("none", "/", None, _REMOUNT | _BIND | _RDONLY | _NOSUID | _NODEV)
     mount_scratch(scratch_bytes)
+
+
+def inside(folder: str) -> str:
+    """Where a readable folder lies in the new root: in its own place, unless /tmp hides that."""
+    return f"/readable{folder}" if f"{folder}/".startswith(f"{SCRATCH}/") else folder
 
 
 def _bind_read_only(source: str, target: str) -> None:

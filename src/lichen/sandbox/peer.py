@@ -46,7 +46,7 @@ class Peer:
         self.raised: list[BaseException] = []
         self._channel = channel
         self._strict = strict
-        self._limit = limit
+        self._frames = wire.Frames(channel, limit)
         self._exported: list[Any] = []
         self._export_numbers: dict[int, int] = {}
         self._remotes: dict[int, tuple[int, Any]] = {}  # id -> handle there, object (kept alive)
@@ -109,7 +109,7 @@ class Peer:
             function = self._exported[message["call"]]
         except (CodecError, TypeError, ValueError, LookupError, RecursionError):
             raise self._fail("failed", "not a call") from None
-        before = dumps(message["args"])
+        before = dumps(message["args"]) if decoder.mutables else b""
         try:
             value = function(*values[:split], **named)
         except Fault:
@@ -231,7 +231,7 @@ class Peer:
 
     def _receive(self) -> dict[str, Any]:
         try:
-            message = loads(wire.receive_frame(self._channel, self._limit))
+            message = loads(self._frames.receive())
         except wire.ClosedError:
             raise self._fail("gone", "") from None
         except wire.TooLongError as error:

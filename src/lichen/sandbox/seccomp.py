@@ -13,6 +13,7 @@ import errno
 import os
 import struct
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -75,14 +76,18 @@ class Check:
     mask: int = 0xFFFFFFFF
 
 
-def checks(pid: int, files: FileAccess) -> list[Check]:
-    """The calls that are allowed with certain arguments only, for the process ``pid``."""
+def checks(pid: int, files: FileAccess, *, receives: bool = False) -> list[Check]:
+    """The calls that are allowed with certain arguments only, for the process ``pid``.
+
+    ``receives``: it may receive on descriptor 3 (the judge that stays, which runs no program).
+    """
     reading = [
         Check("open", 1, (0,), mask=_NOT_READING),
         Check("openat", 2, (0,), mask=_NOT_READING),
     ]
     return [
         *(reading if files == "read" else []),
+        *([Check("recvmsg", 0, (3,))] if receives else []),
         Check("kill", 0, (pid,)),
         Check("tgkill", 0, (pid,)),
         Check("prlimit64", 0, (0,)),
@@ -123,12 +128,12 @@ def _search(segments: list[tuple[int, list[bytes]]]) -> list[bytes]:
     return [_instruction(_JUMP_AT_LEAST, segments[middle][0], jump_true=len(below)), *below, *above]
 
 
-def program(pid: int, *, files: FileAccess, architecture: str) -> bytes:
+def program(pid: int, *, files: FileAccess, architecture: str, receives: bool = False) -> bytes:
     """The filter for one process, as an array of struct sock_filter."""
     refuse, allow = [_instruction(_RETURN, _ERRNO | errno.EPERM)], [_instruction(_RETURN, _ALLOW)]
     free = PLAIN + LOOK + (CHANGE if files == "write" else ())
     decisions = dict.fromkeys(free, allow)
-    decisions |= {check.call: _allow_if(check) for check in checks(pid, files)}
+    decisions |= {check.call: _allow_if(check) for check in checks(pid, files, receives=receives)}
     # glibc falls back to clone, whose flags can be checked, when clone3 does not exist.
     decisions["clone3"] = [_instruction(_RETURN, _ERRNO | errno.ENOSYS)]
     known = {number(name, architecture): code for name, code in decisions.items()}
@@ -154,19 +159,32 @@ def program(pid: int, *, files: FileAccess, architecture: str) -> bytes:
 _PID = b"lich"  # stands for the process's own id in a prepared filter; occurs nowhere else
 
 
-def prepare(*, files: FileAccess, architecture: str) -> bytes:
-    """The filter for a process that does not exist yet: `restrict` puts its id in."""
-    return program(int.from_bytes(_PID, sys.byteorder), files=files, architecture=architecture)
+def prepare(*, files: FileAccess, architecture: str, receives: bool = False) -> bytes:
+    """The filter for a process that does not exist yet: `restriction` puts its id in."""
+    pid = int.from_bytes(_PID, sys.byteorder)
+    return program(pid, files=files, architecture=architecture, receives=receives)
 
 
 class _Program(ctypes.Structure):
     """struct sock_fprog."""
 
-    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_char_p))
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
 
-def restrict(prepared: bytes) -> None:
-    """Put the calling process under the prepared filter, for good (needs no_new_privs)."""
-    own = prepared.replace(_PID, os.getpid().to_bytes(4, sys.byteorder))
-    fprog = _Program(len(own) // 8, own)
-    libc.syscall("seccomp", required("seccomp"), _SET_MODE_FILTER, 0, ctypes.byref(fprog))
+def restriction(prepared: bytes) -> Callable[[], None]:
+    """What puts the process that calls it under the filter, for good (needs no_new_privs)."""
+    own = ctypes.create_string_buffer(prepared, len(prepared))
+    places = [at for at in range(0, len(prepared), 4) if prepared.startswith(_PID, at)]
+    fprog = _Program(len(prepared) // 8, ctypes.addressof(own))
+    flags = 0
+    number = required("seccomp")
+    install = libc.prepared("seccomp", number, _SET_MODE_FILTER, flags, ctypes.byref(fprog))
+    write = struct.Struct("=I").pack_into
+
+    def restrict() -> None:
+        pid = os.getpid()
+        for place in places:
+            write(own, place, pid)
+        install()
+
+    return restrict

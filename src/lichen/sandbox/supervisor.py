@@ -6,6 +6,7 @@ There are no threads, and every wait has an end.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import selectors
@@ -17,20 +18,28 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 from . import verdicts
-from .api import Job, Level, Limits, Result, SandboxError, Verdict
+from .api import Job, Launcher, Level, Limits, Result, SandboxError, Verdict
 from .launcher import DeadZygoteError, MissingLayerError
+from .limits import NOBODY, THREADS, tasks_of
+from .portable import LINUX, cores
 from .worker import Wait, Worker
 
-LAYERS = ("namespaces", "landlock", "seccomp")
+LAYERS = ("namespaces", "landlock", "seccomp", "limits") if LINUX else ("seatbelt", "limits")
 _VERDICT_BYTES = 65536
-_IDLE_SHARE = 0.02  # of one core: a process starved by others still gets more, a sleeping one less
+# Of the time, used or waited for: a process that others starve wants a core always, a sleeping
+# one never.
+_IDLE_SHARE = 0.02
+_PATIENCE = 9  # times ``wall_seconds``, beyond which waiting for a core counts like the rest
 _TRIES = 2
+_PER_CORE = 2  # a program's process and its tests' mostly wait for each other
 
 
 def level_of(layers: frozenset[str]) -> Level:
     """The rung of the ladder that these layers make."""
-    if "seccomp" not in layers:
-        return "weak" if layers else "none"
+    if layers >= {"seatbelt", "limits"}:
+        return "macos"
+    if "seccomp" not in layers or "limits" not in layers:
+        return "weak" if {"limits"} < layers else "none"
     if "namespaces" not in layers:
         return "reduced"
     return "full" if "landlock" in layers else "strong"
@@ -51,10 +60,15 @@ class _Task:
 class Sandbox:
     """Runs untrusted programs against trusted tests; use it as a context manager.
 
-    ``workers``: jobs at a time (default: the cores that this process may use).  ``allow_weak``
-    accepts a machine without seccomp, ``unsafe`` one without any layer.  ``without`` leaves
-    layers out on purpose ("namespaces", "landlock", "seccomp"): it shows what each is worth.
-    ``level`` says what was reached, ``missing`` which layers could not be had, and why.
+    ``workers``: jobs at a time (default: two for each core that this process may use).
+    ``allow_weak`` accepts a machine without seccomp, ``unsafe`` one without any layer.
+    ``without`` leaves layers out on purpose ("namespaces", "landlock", "seccomp", "limits";
+    "direct" leaves out making namespaces without a helper): it shows what each is worth.
+    ``level`` says what was reached, ``missing`` which layers could not be had, and why,
+    ``launcher`` who made the namespaces, ``refused`` why a helper program had to.
+
+    ``readable``: folders beside the standard library that can be read and imported from;
+    ``readable_by_tests``: the same for tests, and for programs that share their process.
 
     For one thread at a time.  Raises `SandboxError` when the level is below what is accepted.
     """
@@ -67,12 +81,20 @@ class Sandbox:
         allow_weak: bool = False,
         unsafe: bool = False,
         without: frozenset[str] = frozenset(),
+        readable: Sequence[str] = (),
+        readable_by_tests: Sequence[str] = (),
     ) -> None:
         self.limits = limits or Limits()
         self.level: Level = "none"
+        self.launcher: Launcher = "bwrap" if "direct" in without else "direct"
+        if not LINUX and "seatbelt" not in without:
+            self.launcher = "sandbox-exec"
+        self.refused = ""
         self.missing: dict[str, str] = {}
+        self._readable = tuple(readable)
+        self._readable_by_tests = tuple(readable_by_tests)
         self._count = workers
-        self._accepted = {"full", "strong", "reduced"}
+        self._accepted = {"full", "strong", "reduced", "macos"}
         self._accepted |= {"weak"} if allow_weak or unsafe else set()
         self._accepted |= {"none"} if unsafe else set()
         self._layers = frozenset(LAYERS) - without
@@ -81,8 +103,8 @@ class Sandbox:
         self._running = False
 
     def __enter__(self) -> Self:
-        if not sys.platform.startswith("linux"):
-            raise SandboxError(f"the sandbox needs Linux; this is {sys.platform}")
+        if not LINUX and sys.platform != "darwin":
+            raise SandboxError(f"the sandbox needs Linux or macOS; this is {sys.platform}")
         try:
             self._settle_layers()
             self._entered = True
@@ -144,6 +166,9 @@ class Sandbox:
                     task.steps.close()
                 for worker in [w for w in self._workers if w not in idle]:
                     self._discard(worker)
+                for worker in idle:
+                    with contextlib.suppress(DeadZygoteError):  # the next run will replace it
+                        worker.rest()
 
     def _due(
         self, active: dict[int, _Task], selector: selectors.BaseSelector
@@ -227,28 +252,34 @@ class Sandbox:
         program, tests = yield from worker.stop(
             await_program=verdicts.is_gone(said) or (said is None and not split),
             await_tests=said is None and split,
+            keep_judge=split and verdicts.is_judged(said),
         )
         return verdicts.conclude(said, program, tests, self.limits, split=split)
 
     def _await_line(self, descriptor: int, worker: Worker) -> Generator[Wait, bool, bytes | str]:
         """The verdict's bytes (empty: its writer died), or in words why time is up."""
         line = b""
-        end = time.monotonic() + self.limits.wall_seconds
-        used = 0.0
-        looked = time.monotonic()
+        looked = began = time.monotonic()
+        pause = min(self.limits.idle_seconds, self.limits.wall_seconds)
+        busy = 0.0
         while len(line) < _VERDICT_BYTES:
-            ready = yield Wait(descriptor, min(end, looked + self.limits.idle_seconds))
-            if ready:
+            if (yield Wait(descriptor, looked + pause)):
                 part = os.read(descriptor, _VERDICT_BYTES)
                 line += part
                 if not part or line.endswith(b"\n"):
                     return line
                 continue
             now = time.monotonic()
-            if now >= end:
+            waited = worker.waited_seconds()
+            own = now - began - min(waited, _PATIENCE * self.limits.wall_seconds)
+            if own >= self.limits.wall_seconds:
                 return f"{self.limits.wall_seconds:g} s passed"
-            before, used = used, worker.cpu_seconds()
-            if used - before < _IDLE_SHARE * (now - looked):
+            used = worker.cpu_seconds()
+            # RLIMIT_CPU counts in clock ticks; who often sleeps through a tick escapes it.
+            if LINUX and max(used) > math.ceil(self.limits.cpu_seconds) + 1:
+                return f"used {max(used):.1f} s of CPU time"
+            before, busy = busy, sum(used) + waited
+            if busy - before < _IDLE_SHARE * (now - looked):
                 return f"asleep for {now - looked:.1f} s"
             looked = now
         return b""
@@ -256,11 +287,19 @@ class Sandbox:
     def _config(self, layers: frozenset[str]) -> dict[str, Any]:
         return {
             "layers": sorted(layers),
+            "launcher": self.launcher,
+            "processes": self._processes(layers),
             "cpu_seconds": math.ceil(self.limits.cpu_seconds),
             "memory_bytes": self.limits.memory_bytes,
             "output_bytes": self.limits.output_bytes,
             "scratch_bytes": self.limits.file_bytes,
+            "readable": self._readable,
         }
+
+    def _processes(self, layers: frozenset[str]) -> int:
+        if "namespaces" in layers and self.launcher == "direct":
+            return THREADS
+        return THREADS + tasks_of(NOBODY if os.geteuid() == 0 else os.geteuid())
 
     def _settle_layers(self) -> None:
         """Start the first worker with as many layers as can be had, from all of them down."""
@@ -275,14 +314,26 @@ class Sandbox:
             except MissingLayerError as missing:
                 if missing.layer not in self._layers:
                     raise SandboxError(f"the sandbox cannot start: {missing}") from None
-                self._layers -= {missing.layer}
-                self.missing[missing.layer] = missing.reason
+                self._do_without(missing)
             except DeadZygoteError:
                 raise SandboxError("the sandbox's process ended while it was set up") from None
 
+    def _do_without(self, missing: MissingLayerError) -> None:
+        """Next time without that layer; namespaces are asked of the helper program first."""
+        if missing.layer != "namespaces":
+            self.missing[missing.layer] = missing.reason
+            self.launcher = "direct" if missing.layer == "seatbelt" else self.launcher
+        elif self.launcher == "direct":
+            self.launcher, self.refused = "bwrap", missing.reason
+            return
+        else:
+            self.launcher = "direct"
+            self.missing["namespaces"] = "; ".join(filter(None, (self.refused, missing.reason)))
+        self._layers -= {missing.layer}
+
     def _fill(self) -> None:
         """Start workers until there are as many as wanted, all at once."""
-        count = self._count or len(os.sched_getaffinity(0))
+        count = self._count or _PER_CORE * cores()
         started = [self._launch() for _ in range(count - len(self._workers))]
         try:
             for worker in started:
@@ -301,7 +352,7 @@ class Sandbox:
         return worker
 
     def _launch(self) -> Worker:
-        worker = Worker(self._config(self._layers))
+        worker = Worker(self._config(self._layers), self._readable_by_tests)
         self._workers.append(worker)
         return worker
 

@@ -48,6 +48,7 @@ NUMBERS: dict[str, tuple[int | None, int | None]] = {
     "alarm": (37, None),
     "setitimer": (38, 103),
     "getpid": (39, 172),
+    "recvmsg": (47, 212),
     "clone": (56, 220),
     "exit": (60, 93),
     "kill": (62, 129),

@@ -37,6 +37,11 @@ def is_gone(said: tuple[str, str] | None) -> bool:
     return said is not None and said[0] == _GONE
 
 
+def is_judged(said: tuple[str, str] | None) -> bool:
+    """Whether the tests ran to an end of their own."""
+    return said is not None and said[0] in ("passed", "failed")
+
+
 def conclude(
     said: tuple[str, str] | None, program: Ending, tests: Ending, limits: Limits, *, split: bool
 ) -> tuple[str, str]:

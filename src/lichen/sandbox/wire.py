@@ -5,14 +5,16 @@ Both sides speak JSON only.  Nothing that comes from a program is ever unpickled
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import struct
 from collections.abc import Sequence
 from typing import Any
 
+from .codec import dumps, loads
+
 PACKET_BYTES = 16384
+_SHORT, _LONG = 2048, 1 << 20
 _LENGTH = struct.Struct(">I")
 
 
@@ -28,7 +30,7 @@ def send_packet(
     control: socket.socket, message: dict[str, Any], descriptors: Sequence[int] = ()
 ) -> None:
     """Send one small message, with open descriptors beside it (SCM_RIGHTS)."""
-    data = json.dumps(message).encode()
+    data = dumps(message)
     try:
         if descriptors:
             socket.send_fds(control, [data], list(descriptors))
@@ -43,12 +45,15 @@ def receive_packet(
 ) -> tuple[dict[str, Any], list[int]]:
     """Receive one message and up to ``descriptors`` descriptors; `ClosedError` at the end."""
     try:
-        data, received, _, _ = socket.recv_fds(control, PACKET_BYTES, descriptors)
+        if descriptors:
+            data, received, _, _ = socket.recv_fds(control, PACKET_BYTES, descriptors)
+        else:
+            data, received = control.recv(PACKET_BYTES), []
     except OSError as error:
         raise ClosedError(str(error)) from None
     if not data:
         raise ClosedError
-    return json.loads(data), received
+    return loads(data), received
 
 
 def write_all(descriptor: int, data: bytes) -> None:
@@ -61,28 +66,39 @@ def write_all(descriptor: int, data: bytes) -> None:
         raise ClosedError(str(error)) from None
 
 
-def _read_exactly(descriptor: int, count: int) -> bytes:
-    parts = []
-    while count:
-        try:
-            part = os.read(descriptor, min(count, 1 << 20))
-        except OSError as error:
-            raise ClosedError(str(error)) from None
-        if not part:
-            raise ClosedError
-        parts.append(part)
-        count -= len(part)
-    return b"".join(parts)
-
-
 def send_frame(descriptor: int, data: bytes) -> None:
     """Write one frame: four bytes of length, big endian, then the data."""
     write_all(descriptor, _LENGTH.pack(len(data)) + data)
 
 
-def receive_frame(descriptor: int, limit: int | None = None) -> bytes:
-    """Read one frame; `TooLongError` when it is announced longer than ``limit`` bytes."""
-    (length,) = _LENGTH.unpack(_read_exactly(descriptor, _LENGTH.size))
-    if limit is not None and length > limit:
-        raise TooLongError(length)
-    return _read_exactly(descriptor, length)
+class Frames:
+    """Reads frames from a descriptor: a short one, which most are, with one call."""
+
+    def __init__(self, descriptor: int, limit: int | None = None) -> None:
+        self._descriptor = descriptor
+        self._limit = limit
+        self._read = b""  # beyond the frames received so far
+
+    def receive(self) -> bytes:
+        """The next frame; `TooLongError` when it is announced longer than the limit."""
+        while len(self._read) < _LENGTH.size:
+            self._read += self._part(_SHORT)
+        (length,) = _LENGTH.unpack_from(self._read)
+        if self._limit is not None and length > self._limit:
+            raise TooLongError(length)
+        parts, missing = [self._read], _LENGTH.size + length - len(self._read)
+        while missing > 0:
+            parts.append(self._part(min(missing, _LONG)))
+            missing -= len(parts[-1])
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        self._read = data[_LENGTH.size + length :]
+        return data[_LENGTH.size : _LENGTH.size + length]
+
+    def _part(self, count: int) -> bytes:
+        try:
+            part = os.read(self._descriptor, count)
+        except OSError as error:
+            raise ClosedError(str(error)) from None
+        if not part:
+            raise ClosedError
+        return part

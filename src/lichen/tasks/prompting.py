@@ -9,7 +9,7 @@ from typing import Literal
 from lichen.errors import InputError
 from lichen.tasks.task import Task
 
-Style = Literal["chat", "completion"]
+Style = Literal["chat", "chat-open", "completion"]
 #: Chat messages, each {"role", "content"}, to the text of the model's own template.
 Template = Callable[[list[dict[str, str]]], str]
 
@@ -52,11 +52,13 @@ class Prompt:
 
 
 def render(task: Task, style: Style, chat: Template | None = None) -> Prompt:
-    """The prompt of a task in one of two styles.
+    """The prompt of a task in one of three styles.
 
     completion: the bare prompt, to be gone on from.
     chat: a user turn in the model's template, and the answer begun as far as the prompt goes,
     inside its code block, so that the model has only the body to write.
+    chat-open: the same user turn, and the whole answer left to the model; for servers that take
+    messages alone.  No stop: where the code block begins and ends is only seen in the whole.
     Raises `InputError` for chat with a model that has no chat template.
     """
     prefix = task.prompt.rstrip(" \t")  # a half-typed indentation would split a token
@@ -70,4 +72,6 @@ def render(task: Task, style: Style, chat: Template | None = None) -> Prompt:
         )
     question = f"{INSTRUCTION}\n{FENCE}python\n{task.prompt.strip()}\n{FENCE}"
     turn = chat([{"role": "user", "content": question}])
+    if style == "chat-open":
+        return Prompt(text=turn, stop=(), prefix=prefix)
     return Prompt(text=f"{turn}{OPENING}\n{FENCE}python\n{prefix}", stop=CHAT_STOPS, prefix=prefix)

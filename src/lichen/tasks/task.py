@@ -11,6 +11,9 @@ from dataclasses import astuple, dataclass, replace
 
 from lichen.errors import InputError
 
+#: Where the answer stands in `Task.host`.
+HOLE = "__answer__"
+
 
 @dataclass(frozen=True)
 class Task:
@@ -22,6 +25,8 @@ class Task:
                 name or as ``candidate``
     preamble    what the prompt holds beside the function (imports, helpers): trusted source
                 that the test may use, and that a re-written answer is given back
+    host        what a program runs in where it is no whole by itself: source with one `HOLE`
+    split       whether tests and program can be kept apart (see `lichen.sandbox.Job`)
     """
 
     id: str
@@ -31,15 +36,32 @@ class Task:
     test: str
     preamble: str = ""
     difficulty: str | None = None
+    host: str = ""
+    split: bool = True
+
+    def runnable(self, program: str) -> str:
+        """What is run for ``program``, an answer that continues or repeats the prompt."""
+        if not self.host:
+            return program
+        return self.host.replace(HOLE, f"{self.entry_point!r}, {program!r}", 1)
 
 
 @dataclass(frozen=True)
 class TaskSet:
-    """Tasks with a name and the words for where they come from; ids are unique."""
+    """Tasks with a name and the words for where they come from; ids are unique.
+
+    readable           absolute folders that programs and tests need to read beside the standard
+                       library, in the order of ``sys.path``
+    readable_by_tests  the same for tests alone, and for programs that share their process
+    left_out           (id, reason) of what was tried on loading and makes no task
+    """
 
     name: str
     tasks: tuple[Task, ...]
     source: str
+    readable: tuple[str, ...] = ()
+    readable_by_tests: tuple[str, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         _validate(self.tasks, self.source)
@@ -93,8 +115,13 @@ def _validate(tasks: tuple[Task, ...], source: str) -> None:
     ]
     faults += [f"{task.id!r}: {fault}" for task in tasks for fault in _faults(task)]
     if faults:
-        more = f" (and {len(faults) - 5} more)" if len(faults) > 5 else ""
-        raise InputError(f"{source}: " + "; ".join(faults[:5]) + more)
+        raise InputError(f"{source}: {enumerated(faults)}")
+
+
+def enumerated(faults: list[str]) -> str:
+    """The first five faults, and how many more there are."""
+    more = f" (and {len(faults) - 5} more)" if len(faults) > 5 else ""
+    return "; ".join(faults[:5]) + more
 
 
 def _faults(task: Task) -> Iterable[str]:

@@ -93,11 +93,17 @@ def _tasks(count: int) -> str:
 
 def _figures(correctness: Sequence[Correctness]) -> list[str]:
     return [
-        f"On {c.tasks} it passes {c.candidate.estimate:.1%} of {_tasks(c.count)}, the original "
-        f"{c.reference.estimate:.1%}; it lost {len(c.lost)} and gained {len(c.gained)}. "
-        + _detectable(c)
+        f"On {c.tasks} it passes {c.candidate.estimate:.1%} of {_tasks(c.count)}"
+        f"{'' if c.samples == 1 else f' in the mean of {c.samples} samples'}, the original "
+        f"{c.reference.estimate:.1%}; {_moved(c)}. {_detectable(c)}"
         for c in correctness
     ]
+
+
+def _moved(c: Correctness) -> str:
+    if c.samples == 1:
+        return f"it lost {len(c.lost)} and gained {len(c.gained)}"
+    return f"it passes {len(c.lost)} of them less often and {len(c.gained)} more often"
 
 
 def _detectable(c: Correctness) -> str:
@@ -148,13 +154,13 @@ def _safety_warnings(unsafe: bool, level: str, correctness: Sequence[Correctness
     for c in correctness:
         if c.excluded:
             warnings.append(
-                f"{c.tasks}: {_tasks(len(c.excluded))} left out, because the reference solution "
-                "fails its own tests here."
+                f"{c.tasks}: {_tasks(len(c.excluded))} left out; the report gives the reason of "
+                f"each, the first is {c.excluded[0].task}: {c.excluded[0].reason}."
             )
         if c.forgeable:
             warnings.append(
-                f"{c.tasks}: {len(c.forgeable)} passes come from tests that a hostile program "
-                "could have forged (verdict: forgeable)."
+                f"{c.tasks}: passes on {_tasks(len(c.forgeable))} come from tests that a hostile "
+                "program could have forged (verdict: forgeable)."
             )
     return warnings
 

@@ -20,25 +20,25 @@ class TextModel(Protocol):
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What the record says of a model."""
+    """What the record says of a model; None for what cannot be known of one behind a URL."""
 
     name: str
     description: str
     scheme: str
-    parameters: int
-    bits_per_weight: float
+    parameters: int | None
+    bits_per_weight: float | None
 
 
 class ModelSource(Protocol):
-    """A model on disk: identified, and able to write its chat prompts, without being in memory."""
+    """A model on disk or behind a URL: identified, and able to write its chat prompts, unloaded."""
 
     @property
-    def path(self) -> Path:
-        """Where it is."""
+    def path(self) -> Path | str:
+        """Where it is: on disk, or a URL."""
 
     @property
     def digest(self) -> str:
-        """The content of its weights, config and tokenizer, as hexadecimal SHA-256."""
+        """Hexadecimal SHA-256 of its weights, config and tokenizer, or of what its server says."""
 
     @property
     def has_chat(self) -> bool:

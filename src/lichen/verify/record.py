@@ -2,6 +2,10 @@
 
 ``record.json`` holds one `Record`; ``completions.jsonl`` holds one `CompletionRecord` a line,
 from which everything can be scored again.  Reports read these two files and nothing else.
+
+A field that is new gets a default, and older records are read with it; a field that is unknown is
+passed over.  When an old field changes its meaning or goes, the schema version goes up and
+`reader` learns to read the version before.
 """
 
 from __future__ import annotations
@@ -10,12 +14,16 @@ from typing import Literal
 
 import msgspec
 
+from lichen.completion import FinishReason
 from lichen.measure.reading import Reading
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Decision = Literal["accept", "reject", "undecided"]
 Role = Literal["reference", "candidate"]
+
+#: The value of a setting; several values are a list.
+Setting = str | int | float | bool | list[str | int] | None
 
 
 class Interval(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,7 +37,11 @@ class Interval(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """Which model took part, in words for people and digests for machines."""
+    """Which model took part, in words for people and digests for machines.
+
+    `path` is its URL where it was asked over the network; None, or "unknown", is then what its
+    server did not say.
+    """
 
     role: Role
     name: str
@@ -37,8 +49,8 @@ class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     digest: str
     scheme: str
-    parameters: int
-    bits_per_weight: float
+    parameters: int | None
+    bits_per_weight: float | None
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,11 +67,11 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TaskOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """The verdicts of both models on one task (sandbox verdicts: passed, failed, error, ...)."""
+    """The verdicts on one task, one for each sample (passed, failed, error, ... of the sandbox)."""
 
     task: str
-    reference: str
-    candidate: str
+    reference: list[str]
+    candidate: list[str]
 
 
 class Exclusion(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,11 +81,27 @@ class Exclusion(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class PassAt(msgspec.Struct, frozen=True, kw_only=True):
+    """pass@k of both models (Chen et al., arXiv 2107.03374, eq. 1), and the difference."""
+
+    k: int
+    reference: Interval
+    candidate: Interval
+    difference: Interval
+
+
 class Correctness(msgspec.Struct, frozen=True, kw_only=True):
-    """One task set, both models, greedy pass@1, paired by task."""
+    """One task set, both models, pass@1, paired by task.
+
+    ``lost`` and ``gained`` are the tasks that the candidate solves less often and more often, of
+    the ``samples`` answers to each; ``p_value`` is of ``test``, for "no difference".
+    ``pass_at`` has pass@k for every k that the samples allow, 1 the first.
+    """
 
     tasks: str
+    source: str = ""
     style: str
+    samples: int = 1
     count: int
     excluded: list[Exclusion]
     reference: Interval
@@ -81,7 +109,9 @@ class Correctness(msgspec.Struct, frozen=True, kw_only=True):
     outcomes: list[TaskOutcome]
     lost: list[str]
     gained: list[str]
-    mcnemar_p: float
+    pass_at: list[PassAt] = []
+    test: str = "exact McNemar"
+    p_value: float
     difference: Interval
     margin: float
     decision: Decision
@@ -171,8 +201,32 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     warnings: list[str]
 
 
+class Changed(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer whose verdict was another when the same run was scored before."""
+
+    role: Role
+    tasks: str
+    task: str
+    perturbation: str | None
+    seed: int | None
+    sample: int
+    before: str
+    after: str
+
+
+class Rescoring(msgspec.Struct, frozen=True, kw_only=True):
+    """That a record was made from answers that were there already, and what came out otherwise.
+
+    ``created`` is when the run was scored before, ``judged`` how many answers there are.
+    """
+
+    created: str
+    judged: int
+    changed: list[Changed]
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that a run found out."""
+    """Everything that a run found out; ``completions`` is the number of answers in its file."""
 
     schema_version: int = SCHEMA_VERSION
     created: str
@@ -183,29 +237,38 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     machine: Machine
     sandbox_level: str
     unsafe: bool
-    settings: dict[str, str | int | float | bool | None]
+    settings: dict[str, Setting]
     correctness: list[Correctness]
     robustness: Robustness | None
     divergence: Divergence | None
     resources: Resources | None
     verdict: Verdict
+    completions: int | None = None
+    rescored: Rescoring | None = None
 
 
 class CompletionRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One generated answer and what became of it."""
+    """One generated answer and what became of it.
+
+    ``sample`` counts the answers to the same prompt from 0.  ``task_sha256`` is the task's, with
+    its tests (empty in records of schema 1).
+    """
 
     role: Role
     model_digest: str
     tasks: str
     task: str
+    task_sha256: str = ""
     perturbation: str | None
     seed: int | None
+    sample: int = 0
     prompt: str
     prompt_sha256: str
     text: str
     program: str
-    finish_reason: str
+    finish_reason: FinishReason
     prompt_tokens: int
     tokens: int
     verdict: str
     detail: str
+    forgeable: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, TypeVar
@@ -21,12 +21,19 @@ MARKER = "run.json"
 LOCK = ".lock"
 
 
-class _Marker(msgspec.Struct, frozen=True, kw_only=True):
-    """Says that a folder is a run's, and of what."""
+MARKER_VERSION = 2
 
-    lichen_run: int = 1
+
+class Marker(msgspec.Struct, frozen=True, kw_only=True):
+    """Says that a folder is a run's, of what, and how it was asked for.
+
+    `invocation` is plain data, enough to start the run again; None in folders of version 1.
+    """
+
+    lichen_run: int = MARKER_VERSION
     subject: str
     title: str
+    invocation: dict[str, Any] | None = None
 
 
 class _Kept(msgspec.Struct, frozen=True):
@@ -39,15 +46,24 @@ class _Kept(msgspec.Struct, frozen=True):
 class RunFolder:
     """The folder of one run, held by one process at a time.  Use as a context manager.
 
-    `subject` identifies what the run is about (digests), `title` says it in words.  A folder that
-    holds something else is refused.  Another run's folder is too, unless `force`: then its files
-    are replaced one by one, each as soon as the new one is whole.  A run that ends with an
-    InputError before there was any answer leaves no folder behind, if it had made it.
+    `subject` identifies what the run is about (digests), `title` says it in words, `invocation`
+    how it was asked for.  A folder that holds something else is refused.  Another run's folder is
+    too, unless `force`: then its files are replaced one by one, each as soon as the new one is
+    whole.  A run that ends with an InputError before there was any answer leaves no folder behind,
+    if it had made it.
     """
 
-    def __init__(self, path: Path, subject: str, title: str, *, force: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        subject: str,
+        title: str,
+        *,
+        force: bool = False,
+        invocation: dict[str, Any] | None = None,
+    ) -> None:
         self.path = path
-        self._marker = _Marker(subject=subject, title=title)
+        self._marker = Marker(subject=subject, title=title, invocation=invocation)
         self._force = force
         self._made: Path | None = None
         self._lock: IO[bytes] | None = None
@@ -82,8 +98,12 @@ class RunFolder:
     def write(self, name: str, data: bytes) -> Path:
         """Write a file so that it is the old one or the whole new one, whatever happens."""
         path = self.path / name
-        write_whole(path, data)
+        write_whole({path: data})
         return path
+
+    def write_all(self, files: Mapping[str, bytes]) -> None:
+        """The same for files that belong together: none takes its place before all are whole."""
+        write_whole({self.path / name: data for name, data in files.items()})
 
     def remember(self, name: str, key: list[str], kind: type[T], compute: Callable[[], T]) -> T:
         """The result of a step: from `name` if it was kept there under this key, else computed."""
@@ -103,7 +123,7 @@ class RunFolder:
         """Refuse a folder that is not empty and not this run's."""
         if not self.path.exists() or all(_ours(entry) for entry in self.path.iterdir()):
             return
-        marker = self._read_marker()
+        marker = read_marker(self.path)
         if marker is None:
             raise InputError(
                 f"{self.path} is not empty and is not a run of lichen; give another --out."
@@ -117,27 +137,50 @@ class RunFolder:
     def _claim(self) -> None:
         for torn in self.path.glob(".*.part"):  # of a run that was killed
             torn.unlink()
-        if self._read_marker() != self._marker:
+        if read_marker(self.path) != self._marker:
             self.write(MARKER, msgspec.json.format(msgspec.json.encode(self._marker)) + b"\n")
 
-    def _read_marker(self) -> _Marker | None:
-        try:
-            return msgspec.json.decode((self.path / MARKER).read_bytes(), type=_Marker)
-        except (OSError, msgspec.DecodeError):
-            return None
 
+def read_marker(folder: Path) -> Marker | None:
+    """What a folder says it is; None for one that is no run's.
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write beside, fsync, rename: `path` is never half-written; a failure leaves it as it was."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    InputError for a run of a later lichen, which this one must not touch.
+    """
+    path = folder / MARKER
     try:
-        with beside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+        data = path.read_bytes()
+        version = msgspec.json.decode(data, type=_Version).lichen_run
+        if version > MARKER_VERSION:
+            raise InputError(
+                f"{path}: a run in form {version}, and this lichen knows forms up to "
+                f"{MARKER_VERSION}; use the lichen that made it, or a newer one."
+            )
+        return msgspec.json.decode(data, type=Marker)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+class _Version(msgspec.Struct):
+    lichen_run: int
+
+
+def write_whole(files: Mapping[Path, bytes]) -> None:
+    """Write all beside, fsync, then rename, in their order.
+
+    No file is ever half-written, and a failure to write any leaves all as they were.
+    """
+    pending = {path: path.with_name(f".{path.name}.{os.getpid()}.part") for path in files}
+    try:
+        for path, data in files.items():
+            with pending[path].open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        for path, beside in pending.items():
+            beside.replace(path)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        for beside in pending.values():
+            beside.unlink(missing_ok=True)
         raise
 
 
