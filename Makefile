@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 NATIVE := CMakeLists.txt $(shell find native -type f)
 PACKAGE := pyproject.toml $(NATIVE) $(shell find src -type f -not -name '*.so' -not -path '*/__pycache__/*')
 
-.PHONY: help check test lint wheel humaneval torch-peer agreement harness decision-rates sandbox-rate clean
+.PHONY: help check test lint wheel humaneval torch-peer agreement harness statistics llama-cpp sandbox-rate clean
 
 help:
 	@echo "make check   install, fetch $(MODEL), quantize it to int8, verify it, write the report"
