@@ -226,14 +226,14 @@ class _Pair:
     progress: Progress
 
     def resources(self) -> Callable[[Mapping[Role, Work]], Resources]:
-        """Measure both models now; what their work cost is added when it is known."""
+        """What measures both models, and what their work cost; a wrong grid is told at once."""
         grid = measure.grid(self.effort.grid)
         power = measure.power_model(measure.processor())
         models: dict[Role, DiskModel] = {"reference": self.reference, "candidate": self.candidate}
-        readings = {role: self._readings(role, model) for role, model in models.items()}
         threads = choose_threads(self.effort.threads)
 
         def account(work: Mapping[Role, Work]) -> Resources:
+            readings = {role: self._readings(role, model) for role, model in models.items()}
             full = {
                 role: found
                 | measure.footprint(
