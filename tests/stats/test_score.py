@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import optimize
 from scipy import stats as scipy_stats
@@ -71,6 +71,7 @@ def test_holds_the_mean_stays_inside_and_mirrors(values: list[float]) -> None:
 
 
 @given(st.lists(st.integers(0, 10), min_size=1, max_size=40), st.integers(2, 5))
+@example([1, 1, 1], 2)  # tenths whose mean is not exactly a tenth
 def test_more_of_the_same_is_narrower(passed: list[int], times: int) -> None:
     values = [c / 10 for c in passed]
     once = stats.score_interval(values, bounds=(0, 1))
