@@ -4,7 +4,7 @@ import math
 import os
 import sys
 from collections import Counter, OrderedDict, defaultdict, deque
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import IntEnum, StrEnum
 from fractions import Fraction
@@ -125,6 +125,13 @@ def test_times() -> None:
     assert there_and_back(timedelta(days=-1, microseconds=1)) == timedelta(days=-1, microseconds=1)
 
 
+@pytest.mark.parametrize(
+    "zone", [UTC, timezone(timedelta(hours=-1)), timezone(timedelta(microseconds=1), "x")], ids=repr
+)
+def test_time_zones(zone: timezone) -> None:
+    assert repr(there_and_back(zone)) == repr(zone)
+
+
 def test_sharing_and_cycles_survive() -> None:
     row: list[Any] = [1]
     row.append(row)
@@ -171,6 +178,13 @@ def test_an_update_keeps_the_object() -> None:
 def test_an_update_cannot_change_the_type(node: Any) -> None:
     with pytest.raises(CodecError):
         Decoder([{"a": 1}]).update(0, node)
+
+
+@pytest.mark.parametrize("name", ["object", "type"])
+def test_types_whose_instances_cannot_cross_do_not_cross_either(name: str) -> None:
+    for node in ({"type": name}, {"defaultdict": [name]}):
+        with pytest.raises(CodecError):
+            Decoder().decode(node)
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"\xff", b"[" * 100_000], ids=len)

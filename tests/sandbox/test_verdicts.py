@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from tests.sandbox.conftest import LEVEL
@@ -157,6 +158,30 @@ def test_what_cannot_be_split_runs_in_one_process_and_says_so(run: Run, test: st
     assert run(program, test + "\nassert False").verdict == "failed"
 
 
+@pytest.mark.parametrize(
+    ("program", "test"),
+    [
+        pytest.param("def f(x): return object", "assert f(f(1)()) == 2", id="a-class"),
+        pytest.param("def f(x): return type", "assert f(f(1)(f)) == 2", id="the-class-of-classes"),
+        pytest.param(
+            "import collections\ndef f(x): return collections.defaultdict(object)",
+            "assert f(f(1)[0]) == 2",
+            id="a-default",
+        ),
+        pytest.param(
+            "from datetime import *\ndef f(x): return datetime.now(UTC)",
+            "assert f(f(1).tzinfo) == 2",
+            id="a-time-zone",
+        ),
+    ],
+)
+def test_no_answer_brings_the_tests_into_the_program_s_process(
+    run: Run, program: str, test: str
+) -> None:
+    result = run(program, test)
+    assert (result.verdict, result.forgeable) == ("failed", False), result
+
+
 def test_one_process_on_request_is_labelled(run: Run) -> None:
     assert run(RIGHT, "assert f(1) == 2", split=False).forgeable
 
@@ -194,6 +219,32 @@ def test_every_run_is_the_same(run: Run) -> None:
     first = run(program, "assert f() == 0, f()[:2]").detail
     assert first == run(program, "assert f() == 0, f()[:2]").detail
     assert len(details) == 1
+
+
+@pytest.mark.parametrize("made", ["lambda: 0", "iter([1, 2])"])
+def test_the_same_function_or_iterator_arrives_as_the_same(run: Run, made: str) -> None:
+    one, two = f"one = {made}\ndef f(): return one", f"def f(): return {made}"
+    assert run(one, "assert f() is f()").verdict == "passed"
+    assert run(one, "assert f() is not f()").verdict == "failed"
+    assert run(two, "a, b = f(), f()\nassert a is not b").verdict == "passed"
+
+
+@pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="waiting is not counted here")
+def test_sleep_in_small_pieces_adds_up() -> None:
+    program = (
+        "import time\ndef f(x):\n while True:\n  end = time.process_time() + 0.005\n"
+        "  while time.process_time() < end: pass\n  time.sleep(0.05)"
+    )
+    with Sandbox(workers=1, limits=Limits(idle_seconds=0.3)) as sandbox:
+        [(_, result)] = sandbox.run([Job(program, "f", "f(1)")])
+    assert result.verdict == "timeout", result
+    assert "in all" in result.detail
+
+
+@NEEDS_NAMESPACES
+def test_the_machine_s_name_is_hidden(run: Run) -> None:
+    program = "import os\ndef f(): return os.uname().nodename"
+    assert run(program, "assert f() == 'sandbox'").verdict == "passed"
 
 
 def test_limits_are_per_sandbox() -> None:

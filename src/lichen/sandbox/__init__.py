@@ -34,10 +34,11 @@ What it does not defend against
       verdict, and `Result.forgeable` says so.
 
 Levels, best first (`Sandbox.level`; `probe` tells each layer and its remedy)
-    full     user, process, network, mount and IPC namespaces, Landlock, seccomp, resource limits
+    full     user, process, network, mount, IPC and UTS namespaces, Landlock, seccomp, limits
     strong   the same without Landlock
     reduced  no namespaces: nothing can be written, only the standard library be read (without
-             Landlock nothing opened at all), but names, sizes and dates of files be seen
+             Landlock nothing opened at all), but names, sizes, dates of files be seen, and the
+             machine's name
     macos    a `sandbox-exec` profile and resource limits, but memory (not run on a Mac yet)
     weak     no seccomp: only when allowed with ``allow_weak``
     none     resource limits at most: only when allowed with ``unsafe``

@@ -60,8 +60,8 @@ class Limits:
 
     ``cpu_seconds`` is the limit that matters: it does not depend on how busy the machine is
     (rounded up to whole seconds, as RLIMIT_CPU counts them).  A job that uses almost no CPU for
-    ``idle_seconds`` is asleep and is ended; ``wall_seconds`` is only the last resort.  Time in
-    which it waits for a core, because others use them, does not count for these two.
+    ``idle_seconds``, or sleeps twice as long in pieces, is ended; ``wall_seconds`` is only the
+    last resort.  Time in which it waits for a core, because others use them, does not count.
     ``output_bytes`` bounds what is printed and each file written, ``file_bytes`` all files
     together, ``value_bytes`` one value that the program returns.
     """

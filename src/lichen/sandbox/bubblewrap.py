@@ -16,6 +16,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from .namespaces import HOST
+
 PACKAGE = "/sandbox"  # where the inside finds this package
 _SYSTEM = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
 _PUBLIC_FOLDER = ("--perms", "0755", "--dir")  # bwrap alone makes those above a mount private
@@ -36,7 +38,8 @@ def command(bwrap: str, package: str, readable: Sequence[str]) -> list[str]:
     folders = [f for f in (*_SYSTEM, *libraries) if os.path.isdir(f) and f not in links]
     capabilities = _OF_ROOT if os.geteuid() == 0 else ()
     return [
-        *(bwrap, "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"),
+        *(bwrap, "--unshare-pid", "--unshare-net", "--unshare-ipc"),
+        *("--unshare-uts", "--hostname", HOST),
         *("--die-with-parent", "--new-session", "--as-pid-1", "--cap-drop", "ALL"),
         *(part for name in capabilities for part in ("--cap-add", name)),
         *(part for link in links for part in ("--symlink", os.readlink(link), link)),

@@ -1,4 +1,4 @@
-"""Own user, process, network, mount and IPC namespaces, with a root that holds the stdlib only.
+"""Own namespaces (user, process, network, mount, IPC, UTS), and a root of the stdlib alone.
 
 No privilege and no helper program is needed where the kernel lets users make namespaces.
 Sources: user_namespaces(7), mount_namespaces(7), pivot_root(2).
@@ -7,6 +7,7 @@ Sources: user_namespaces(7), mount_namespaces(7), pivot_root(2).
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Sequence
 
@@ -14,7 +15,7 @@ from . import libc
 from .limits import NOBODY
 from .syscalls import required
 
-_NEWNS, _NEWIPC, _NEWUSER = 0x00020000, 0x08000000, 0x10000000
+_NEWNS, _NEWUTS, _NEWIPC, _NEWUSER = 0x00020000, 0x04000000, 0x08000000, 0x10000000
 _NEWPID, _NEWNET = 0x20000000, 0x40000000
 _RDONLY, _NOSUID, _NODEV, _NOEXEC = 1, 2, 4, 8
 _REMOUNT, _NOATIME, _NODIRATIME, _BIND, _REC = 32, 1024, 2048, 4096, 16384
@@ -26,6 +27,7 @@ _STATVFS_RELATIME = 4096
 _BASE = "/proc"
 SCRATCH = "/tmp"  # noqa: S108 (inside, a file system of the job's own)
 _FILES = 256
+HOST = "sandbox"  # the machine's name inside
 
 
 def unshare() -> None:
@@ -43,13 +45,14 @@ def unshare() -> None:
         os._exit(_write_maps(go_read, os.getppid(), user, group))
     os.close(go_read)
     try:
-        libc.unshare(_NEWUSER | _NEWNS | _NEWPID | _NEWNET | _NEWIPC)
+        libc.unshare(_NEWUSER | _NEWNS | _NEWPID | _NEWNET | _NEWIPC | _NEWUTS)
         os.write(go_write, b"+")
     finally:
         os.close(go_write)
         _, status = os.waitpid(helper, 0)
     if status:
         raise OSError(os.waitstatus_to_exitcode(status), "the user map could not be written")
+    socket.sethostname(HOST)
 
 
 def _write_maps(go: int, pid: int, user: int, group: int) -> int:

@@ -50,6 +50,7 @@ class Peer:
         self._exported: list[Any] = []
         self._export_numbers: dict[int, int] = {}
         self._remotes: dict[int, tuple[int, Any]] = {}  # id -> handle there, object (kept alive)
+        self._made: dict[tuple[str, int], Any] = {}  # the same handle is the same object
 
     def call(self, handle: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call the other side's object; its value, or its exception."""
@@ -177,10 +178,11 @@ class Peer:
         return number
 
     def _resolve(self, tag: str, payload: Node) -> Any:
-        if tag == "function":
-            return self._remember(payload, self._proxy(payload))
-        if tag == "iterator":
-            return self._remember(payload, self._iterate(payload))
+        if tag in ("function", "iterator"):
+            if (tag, payload) not in self._made:
+                make = self._proxy if tag == "function" else self._iterate
+                self._made[tag, payload] = self._remember(payload, make(payload))
+            return self._made[tag, payload]
         if tag == "yours":
             return self._exported[payload]
         if tag == "named" and not self._strict:

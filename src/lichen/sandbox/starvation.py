@@ -14,7 +14,10 @@ _NANOSECOND = 1e-9
 
 
 def waited_seconds(ancestor: int) -> float:
-    """Seconds, over all threads of the descendants of ``ancestor`` that have no children."""
+    """Seconds, over the descendants of ``ancestor`` that have no children.
+
+    Of several threads the longest counts, so that many are not excused for longer than one.
+    """
     try:
         children = _children()
     except OSError:
@@ -44,11 +47,11 @@ def _leaves(pid: int, children: dict[int, list[int]]) -> Iterator[int]:
 
 
 def _waited(pid: int) -> float:
-    total = 0
+    longest = 0
     try:
         for thread in os.listdir(f"/proc/{pid}/task"):
             with open(f"/proc/{pid}/task/{thread}/schedstat", "rb") as counts:
-                total += int(counts.read().split()[1])
+                longest = max(longest, int(counts.read().split()[1]))
     except (OSError, IndexError):
         pass
-    return total * _NANOSECOND
+    return longest * _NANOSECOND

@@ -29,6 +29,7 @@ _VERDICT_BYTES = 65536
 # Of the time, used or waited for: a process that others starve wants a core always, a sleeping
 # one never.
 _IDLE_SHARE = 0.02
+_NAPS = 2  # times ``idle_seconds``, which a job may sleep in all, in however small pieces
 _PATIENCE = 9  # times ``wall_seconds``, beyond which waiting for a core counts like the rest
 _TRIES = 2
 _PER_CORE = 2  # a program's process and its tests' mostly wait for each other
@@ -281,6 +282,9 @@ class Sandbox:
             before, busy = busy, sum(used) + waited
             if busy - before < _IDLE_SHARE * (now - looked):
                 return f"asleep for {now - looked:.1f} s"
+            # Where waiting is not counted (0.0), it cannot be told from sleep.
+            if waited and own - sum(used) > _NAPS * self.limits.idle_seconds:
+                return f"asleep for {own - sum(used):.1f} s in all"
             looked = now
         return b""
 
