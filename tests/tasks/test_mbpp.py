@@ -7,6 +7,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -101,11 +102,18 @@ def test_tests_get_their_imports_and_classes_from_the_trusted_side() -> None:
         "def f(p):\n  return sys.getsizeof(p.a)",
         "assert f(Pair(1)) == sys.getsizeof(1)",
     )
-    assert task.test.startswith("import sys\n")
-    assert task.preamble.startswith("class Pair:")
+    assert task.preamble.startswith("import sys\n\nclass Pair:")
     assert task.prompt.startswith(task.preamble + "def f(p):")
     assert ">>> f(Pair(1)) == sys.getsizeof(1)\n    True\n" in task.prompt
     assert passes(task)
+
+
+def test_an_answer_may_use_what_the_tests_import() -> None:
+    code = "import math\ndef f(x):\n  return 2 * math.asin(1) * x"
+    task = task_of(code, "import math", "assert math.isclose(f(2), math.pi * 2)")
+    assert task.prompt.startswith("import math\n\ndef f(x):")
+    assert task.prompt.count("import math") == 1
+    assert passes(replace(task, reference=task.prompt + "    return math.pi * x\n"))
 
 
 @pytest.mark.parametrize(

@@ -26,20 +26,22 @@ def task_of(id: str, text: str, code: str, tests: list[str], where: str) -> Task
     function = _entry_point(tree, test, where)
     parameters = {node.arg for node in ast.walk(function.args) if isinstance(node, ast.arg)}
     others = [node for node in tree.body if node is not function]
-    given = [node for node in others if _is_given(node, function, test)]
+    given = _united(
+        [node for node in test.body if _is_import(node)],
+        [node for node in others if _is_given(node, function, test)],
+    )
+    others = [node for node in others if ast.unparse(node) not in map(ast.unparse, given)]
     # What bears a parameter's name is a leftover: the function cannot see it.
-    hidden = [node for node in others if node not in given and not _binds(node) & parameters]
+    hidden = [node for node in others if not _binds(node) & parameters]
     head, body = _halves(function, hidden)
     preamble = "".join(ast.unparse(node) + "\n\n" for node in given)
     prompt = preamble + head + _docstring(text, test, function.name)
-    imports = [node for node in hidden if _is_import(node) and _binds(node) & _names(test)]
-    lines = [*map(ast.unparse, imports), *tests]
     return Task(
         id=id,
         prompt=prompt,
         entry_point=function.name,
         reference=prompt + body,
-        test="\n".join(lines) + "\n",
+        test="\n".join(tests) + "\n",
         preamble=preamble,
     )
 
@@ -55,18 +57,16 @@ def _entry_point(tree: ast.Module, test: ast.Module, where: str) -> source.Funct
 
 
 def _is_given(node: ast.stmt, function: source.Function, test: ast.Module) -> bool:
-    """Whether the prompt has to hold a part of the reference.
-
-    Tests and signature may need it, and it may have to be global.  What the tests import alone
-    goes to the tests.
-    """
+    """Whether the prompt has to hold a part of the reference: tests or signature need it."""
     if isinstance(node, ast.ClassDef):
         return True
     signature = [function.args, *function.decorator_list, function.returns or ast.Pass()]
-    needed = set().union(*map(_names, signature))
-    if not _is_import(node):
-        needed |= _names(test)
-    return bool(_binds(node) & needed)
+    return bool(_binds(node) & _names(test).union(*map(_names, signature)))
+
+
+def _united(imports: list[ast.stmt], others: list[ast.stmt]) -> list[ast.stmt]:
+    """All statements, equal ones once; the imports of tests first, which answers may use too."""
+    return list({ast.unparse(node): node for node in [*imports, *others]}.values())
 
 
 def _is_import(node: ast.stmt) -> bool:
