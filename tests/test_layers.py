@@ -26,7 +26,8 @@ ALLOWED = {
     "reference": {"graph", "tensor", "schemes"},
     "models": {"errors", "graph"},
     "engine": {"errors", "graph", "tensor", "schemes", "_core"},
-    "checkpoint": {"errors", "tensor", "schemes", "tokenizer"},
+    "hub_bars": set(),
+    "checkpoint": {"errors", "hub_bars", "tensor", "schemes", "tokenizer"},
     "quantize": {
         *("errors", "tensor", "schemes", "solvers", "recipe"),
         *("checkpoint", "engine", "graph", "models", "tokenizer"),
@@ -35,7 +36,11 @@ ALLOWED = {
         *("errors", "tensor", "completion", "tokenizer", "models"),
         *("checkpoint", "engine"),
     },
-    "tasks": {"errors", "sandbox"},  # the sandbox: to try the tasks of the user's own project
+    "tasks": {
+        "errors",
+        "hub_bars",
+        "sandbox",
+    },  # the sandbox: to try the tasks of the user's own project
     "perturb": {"errors", "tasks"},
     "measure": {"errors", "completion", "loading"},  # loading: by its probe process alone
     "verify": {"errors", "completion", "tasks", "perturb", "sandbox", "measure", "stats"},

@@ -5,7 +5,6 @@ Which hub, which cache and which credentials are huggingface_hub's business (``H
 
 from __future__ import annotations
 
-import importlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from lichen.checkpoint import files
 from lichen.checkpoint.disk import folder_bytes, require_space
 from lichen.checkpoint.safetensors_folder import INDEX, SINGLE
 from lichen.errors import InputError, ResourceError
+from lichen.hub_bars import no_bars
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
@@ -63,7 +63,7 @@ def fetch(hub_id: str, *, progress: Progress | None = None) -> Path:
     try:
         # One by one and in this thread: the library's own way to fetch several files waits for
         # all of them before it lets go on Ctrl-C.
-        with _no_bars(), _watch(store / "blobs", total, progress):
+        with no_bars(), _watch(store / "blobs", total, progress):
             paths = [Path(hf_hub_download(hub_id, name)) for name in wanted]
     except Exception as error:
         # The library lets through what its HTTP and file layers raise; all of it ends a download.
@@ -143,19 +143,6 @@ def _is_whole(folder: Path) -> bool:
     placement: Any = files.read_json(folder / INDEX).get("weight_map")
     shards = set(placement.values()) if isinstance(placement, dict) else set()
     return all(isinstance(shard, str) and (folder / shard).is_file() for shard in shards)
-
-
-@contextmanager
-def _no_bars() -> Iterator[None]:
-    """Keep the library from drawing progress bars: how progress is shown is the caller's affair."""
-    utils: Any = importlib.import_module("huggingface_hub.utils")
-    shown = not utils.are_progress_bars_disabled()
-    utils.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if shown:
-            utils.enable_progress_bars()
 
 
 @contextmanager

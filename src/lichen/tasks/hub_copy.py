@@ -7,13 +7,10 @@ dataset that carries the files as google-research publishes them.
 from __future__ import annotations
 
 import hashlib
-import importlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from lichen.errors import ResourceError
+from lichen.hub_bars import no_bars
 
 HUB_ID = "Muennighoff/mbpp"
 ORIGIN = "https://github.com/google-research/google-research/tree/master/mbpp"
@@ -42,7 +39,7 @@ def fetch(file: str) -> Path:
     try:
         # hf_hub_download alone would try an unreachable hub again and again.
         HfApi().dataset_info(HUB_ID, timeout=_REACH_SECONDS)
-        with _no_bars():
+        with no_bars():
             return Path(hf_hub_download(HUB_ID, f"data/{file}", repo_type="dataset"))
     except Exception as error:  # the library lets through what its HTTP and file layers raise
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -55,16 +52,3 @@ def fetch(file: str) -> Path:
 def is_as_published(path: Path) -> bool:
     """Whether a file is byte for byte what google-research publishes under its name."""
     return hashlib.sha256(path.read_bytes()).hexdigest() == SHA256[path.name]
-
-
-@contextmanager
-def _no_bars() -> Iterator[None]:
-    """Keep the library from drawing progress bars: how progress is shown is the caller's affair."""
-    utils: Any = importlib.import_module("huggingface_hub.utils")
-    shown = not utils.are_progress_bars_disabled()
-    utils.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if shown:
-            utils.enable_progress_bars()
