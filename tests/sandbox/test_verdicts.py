@@ -137,6 +137,25 @@ def test_ordinary_programs_pass_split(run: Run, program: str, test: str) -> None
     assert (result.verdict, result.forgeable) == ("passed", False), result
 
 
+@pytest.mark.parametrize(
+    "use",
+    [
+        "__import__('base64').b64encode(x)",
+        "__import__('bz2').compress(x)",
+        "__import__('gzip').compress(x)",
+        "__import__('hashlib').pbkdf2_hmac('sha256', x, x, 1)",
+        "__import__('lzma').compress(x)",
+        "__import__('secrets').token_bytes(3)",
+        "__import__('sqlite3').connect(':memory:').execute('select 1').fetchall()",
+        "__import__('zipfile').ZIP_DEFLATED",
+        "__import__('zlib').crc32(x)",
+    ],
+)
+def test_the_standard_library_over_shared_libraries_works(run: Run, use: str) -> None:
+    result = run(f"def f(x):\n    return bool({use})", "assert f(b'some bytes')")
+    assert result.verdict == "passed", result
+
+
 def test_helpers_come_from_the_preamble(run: Run) -> None:
     program = "def helper(x): return 0\ndef f(x): return x"
     preamble = "def helper(x): return x * 2"

@@ -28,11 +28,13 @@ PRELOADED = (
     "random re statistics string struct sys threading time traceback types typing unicodedata "
     "warnings weakref"
 )
+# The standard library's modules over shared libraries of the system, which a child cannot open.
+PRELOADED_LIBRARIES = "_bz2 _crypt _curses _hashlib _lzma _sqlite3 _ssl binascii zlib"
 # Where a child may be unable to open the standard library, it gets more of it beforehand.
 PRELOADED_WITHOUT_FILES = (
-    "base64 binascii calendar colorsys csv difflib doctest graphlib hashlib html inspect ipaddress "
+    "base64 calendar colorsys csv difflib doctest graphlib hashlib html inspect ipaddress "
     "keyword linecache locale logging pprint queue secrets shlex shutil tempfile textwrap timeit "
-    "tokenize unittest uuid zlib"
+    "tokenize unittest uuid"
 )
 
 
@@ -67,7 +69,9 @@ def main(descriptor: int) -> None:
     os.umask(0o022)
     own_root = "namespaces" in config.layers
     rehearse()
-    preload(PRELOADED if own_root else f"{PRELOADED} {PRELOADED_WITHOUT_FILES}")
+    preload(f"{PRELOADED_LIBRARIES} {PRELOADED}")
+    if not own_root:
+        preload(PRELOADED_WITHOUT_FILES)
     try:
         containment = Containment(config)
         if containment.makes_namespaces:
