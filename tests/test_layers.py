@@ -36,11 +36,7 @@ ALLOWED = {
         *("errors", "tensor", "completion", "tokenizer", "models"),
         *("checkpoint", "engine"),
     },
-    "tasks": {
-        "errors",
-        "hub_bars",
-        "sandbox",
-    },  # the sandbox: to try the tasks of the user's own project
+    "tasks": {"errors", "hub_bars", "sandbox"},  # sandbox: to try the user's own project
     "perturb": {"errors", "tasks"},
     "measure": {"errors", "completion", "loading"},  # loading: by its probe process alone
     "verify": {"errors", "completion", "tasks", "perturb", "sandbox", "measure", "stats"},
