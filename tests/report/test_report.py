@@ -372,7 +372,12 @@ class TestSentence:
 
     def test_undecided_says_how_much_more(self, tmp_path: Path) -> None:
         record = build(tmp_path)
-        assert f"about {record.correctness[0].tasks_needed} tasks" in view.sentence(record)
+        needed = record.correctness[0].tasks_needed
+        assert f"about {needed} tasks before we decide" in view.sentence(record)
+        first = msgspec.structs.replace(record.correctness[0], tasks="easier", tasks_needed=None)
+        both = msgspec.structs.replace(record, correctness=[first, *record.correctness])
+        name = record.correctness[0].tasks
+        assert f"about {needed} tasks like those of {name} before" in view.sentence(both)
 
     def test_reject(self, tmp_path: Path) -> None:
         told = view.sentence(build(tmp_path, **VERDICTS["reject"]))

@@ -116,7 +116,17 @@ def test_the_smallest_detectable_drop_is_always_told(decision: Decision) -> None
 
 def test_undecided_says_how_many_tasks_would_decide() -> None:
     verdict = gate.decide([correctness("undecided")], None, None, None)
-    assert "240 tasks" in verdict.summary
+    assert "240 tasks in all" in verdict.summary
+
+
+def test_of_several_sets_the_one_that_needs_most_is_named() -> None:
+    sets = [
+        correctness("undecided", tasks="humaneval", tasks_needed=336),
+        correctness("undecided"),
+        correctness("accept", tasks="mbpp", count=424),
+    ]
+    verdict = gate.decide(sets, None, None, None)
+    assert "about 336 tasks like those of humaneval in all would decide" in verdict.summary
 
 
 def test_what_was_not_tested_is_a_warning() -> None:

@@ -126,9 +126,14 @@ def sentence(record: Record) -> str:
         if all(c.decision != "reject" for c in record.correctness):
             return f"We should not switch: {tested}, but it fails when prompts are put differently."
         return f"We should not switch: {tested}, a loss that chance does not explain."
-    needed = max((c.tasks_needed or 0 for c in record.correctness), default=0)
-    more = f", so let us test on about {needed:,} tasks before we decide" if needed else ""
-    return f"We do not know yet: {tested}, which is too little evidence either way{more}."
+    return f"We do not know yet: {tested}, which is too little evidence either way{_more(record)}."
+
+
+def _more(record: Record) -> str:
+    """How many tasks to try, of the set that is furthest from a decision."""
+    needed, name = max((c.tasks_needed or 0, c.tasks) for c in record.correctness)
+    alike = f" like those of {name}" if len(record.correctness) > 1 else ""
+    return f", so let us test on about {needed:,} tasks{alike} before we decide" if needed else ""
 
 
 def moved(found: Correctness) -> list[tuple[str, list[str], str]]:

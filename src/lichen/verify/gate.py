@@ -81,10 +81,12 @@ def _opening(
 def _remedy(correctness: Sequence[Correctness]) -> str:
     """What would bring a decision."""
     undecided = [c for c in correctness if c.decision == "undecided"]
-    needed = [c.tasks_needed for c in undecided if c.tasks_needed is not None]
+    needed = [(c.tasks_needed, c.tasks) for c in undecided if c.tasks_needed is not None]
     if len(needed) < len(undecided):
         return "; the original solves too few of these tasks to show a loss, take easier ones"
-    return f"; about {max(needed):,} tasks in all would decide"
+    count, name = max(needed)
+    alike = f" like those of {name}" if len(correctness) > 1 else ""
+    return f"; about {count:,} tasks{alike} in all would decide"
 
 
 def _tasks(count: int) -> str:
