@@ -75,4 +75,17 @@ const NormKernels& norm_kernels(Isa isa) { return kernels(isa).norm; }
 const ElementwiseKernels& elementwise_kernels(Isa isa) { return kernels(isa).elementwise; }
 AttentionKernel attention_kernel(Isa isa) { return kernels(isa).attention; }
 
+PeakLoops peak_loops(Isa isa) {
+  kernels(isa);  // refuses what cannot run here
+#if defined(__x86_64__)
+  switch (isa) {
+    case Isa::portable: break;
+    case Isa::avx2: return {peak_i8_avx2, peak_bf16_avx2};
+    case Isa::avx512: return {peak_i8_avx512, peak_bf16_avx512};
+    case Isa::avx512_vnni: return {peak_i8_avx512_vnni, peak_bf16_avx512};
+  }
+#endif
+  return {peak_i8_portable, peak_bf16_portable};
+}
+
 }  // namespace lichen

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/linear/kernel.h"
+#include "kernels/peak/peak.h"
 #include "lichen/cpu.h"
 
 namespace lichen {
@@ -13,5 +14,12 @@ struct LinearKernels {
 
 // Throws std::invalid_argument when this machine cannot run `isa`.
 const LinearKernels& linear_kernels(Isa isa);
+
+// The fastest int8 and bf16 multiply-adds of a set; what has none of its own has those of the set below.
+struct PeakLoops {
+  PeakLoop i8, bf16;
+};
+
+PeakLoops peak_loops(Isa isa);
 
 }  // namespace lichen

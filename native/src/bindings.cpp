@@ -6,6 +6,7 @@
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
@@ -13,8 +14,10 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <vector>
 
+#include "lichen/machine.h"
 #include "lichen/plan.h"
 
 namespace nb = nanobind;
@@ -231,6 +234,39 @@ Result step(PyPlan& plan, Cache& cache, const Ints& ids, const Ints& positions, 
   return out;
 }
 
+using ProductRow = std::tuple<const char*, std::int64_t, std::int64_t, std::int64_t, bool>;
+
+std::vector<ProductRow> products(const PyPlan& plan) {
+  std::vector<ProductRow> rows;
+  for (const auto& [weight, every_token] : plan.products())
+    rows.emplace_back(dtype_name(weight->dtype), weight->rows, weight->cols, weight->nbytes(),
+                      every_token);
+  return rows;
+}
+
+void require_repetitions(int repetitions) {
+  if (repetitions < 1)
+    throw std::invalid_argument("repetitions must be at least 1, not " + std::to_string(repetitions));
+}
+
+std::vector<double> measure_read(ThreadPool& pool, std::int64_t bytes, int repetitions) {
+  require_repetitions(repetitions);
+  if (bytes < 1)
+    throw std::invalid_argument("bytes must be at least 1, not " + std::to_string(bytes));
+  nb::gil_scoped_release unlocked;
+  return read_rates(pool, bytes, repetitions);
+}
+
+std::vector<double> measure_peak(ThreadPool& pool, const std::string& isa, const std::string& dtype,
+                                 int repetitions) {
+  require_repetitions(repetitions);
+  if (dtype != "i8" && dtype != "bf16")
+    throw std::invalid_argument("there is no peak of '" + dtype + "'; allowed are i8, bf16");
+  const Isa target = isa_of(isa);
+  nb::gil_scoped_release unlocked;
+  return peak_rates(pool, target, dtype == "i8" ? Peak::i8 : Peak::bf16, repetitions);
+}
+
 }  // namespace
 
 NB_MODULE(_core, m) {
@@ -240,6 +276,9 @@ NB_MODULE(_core, m) {
     for (const Isa isa : supported_isas()) names.emplace_back(isa_name(isa));
     return names;
   });
+  m.def("read_rates", &measure_read, nb::arg("pool"), nb::arg("bytes"), nb::arg("repetitions"));
+  m.def("peak_rates", &measure_peak, nb::arg("pool"), nb::arg("isa"), nb::arg("dtype"),
+        nb::arg("repetitions"));
 
   nb::class_<ThreadPool>(m, "ThreadPool")
       .def(nb::init<int>(), nb::arg("threads"))
@@ -323,6 +362,7 @@ NB_MODULE(_core, m) {
       .def("step", &step, nb::arg("cache"), nb::arg("ids").noconvert(),
            nb::arg("positions").noconvert(), nb::arg("starts").noconvert(),
            nb::arg("pages").noconvert(), nb::arg("rows").noconvert())
+      .def_prop_ro("products", &products)
       .def_prop_ro("profile", [](const PyPlan& plan) { return plan.profile(); })
       .def("fill", [](PyPlan& plan, float value) { plan.fill(value); }, nb::arg("value"));
 }

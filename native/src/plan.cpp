@@ -221,6 +221,7 @@ void Plan::linear(Value x, const std::vector<Product>& products, bool accumulate
     for (const LinearPhase::Product& other : checked)
       require(other.out != out, "linear: two products would write value ", out);
     checked.push_back({linear, out});
+    products_.push_back({linear, domain_ == Domain::tokens});
     quantized = quantized || linear->dtype == Dtype::i8 || linear->dtype == Dtype::i4;
   }
   if (quantized) quantize(x, width);

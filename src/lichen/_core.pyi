@@ -17,6 +17,15 @@ _Ints = npt.NDArray[np.int32]
 def supported_isas() -> list[str]:
     """Names of the instruction sets that this machine can run, the best one last."""
 
+def read_rates(pool: ThreadPool, bytes: int, repetitions: int) -> list[float]:
+    """Bytes a second that all threads together read of so much memory, once for each repetition."""
+
+def peak_rates(pool: ThreadPool, isa: str, dtype: str, repetitions: int) -> list[float]:
+    """Operations a second of multiply-adds in registers (two each), for dtype "i8" or "bf16".
+
+    A set that cannot multiply bf16 widens it to float32 first, as the kernels do.
+    """
+
 class ThreadPool:
     """Threads that work on one parallel region at a time."""
 
@@ -158,6 +167,13 @@ class Plan:
         pages           [S, P]  the sequence's pages in the cache, in order; numbers past the last
                                 one needed are ignored, no two sequences may write one page
         rows            [R]     tokens whose output is wanted
+        """
+
+    @property
+    def products(self) -> list[tuple[str, int, int, int, bool]]:
+        """dtype, rows, cols and bytes of every product's weight, and whether every token meets it.
+
+        The others run on the rows asked for only: the output head.
         """
 
     @property

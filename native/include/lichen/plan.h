@@ -55,6 +55,13 @@ class Plan {
   void output(Value x);
 
   std::int64_t output_width() const;
+
+  // A product of every step: of all its tokens, or of the rows that it asks for only.
+  struct ProductInfo {
+    std::shared_ptr<const Linear> weight;
+    bool every_token;
+  };
+  const std::vector<ProductInfo>& products() const { return products_; }
   // out: float[batch.row_count][output_width]. One step at a time; a second caller waits.
   void step(Cache& cache, const Batch& batch, float* out);
 
@@ -102,6 +109,7 @@ class Plan {
 
   std::vector<ValueInfo> values_;
   std::vector<std::unique_ptr<Phase>> phases_;
+  std::vector<ProductInfo> products_;
   std::vector<std::unique_ptr<Angles>> angles_;
   RowPhase* open_rows_ = nullptr;  // the last phase, when row operations can still join it
   Domain domain_;
