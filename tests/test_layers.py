@@ -38,7 +38,8 @@ ALLOWED = {
     },
     "tasks": {"errors", "hub_bars", "sandbox"},  # sandbox: to try the user's own project
     "perturb": {"errors", "tasks"},
-    "measure": {"errors", "completion", "loading"},  # loading: by its probe process alone
+    # loading, engine, _core: by its child processes alone
+    "measure": {"errors", "completion", "loading", "engine", "_core"},
     "verify": {"errors", "completion", "tasks", "perturb", "sandbox", "measure", "stats"},
     "disk_model": {"models", "checkpoint", "tokenizer", "engine", "loading", "verify"},
     "remote": {"errors", "completion", "verify"},

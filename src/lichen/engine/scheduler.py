@@ -82,6 +82,16 @@ class Engine:
         self._pages = PagePool(pages, PAGE_TOKENS)
         self._cache = _core.Cache(shape.layers, shape.kv_heads, shape.head_dim, PAGE_TOKENS, pages)
 
+    @property
+    def plan(self) -> _core.Plan:
+        """What runs a step: its products, and the time that its operations took."""
+        return self._plan
+
+    @property
+    def cache(self) -> _core.Cache:
+        """Where keys and values are kept."""
+        return self._cache
+
     def run(self, generations: Iterable[Generation]) -> Iterator[int]:
         """Run all of them; yields the number of each as it ends, the soonest done first."""
         for ended in self._steps(generations):

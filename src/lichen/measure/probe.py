@@ -6,17 +6,14 @@ its peak memory would be the larger model's.  The child is `lichen.measure.timin
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
 
-from lichen.errors import InputError, ResourceError
+from lichen.measure import child
 from lichen.measure.reading import Reading
 
-#: The module that runs as the child: a `Job` as its argument, an `Answer` as its last line.
+#: The module that runs as the child.
 CHILD = "lichen.measure.timing"
 #: module:function that loads a model; looked up in the child only, so that measuring does not
 #: import the engine.
@@ -32,20 +29,6 @@ class Job(msgspec.Struct, frozen=True):
     threads: int | None
     isa: str | None
     dtype: str
-
-
-class Failure(msgspec.Struct, frozen=True):
-    """Why the child could not."""
-
-    message: str
-    exit_code: int
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """The child's one line."""
-
-    readings: dict[str, Reading] = {}
-    failure: Failure | None = None
 
 
 def measure_model(
@@ -64,32 +47,5 @@ def measure_model(
     Raises InputError for a model that cannot be loaded, ResourceError when the child dies.
     """
     job = Job(str(model.absolute()), LOADER, threads, isa, dtype)
-    # -P: a folder called "lichen" where the user happens to stand must not be imported.
-    command = [sys.executable, "-P", "-m", CHILD, msgspec.json.encode(job).decode()]
-    reading, writing = os.pipe()  # ends with this process, however it ends, and the child with it
-    try:
-        done = subprocess.run(
-            command, stdin=reading, capture_output=True, timeout=timeout, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise ResourceError(
-            f"measuring {model} took more than {timeout:.0f} s; given up."
-        ) from None
-    finally:
-        os.close(reading)
-        os.close(writing)
-    lines = done.stdout.splitlines()
-    try:
-        answer = msgspec.json.decode(lines[-1] if lines else b"", type=Answer)
-    except msgspec.DecodeError:
-        raise ResourceError(f"measuring {model} failed: {_last_words(done)}") from None
-    if answer.failure is not None:
-        kind = InputError if answer.failure.exit_code == InputError.exit_code else ResourceError
-        raise kind(answer.failure.message)
-    return answer.readings
-
-
-def _last_words(done: subprocess.CompletedProcess[bytes]) -> str:
-    lines = done.stderr.decode(errors="replace").strip().splitlines()
-    ended = f"signal {-done.returncode}" if done.returncode < 0 else f"code {done.returncode}"
-    return f"the child process ended with {ended}" + (f": {lines[-1]}" if lines else ".")
+    doing = f"measuring {model}"
+    return child.ask(CHILD, job, dict[str, Reading], doing=doing, timeout=timeout)

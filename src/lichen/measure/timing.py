@@ -1,15 +1,13 @@
 """Times a model in this process; run as the child of `lichen.measure.probe`.
 
-python -m lichen.measure.timing '{"model": "path", ...}'     # one JSON line out
+python -m lichen.measure.timing '{"model": "path", ...}'     # lines of JSON out
 """
 
 from __future__ import annotations
 
 import importlib
-import os
 import resource
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -17,12 +15,9 @@ from pathlib import Path
 from statistics import median
 from typing import Protocol
 
-import msgspec
-
 from lichen.completion import Completion, Request
-from lichen.errors import LichenError
-from lichen.measure import workload
-from lichen.measure.probe import Answer, Failure, Job
+from lichen.measure import child, workload
+from lichen.measure.probe import Job
 from lichen.measure.reading import Reading
 
 _REPEATS = 3
@@ -161,31 +156,11 @@ def _spread(values: Sequence[float], unit: str, source: str) -> Reading | None:
     )
 
 
-def _child(text: str) -> Answer:
-    job = msgspec.json.decode(text, type=Job)
+def _work(job: Job, _: child.Update) -> dict[str, Reading]:
     module, function = job.loader.split(":")
     load = getattr(importlib.import_module(module), function)
-    try:
-        readings = measure(
-            lambda: load(Path(job.model), threads=job.threads, isa=job.isa, dtype=job.dtype)
-        )
-    except LichenError as error:
-        return Answer(failure=Failure(str(error), error.exit_code))
-    except MemoryError:
-        return Answer(failure=Failure(f"{job.model}: not enough memory to run it.", 4))
-    return Answer(readings=readings)
-
-
-def _die_with_parent() -> None:
-    """End this process as soon as stdin does: its other end is open while the parent lives."""
-
-    def wait() -> None:
-        sys.stdin.buffer.read()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
+    return measure(lambda: load(Path(job.model), threads=job.threads, isa=job.isa, dtype=job.dtype))
 
 
 if __name__ == "__main__":
-    _die_with_parent()
-    sys.stdout.buffer.write(b"\n" + msgspec.json.encode(_child(sys.argv[1])) + b"\n")
+    child.serve(Job, _work)
