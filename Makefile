@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 NATIVE := CMakeLists.txt $(shell find native -type f)
 PACKAGE := pyproject.toml $(NATIVE) $(shell find src -type f -not -name '*.so' -not -path '*/__pycache__/*')
 
-.PHONY: help check test lint wheel humaneval torch-peer agreement harness statistics llama-cpp sandbox-rate clean
+.PHONY: help check test lint wheel humaneval peers agreement harness statistics llama-cpp sandbox-rate clean
 
 help:
 	@echo "make check   install, fetch $(MODEL), quantize it to int8, verify it, write the report"
@@ -17,7 +17,7 @@ help:
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make wheel   build a wheel into dist/ and try it in a clean environment"
 	@echo "make humaneval       HumanEval on $(MODEL), original against int8 (minutes)"
-	@echo "make torch-peer      PyTorch beside lichen on the same weights (minutes)"
+	@echo "make peers           llama.cpp, OpenVINO, transformers, torch beside lichen, same weights (minutes)"
 	@echo "make harness         HumanEval's own harness and the sandbox on the same samples (minutes)"
 	@echo "make agreement       the int8 folder in lichen and in transformers (a minute)"
 	@echo "make statistics      simulate how often the verdict errs (seconds)"
@@ -60,8 +60,21 @@ humaneval: $(VENV)/.installed
 	$(BIN)/lichen models fetch $(MODEL)
 	$(BIN)/lichen check $(MODEL) --tasks humaneval --robustness 0 --out $(OUT)-humaneval
 
-torch-peer: $(VENV)/.test $(OUT)-int8
-	$(BIN)/python bench/torch_peer.py $(MODEL) $(OUT)-int8
+# PEER_ISA=avx2: also lichen with LICHEN_ISA=avx2 against a llama.cpp built for AVX2 alone.
+PEER_ISA ?=
+PEERS_OUT ?= build/peers
+
+peers: $(VENV)/.installed build/peers/venv/.installed build/llama-cpp/.installed \
+		$(if $(PEER_ISA),build/llama-cpp-$(PEER_ISA)/.installed)
+	$(BIN)/lichen models fetch $(MODEL)
+	$(BIN)/python bench/peers.py $(MODEL) --out $(PEERS_OUT) $(if $(PEER_ISA),--isa $(PEER_ISA)) $(PEER_ARGS)
+
+build/peers/venv/.installed:
+	@echo "== installing the peers in an environment of their own"
+	$(PYTHON) -m venv build/peers/venv
+	build/peers/venv/bin/python -m pip install --quiet 'gguf>=0.17' 'openvino-genai>=2026.0' \
+		'torch==2.13.0' 'transformers>=4.56'
+	@touch $@
 
 agreement: $(VENV)/.test $(OUT)-int8
 	$(BIN)/python bench/agreement.py $(OUT)-int8
@@ -87,11 +100,19 @@ llama-cpp: $(VENV)/.installed build/llama-cpp/.installed
 	$(BIN)/python bench/llama_cpp.py $(MODEL) --tasks $(TASKS) $(if $(RUN),--run $(RUN))
 
 build/llama-cpp/.installed:
-	@echo "== building llama.cpp in an environment of its own (minutes)"
-	$(PYTHON) -m venv build/llama-cpp
-	CMAKE_ARGS="$(LLAMA_CMAKE)" build/llama-cpp/bin/python -m pip install --quiet \
+	$(call llama,build/llama-cpp,$(LLAMA_CMAKE))
+
+build/llama-cpp-avx2/.installed:
+	$(call llama,build/llama-cpp-avx2,-DGGML_NATIVE=OFF -DGGML_AVX2=ON -DGGML_AVX512=OFF)
+
+# $(call llama,FOLDER,CMAKE_ARGS).  Not from pip's cache, which does not know the flags apart.
+define llama
+	@echo "== building llama.cpp in $(1) (minutes)"
+	$(PYTHON) -m venv $(1)
+	CMAKE_ARGS="$(2)" $(1)/bin/python -m pip install --quiet --no-cache-dir \
 		--no-binary llama-cpp-python 'llama-cpp-python==0.3.36'
-	@touch $@
+	@touch $(1)/.installed
+endef
 
 sandbox-rate: $(VENV)/.test
 	$(BIN)/python -m bench.sandbox --load 4
