@@ -16,5 +16,13 @@ int64_t peak_bf16_avx2(int64_t rounds);
 int64_t peak_i8_avx512(int64_t rounds);
 int64_t peak_bf16_avx512(int64_t rounds);
 int64_t peak_i8_avx512_vnni(int64_t rounds);
+int64_t peak_i8_avx_vnni(int64_t rounds);
+int64_t peak_bf16_avx512_bf16(int64_t rounds);
+int64_t peak_i8_amx(int64_t rounds);
+int64_t peak_bf16_amx(int64_t rounds);
+int64_t peak_i8_neon(int64_t rounds);
+int64_t peak_bf16_neon(int64_t rounds);
+int64_t peak_i8_neon_dotprod(int64_t rounds);
+int64_t peak_i8_neon_i8mm(int64_t rounds);
 
 }  // namespace lichen
