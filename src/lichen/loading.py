@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Container, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from lichen.checkpoint import Checkpoint, open_checkpoint
 from lichen.completion import Completion, FinishReason, Request
 from lichen.engine import Engine, Generation
 from lichen.engine.compile import cast
+from lichen.engine.lookup import LookupDrafter
 from lichen.engine.machine import choose_isa, choose_threads
 from lichen.engine.sampling import Sampler, log_softmax
 from lichen.engine.scheduler import CACHE_BYTES
@@ -35,6 +36,7 @@ def load(
     isa: str | None = None,
     dtype: str = "auto",
     cache_bytes: int = CACHE_BYTES,
+    speculate: bool = True,
 ) -> LanguageModel:
     """Load a model folder or ``.gguf`` file, ready to generate.
 
@@ -42,6 +44,7 @@ def load(
     isa          instruction set to force; else ``LICHEN_ISA``, else the best of this machine
     dtype        one of `DTYPES`, for weights that are stored as floats
     cache_bytes  budget of the key-value cache
+    speculate    guess tokens ahead where it saves time; the answers are the same
 
     Raises InputError for anything on disk or in the arguments that cannot be used.
     """
@@ -67,6 +70,7 @@ def load(
         isa=choose_isa(isa),
         threads=choose_threads(threads),
         cache_bytes=cache_bytes,
+        drafter=LookupDrafter() if speculate else None,
     )
     scheme, _ = schemes.most_common(1)[0]
     return LanguageModel(checkpoint, tokenizer, engine, scheme)
@@ -101,15 +105,26 @@ class LanguageModel:
         """Free the memory of weights and cache."""
         self._engine = None
 
-    def generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Completion]]:
-        """Answer all requests in one batch; (number, completion) of each as it is done."""
-        writers = [_Writer(self.tokenizer, request, None) for request in requests]
-        generations = [
-            self._generation(request, writer)
-            for request, writer in zip(requests, writers, strict=True)
-        ]
-        for number in self.engine.run(generations):
-            yield number, writers[number].completion(len(generations[number].prompt))
+    def generate(
+        self, requests: Iterable[Request], cancelled: Container[int] = ()
+    ) -> Iterator[tuple[int, Completion]]:
+        """Answer all requests in one batch; (number, completion) of each as it is done.
+
+        They are read as there is room for them, so there may be any number; one that cannot be
+        answered ends the run with its InputError.  Those whose numbers are in ``cancelled``, to
+        which other threads may add, end with what they have written.
+        """
+        answers: dict[int, tuple[Generation, _Writer]] = {}
+
+        def generations() -> Iterator[Generation]:
+            for number, request in enumerate(requests):
+                writer = _Writer(self.tokenizer, request, None)
+                answers[number] = self._generation(request, writer), writer
+                yield answers[number][0]
+
+        for number in self.engine.run(generations(), cancelled):
+            generation, writer = answers.pop(number)
+            yield number, writer.completion(generation)
 
     def stream(self, request: Request) -> Generator[str, None, Completion]:
         """Answer one request, giving text out as soon as it is certain; returns all of it.
@@ -123,7 +138,7 @@ class LanguageModel:
             yield from pieces
             pieces.clear()
         yield from writer.rest()
-        return writer.completion(len(generation.prompt))
+        return writer.completion(generation)
 
     def clip(self, request: Request) -> Request:
         """The request with its prompt cut so that the whole answer has room behind it.
@@ -167,7 +182,7 @@ class _Writer:
         self._given = 0
         self._tokens = 0
         self._out = out
-        self._finish: FinishReason = "length"
+        self._finish: FinishReason | None = None
 
     def accept(self, token: int) -> bool:
         """Take the next token; False once the answer is complete."""
@@ -190,10 +205,12 @@ class _Writer:
         self._flush()
         yield self._text[self._given :]
 
-    def completion(self, prompt_tokens: int) -> Completion:
+    def completion(self, generation: Generation) -> Completion:
         """What was written."""
         self._flush()
-        return Completion(self._text, self._finish, prompt_tokens, self._tokens)
+        whole: FinishReason = "length" if self._tokens == generation.max_tokens else "cancelled"
+        finish = self._finish or whole
+        return Completion(self._text, finish, len(generation.prompt), self._tokens)
 
     def _flush(self) -> None:
         if self._finish != "stop":

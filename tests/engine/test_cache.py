@@ -36,15 +36,15 @@ def test_a_page_is_shared_only_after_the_same_beginning() -> None:
 
 def test_closed_sequences_are_still_found() -> None:
     pool = PagePool(20, SIZE)
-    pool.close(opened(pool, list(range(9))))
+    pool.close(opened(pool, list(range(9))), 9)
     assert pool.available == 20
     assert opened(pool, list(range(9))).shared_tokens == 8
 
 
 def test_old_pages_make_room_and_are_forgotten() -> None:
     pool = PagePool(3, SIZE)
-    pool.close(opened(pool, list(range(9)), 12))
-    pool.close(opened(pool, list(range(100, 109)), 12))
+    pool.close(opened(pool, list(range(9)), 12), 9)
+    pool.close(opened(pool, list(range(100, 109)), 12), 9)
     again = opened(pool, list(range(9)), 12)
     assert again.shared_tokens == 0
 
@@ -56,27 +56,29 @@ def test_without_room_nothing_is_taken() -> None:
     assert pool.available == 1
 
 
-def test_forget_ends_sharing() -> None:
-    pool = PagePool(4, SIZE)
-    pool.close(opened(pool, list(range(9))))
-    pool.forget()
-    assert pool.available == 4
-    assert opened(pool, list(range(9))).shared_tokens == 0
+def test_pages_that_were_never_computed_are_not_found() -> None:
+    pool = PagePool(6, SIZE)
+    pool.close(opened(pool, list(range(13)), 16), 6)
+    assert pool.available == 6
+    assert opened(pool, list(range(13)), 16).shared_tokens == SIZE
 
 
 PROMPTS = st.lists(st.integers(0, 1), min_size=1, max_size=14)
 
 
 @settings(max_examples=200)
-@given(st.lists(st.tuples(PROMPTS, st.integers(1, 6), st.booleans()), max_size=25))
+@given(st.lists(st.tuples(PROMPTS, st.integers(1, 6), st.none() | st.integers(0, 14)), max_size=25))
 def test_pages_hold_what_their_readers_think(history) -> None:
     """Model check: simulate contents, and compare at every opening."""
     pool = PagePool(12, SIZE)
     contents: dict[int, tuple[int, ...]] = {}
     alive = []
-    for prompt, extra, close_first in history:
-        if close_first and alive:
-            pool.close(alive.pop(0))
+    for prompt, extra, computed in history:
+        if computed is not None and alive:
+            oldest = alive.pop(0)
+            for page in oldest.pages[computed // SIZE :]:
+                contents.pop(page, None)
+            pool.close(oldest, computed)
         table = pool.open(prompt, len(prompt) + extra)
         if table is None:
             continue
@@ -92,7 +94,7 @@ def test_pages_hold_what_their_readers_think(history) -> None:
         pool.publish(table, prompt, len(prompt))
         alive.append(table)
     for table in alive:
-        pool.close(table)
+        pool.close(table, 14)
     assert pool.available == 12
 
 

@@ -84,8 +84,14 @@ class PagePool:
             table._chain = self._serial_of[page]
             table._known += 1
 
-    def close(self, table: PageTable) -> None:
-        """Give the pages back; known ones stay findable until their memory is needed."""
+    def close(self, table: PageTable, computed: int) -> None:
+        """Give the pages back; known ones stay findable until their memory is needed.
+
+        Those that were made known beyond the first ``computed`` tokens hold nothing, and nobody
+        finds them any more.
+        """
+        for page in table.pages[computed // self.page_tokens :]:
+            self._forget(page)
         for page in reversed(table.pages):
             self._users[page] -= 1
             if self._users[page] == 0:
@@ -94,14 +100,6 @@ class PagePool:
                 else:
                     self._free.append(page)
         table.pages = []
-
-    def forget(self) -> None:
-        """Stop sharing what is known so far; no sequence may be open."""
-        self._free.extend(self._idle)
-        self._idle.clear()
-        self._index.clear()
-        self._key.clear()
-        self._serial_of.clear()
 
     def _match(self, prompt: Sequence[int]) -> tuple[list[int], int]:
         size, chain = self.page_tokens, _ROOT
@@ -122,9 +120,13 @@ class PagePool:
     def _take(self) -> int:
         if not self._free:
             oldest, _ = self._idle.popitem(last=False)
-            del self._index[self._key.pop(oldest)]
-            del self._serial_of[oldest]
+            self._forget(oldest)
             self._free.append(oldest)
         page = self._free.pop()
         self._users[page] = 1
         return page
+
+    def _forget(self, page: int) -> None:
+        if page in self._key:
+            del self._index[self._key.pop(page)]
+            del self._serial_of[page]

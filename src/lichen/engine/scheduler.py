@@ -1,61 +1,38 @@
 """Continuous batching: many sequences share every step, joining and leaving as they come.
 
-A step carries one token of every sequence that is generating, and fills up with pieces of
-prompts.  Each sequence reserves the pages it can need when it is admitted, so a step never runs
-out of memory; what does not fit waits its turn, in order.
+A step carries a token of every sequence that is generating, or a few where guesses are tried, and
+fills up with pieces of prompts.  Each sequence reserves the pages it can need when it is admitted,
+so a step never runs out of memory; what does not fit waits its turn, in order.  What waits is not
+even looked at before there is room for it, so a queue may be of any length.
 """
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Iterator
+from collections.abc import Sequence as Sequences
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 
 from lichen import _core
-from lichen.engine.cache import PagePool, PageTable
+from lichen.engine import batch
+from lichen.engine.cache import PagePool
 from lichen.engine.compile import ReadWeight, compile_graph
-from lichen.engine.sampling import Sampler
-from lichen.errors import InputError
+from lichen.engine.draft import Drafter, StepCost, lengths
+from lichen.engine.generation import Generation, Sequence
+from lichen.errors import InputError, ResourceError
 from lichen.graph import Graph
 
 PAGE_TOKENS = 32
 STEP_TOKENS = 512
+PROMPT_TOKENS = 128  # of a step in which others generate
 LOGIT_TOKENS = 128  # a piece of logits of a 150,000-token vocabulary is then 77 MB
 MAX_SEQUENCES = 64
 CACHE_BYTES = 1 << 30
-
-
-@dataclass
-class Generation:
-    """One sequence: its prompt, its way to sample, and who decides when it has said enough.
-
-    ``accept`` is called with every new token and answers whether to go on.
-    """
-
-    prompt: list[int]
-    max_tokens: int
-    accept: Callable[[int], bool]
-    sampler: Sampler = field(default_factory=lambda: Sampler(0.0, 1.0, 0))
-
-
-@dataclass
-class _Running:
-    key: int
-    generation: Generation
-    table: PageTable
-    tokens: list[int]
-    computed: int
-
-    @property
-    def pending(self) -> int:
-        return len(self.tokens) - self.computed
-
-    @property
-    def produced(self) -> int:
-        return len(self.tokens) - len(self.generation.prompt)
 
 
 class Engine:
@@ -70,10 +47,15 @@ class Engine:
         threads: int,
         cache_bytes: int = CACHE_BYTES,
         max_sequences: int = MAX_SEQUENCES,
+        drafter: Drafter | None = None,
     ) -> None:
+        if not 1 <= max_sequences <= STEP_TOKENS:
+            raise InputError(f"a batch is of 1 to {STEP_TOKENS} sequences, not {max_sequences}.")
         self.graph = graph
         self._max_sequences = max_sequences
-        self._busy = False
+        self._drafter = drafter
+        self._cost = StepCost()
+        self._busy = threading.Lock()
         self._pool = _core.ThreadPool(threads)
         self._plan = compile_graph(graph, read, self._pool, isa, STEP_TOKENS)
         shape = graph.cache
@@ -92,43 +74,51 @@ class Engine:
         """Where keys and values are kept."""
         return self._cache
 
-    def run(self, generations: Iterable[Generation]) -> Iterator[int]:
-        """Run all of them; yields the number of each as it ends, the soonest done first."""
-        for ended in self._steps(generations):
+    def run(
+        self, generations: Iterable[Generation], cancelled: Container[int] = ()
+    ) -> Iterator[int]:
+        """Run all of them; yields the number of each as it ends, the soonest done first.
+
+        They are taken as there is room.  Those whose numbers are in ``cancelled``, to which other
+        threads may add, end before the next step.
+        """
+        for ended in self._steps(generations, cancelled):
             yield from ended
 
     def steps(self, generation: Generation) -> Iterator[None]:
         """Run one generation; yields after every step, for those who watch it grow."""
-        for _ in self._steps([generation]):
+        for _ in self._steps([generation], ()):
             yield
 
-    def _steps(self, generations: Iterable[Generation]) -> Iterator[list[int]]:
-        """The numbers of the generations that each step ended."""
-        if self._busy:
+    def _steps(
+        self, generations: Iterable[Generation], cancelled: Container[int]
+    ) -> Iterator[list[int]]:
+        """The numbers of the generations that ended with each step."""
+        if not self._busy.acquire(blocking=False):
             raise RuntimeError("this engine is already running; finish or close that run first")
-        waiting = deque(enumerate(generations))
-        running: list[_Running] = []
-        self._busy = True
+        waiting = _Waiting(generations)
+        running: list[Sequence] = []
         try:
-            while waiting or running:
-                self._admit(waiting, running)
-                ended = self._step(running)
-                for sequence in ended:
-                    running.remove(sequence)
-                    self._pages.close(sequence.table)
-                yield [sequence.key for sequence in ended]
+            while True:
+                ended = self._withdraw(running, waiting, cancelled)
+                ended += self._admit(running, waiting, cancelled)
+                if not running and not ended:
+                    return
+                ended += self._step(running)
+                yield ended
         finally:
-            self._busy = False
-            for sequence in running:
-                self._pages.close(sequence.table)
-            if running:  # cut short: some pages are known that were never computed
-                self._pages.forget()
+            self._close(list(running), running)
+            self._busy.release()
 
     def logits(self, ids: npt.NDArray[np.int32]) -> Iterator[npt.NDArray[np.float32]]:
         """Logits [piece, vocabulary] after each token of one sequence, piece by piece."""
+        self._check_ids(ids)
         table = self._pages.open([], len(ids))  # no prompt: nothing is shared, all is computed
         if table is None:
-            raise InputError(self._too_long(len(ids)))
+            raise InputError(
+                f"{len(ids)} tokens do not fit the key-value cache, which has room for"
+                f" {self.token_capacity}; shorten the text or give the cache more memory."
+            )
         pages = np.array([table.pages], np.int32)
         try:
             for begin in range(0, len(ids), LOGIT_TOKENS):
@@ -139,66 +129,149 @@ class Engine:
                 rows = np.arange(count, dtype=np.int32)
                 yield self._plan.step(self._cache, piece, positions, starts, pages, rows)
         finally:
-            self._pages.close(table)
+            self._pages.close(table, len(ids))
 
-    def _admit(self, waiting: deque[tuple[int, Generation]], running: list[_Running]) -> None:
-        while waiting and len(running) < self._max_sequences:
-            key, generation = waiting[0]
-            capacity = len(generation.prompt) + generation.max_tokens
-            table = self._pages.open(generation.prompt, capacity)
-            if table is None:
-                if not running:
-                    raise InputError(self._too_long(capacity))
-                return
-            waiting.popleft()
-            sequence = _Running(
-                key, generation, table, list(generation.prompt), table.shared_tokens
-            )
-            running.append(sequence)
-            # Known from now on: whoever is admitted after it computes in the same step or later,
-            # and a step writes the keys of a layer before anyone reads them.
-            self._pages.publish(table, sequence.tokens, len(sequence.tokens))
+    def _withdraw(
+        self, running: list[Sequence], waiting: _Waiting, cancelled: Container[int]
+    ) -> list[int]:
+        """End what was cancelled; its numbers.
 
-    def _too_long(self, tokens: int) -> str:
-        return (
-            f"a sequence of {tokens} tokens does not fit the key-value cache, which holds"
-            f" {self._pages.total * PAGE_TOKENS}; shorten it or give the cache more memory."
-        )
-
-    def _step(self, running: list[_Running]) -> list[_Running]:
-        """One pass over the model; the sequences that ended with it."""
-        work = _share_out(running)
-        if not work:
+        Whoever has computed nothing yet may count on pages that one of them was to write; it goes
+        back to the head of the queue and is admitted anew.
+        """
+        ended = [s for s in running if s.key in cancelled]
+        if not ended:
             return []
-        logits = iter(self._run_plan(work))
+        anew = [s for s in running if not (s.begun or s in ended)]
+        self._close(ended + anew, running)
+        waiting.put_back([(s.key, s.generation) for s in anew])
+        return [s.key for s in ended]
+
+    def _admit(
+        self, running: list[Sequence], waiting: _Waiting, cancelled: Container[int]
+    ) -> list[int]:
+        """Let begin, in order, what there is room for; the numbers of those cancelled before."""
         ended = []
-        for sequence, count in work:
-            sequence.computed += count
-            if sequence.pending == 0 and not self._extend(sequence, next(logits)):
+        while len(running) < self._max_sequences and (first := waiting.first()):
+            key, generation = first
+            if key in cancelled:
+                ended.append(key)
+            elif sequence := self._begin(key, generation):
+                running.append(sequence)
+            elif running:
+                break
+            else:
+                raise ResourceError(
+                    "the key-value cache is taken by a text that is being scored; end that first."
+                )
+            waiting.take()
+        return ended
+
+    def _begin(self, key: int, generation: Generation) -> Sequence | None:
+        """The generation with its pages; None while memory is short."""
+        self._check(generation)
+        prompt = generation.prompt
+        capacity = len(prompt) + generation.max_tokens
+        table = self._pages.open(prompt, capacity)
+        if table is None:
+            return None
+        # Known from now on: whoever is admitted after it computes in the same step or later, and
+        # a step writes the keys of a layer before anyone reads them.
+        self._pages.publish(table, prompt, len(prompt))
+        drafts = self._drafter.open(prompt, capacity) if self._drafter else None
+        return Sequence.of(key, generation, table, drafts)
+
+    def _check(self, generation: Generation) -> None:
+        tokens = len(generation.prompt) + generation.max_tokens
+        if not generation.prompt:
+            raise InputError("the prompt is empty; it needs one token at least.")
+        if generation.max_tokens < 1:
+            raise InputError(f"max_tokens is {generation.max_tokens}, must be at least 1.")
+        if tokens > self.token_capacity:
+            raise InputError(
+                f"a sequence of {tokens} tokens is too long: context and key-value cache have room"
+                f" for {self.token_capacity}; shorten it or give the cache more memory."
+            )
+        self._check_ids(generation.prompt)
+
+    def _check_ids(self, ids: Sequences[int] | npt.NDArray[np.int32]) -> None:
+        if len(ids) and not 0 <= min(ids) <= max(ids) < self.graph.vocabulary:
+            wrong = next(i for i in ids if not 0 <= i < self.graph.vocabulary)
+            raise InputError(
+                f"token id {wrong} does not exist; this model has 0 to {self.graph.vocabulary - 1}."
+            )
+
+    def _step(self, running: list[Sequence]) -> list[int]:
+        """One pass over the model; the numbers of the sequences that ended with it."""
+        if not running:
+            return []
+        self._speculate(running)
+        parts = batch.share_out(running, STEP_TOKENS, PROMPT_TOKENS)
+        begin = time.perf_counter()
+        logits = self._plan.step(self._cache, *batch.arrays(parts))
+        if all(part.sequence.generating for part in parts):
+            self._cost.learn(len(logits), time.perf_counter() - begin)
+        ended = self._extend(parts, logits)
+        self._close(ended, running)
+        return [sequence.key for sequence in ended]
+
+    def _speculate(self, running: list[Sequence]) -> None:
+        """Choose the guesses of a step; none beside prompts, which fill a step up anyway."""
+        for sequence in running:
+            sequence.draft = []
+        if self._drafter is None or not all(s.generating for s in running):
+            return
+        odds = [s.drafts.odds(s.tokens)[: s.left - 1] if s.drafts else () for s in running]
+        room = STEP_TOKENS - len(running)
+        counts = lengths(odds, self._cost, self._drafter.seconds, room)
+        for sequence, count in zip(running, counts, strict=True):
+            if sequence.drafts and count:
+                sequence.draft = sequence.drafts.guess(count)
+
+    def _extend(self, parts: list[batch.Part], logits: npt.NDArray[np.float32]) -> list[Sequence]:
+        """Count the step in; the sequences that are complete."""
+        ended, row = [], 0
+        for part in parts:
+            sequence, first = part.sequence, row
+            if not part.ends:
+                sequence.computed += part.count
+                continue
+            row += 1 + len(sequence.draft)
+            if not sequence.take(logits[first:row]):
                 ended.append(sequence)
         return ended
 
-    def _extend(self, sequence: _Running, logits: npt.NDArray[np.float32]) -> bool:
-        generation = sequence.generation
-        token = generation.sampler.pick(logits)
-        sequence.tokens.append(token)
-        return generation.accept(token) and sequence.produced < generation.max_tokens
+    def _close(self, sequences: list[Sequence], running: list[Sequence]) -> None:
+        """Give back what they hold; what was computed stays known for who begins alike."""
+        for sequence in sequences:
+            running.remove(sequence)
+            if sequence.generating:
+                self._pages.publish(sequence.table, sequence.tokens, sequence.computed)
+            self._pages.close(sequence.table, sequence.computed)
+            if sequence.drafts:
+                sequence.drafts.close()
 
-    def _run_plan(self, work: list[tuple[_Running, int]]) -> npt.NDArray[np.float32]:
-        counts = np.array([count for _, count in work], np.int32)
-        starts = np.zeros(len(work) + 1, np.int32)
-        np.cumsum(counts, out=starts[1:])
-        ids = [t for s, count in work for t in s.tokens[s.computed : s.computed + count]]
-        positions = np.concatenate(
-            [np.arange(s.computed, s.computed + count, dtype=np.int32) for s, count in work]
-        )
-        pages = np.zeros((len(work), max(len(s.table.pages) for s, _ in work)), np.int32)
-        for row, (sequence, _) in enumerate(work):
-            pages[row, : len(sequence.table.pages)] = sequence.table.pages
-        last = [end - 1 for (s, n), end in zip(work, starts[1:], strict=True) if s.pending == n]
-        return self._plan.step(
-            self._cache, np.array(ids, np.int32), positions, starts, pages, np.array(last, np.int32)
-        )
+
+class _Waiting:
+    """The queue, read only as far as needed."""
+
+    def __init__(self, generations: Iterable[Generation]) -> None:
+        self._source = enumerate(generations)
+        self._front: deque[tuple[int, Generation]] = deque()
+
+    def first(self) -> tuple[int, Generation] | None:
+        """Who is next, with its number; None at the end."""
+        if not self._front:
+            self._front.extend(islice(self._source, 1))
+        return self._front[0] if self._front else None
+
+    def take(self) -> None:
+        """Let the first one go."""
+        self._front.popleft()
+
+    def put_back(self, generations: list[tuple[int, Generation]]) -> None:
+        """Put some back, in their order, before all others."""
+        self._front.extendleft(reversed(generations))
 
 
 def cache_pages(graph: Graph, cache_bytes: int) -> int:
@@ -211,19 +284,3 @@ def cache_pages(graph: Graph, cache_bytes: int) -> int:
 def token_capacity(graph: Graph, cache_bytes: int = CACHE_BYTES) -> int:
     """The longest sequence, prompt and answer, that context and cache have room for."""
     return min(graph.context, cache_pages(graph, cache_bytes) * PAGE_TOKENS)
-
-
-def _share_out(running: list[_Running]) -> list[tuple[_Running, int]]:
-    """How many tokens each sequence gets in this step: those that generate first, then prompts.
-
-    The order of `running` is the order of admission.  Prompts are served strictly in that order,
-    so that a shared page is always written no later than it is read.
-    """
-    budget = STEP_TOKENS - sum(1 for sequence in running if sequence.produced)
-    work = []
-    for sequence in running:
-        count = sequence.pending if sequence.produced else min(sequence.pending, budget)
-        if count > 0:
-            work.append((sequence, count))
-            budget -= 0 if sequence.produced else count
-    return work
