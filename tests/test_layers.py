@@ -32,6 +32,7 @@ ALLOWED = {
         *("errors", "tensor", "schemes", "solvers", "recipe"),
         *("checkpoint", "engine", "graph", "models", "tokenizer"),
     },
+    "self_check": {"engine", "models", "schemes", "solvers", "tensor"},
     "loading": {
         *("errors", "tensor", "completion", "tokenizer", "models"),
         *("checkpoint", "engine"),

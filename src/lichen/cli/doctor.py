@@ -26,7 +26,7 @@ def command() -> None:
 
 
 def _examine() -> dict[str, Any]:
-    from lichen import _core, measure, sandbox
+    from lichen import _core, measure, sandbox, self_check
     from lichen.checkpoint.registry import known_models
     from lichen.engine.machine import choose_isa, choose_threads
 
@@ -42,6 +42,7 @@ def _examine() -> dict[str, Any]:
         "threads": machine["threads"],
         "instruction_sets": _core.supported_isas(),
         "instruction_set": machine["isa"],
+        "batch_invariance": _invariance(self_check.batch_invariance(machine["isa"])),
         "memory": f"{machine['memory_bytes'] / 1e9:.1f} GB",
         "power_model": measure.power_model(measure.processor()).name,
         "sandbox_level": probe.level,
@@ -54,3 +55,10 @@ def _examine() -> dict[str, Any]:
             model.name for model in known_models() if shared.model_path(model.name, cache)
         ],
     }
+
+
+def _invariance(held: dict[str, bool]) -> str:
+    """In words: the number formats for which answers do not depend on batch and threads."""
+    broken = [form for form, holds in held.items() if not holds]
+    tried = f"({', '.join(held)}; 1 and 2 threads)"
+    return f"BROKEN for {', '.join(broken)} {tried}" if broken else f"holds {tried}"

@@ -15,8 +15,8 @@ _SHORTEST = 2  # tokens that must agree
 _LONGEST = 16  # beyond, longer agreement tells no more
 _PLACES = 16  # earlier places that are looked at
 #: Shares of right guesses by the length of agreement, where nothing is known of a sequence yet.
-_PRIOR = tuple(0.0 if n < _SHORTEST else 1 - 0.9 / n for n in range(_LONGEST + 1))
-_PRIOR_WEIGHT = 4.0
+_PRIOR = tuple(0.0 if n < _SHORTEST else 1 - 1.4 / n for n in range(_LONGEST + 1))
+_PRIOR_WEIGHT = 8.0
 _FADE = 0.97
 
 
