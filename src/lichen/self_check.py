@@ -13,6 +13,7 @@ from lichen import models
 from lichen.engine import Engine, Generation
 from lichen.engine.lookup import LookupDrafter
 from lichen.engine.sampling import Sampler
+from lichen.engine.scheduler import MAX_SEQUENCES
 from lichen.schemes import ActivationScheme, Scheme, int4, int8
 from lichen.solvers import absmax
 from lichen.tensor import FloatArray, QuantizedTensor
@@ -46,7 +47,15 @@ FORMATS: dict[str, Callable[[npt.NDArray[np.float32]], FloatArray | QuantizedTen
 }
 
 
-def tiny_engine(form: str, *, threads: int, isa: str, speculate: bool = True) -> Engine:
+def tiny_engine(
+    form: str,
+    *,
+    threads: int,
+    isa: str,
+    speculate: bool = True,
+    cache_bytes: int = 4 << 20,
+    max_sequences: int = MAX_SEQUENCES,
+) -> Engine:
     """A random model of 0.1 million weights in one of `FORMATS`; the same one every time."""
     graph = models.build(_CONFIG)
     random = np.random.default_rng(0)
@@ -60,7 +69,15 @@ def tiny_engine(form: str, *, threads: int, isa: str, speculate: bool = True) ->
         return FORMATS[form](weight) if weight.ndim == 2 else 1 + weight
 
     drafter = LookupDrafter() if speculate else None
-    return Engine(graph, read, isa=isa, threads=threads, cache_bytes=4 << 20, drafter=drafter)
+    return Engine(
+        graph,
+        read,
+        isa=isa,
+        threads=threads,
+        cache_bytes=cache_bytes,
+        max_sequences=max_sequences,
+        drafter=drafter,
+    )
 
 
 class Recorder(Sampler):

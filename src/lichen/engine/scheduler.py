@@ -24,6 +24,7 @@ from lichen.engine.cache import PagePool
 from lichen.engine.compile import ReadWeight, compile_graph
 from lichen.engine.draft import Drafter, StepCost, lengths
 from lichen.engine.generation import Generation, Sequence
+from lichen.engine.machine import require_memory
 from lichen.errors import InputError, ResourceError
 from lichen.graph import Graph
 
@@ -51,6 +52,7 @@ class Engine:
     ) -> None:
         if not 1 <= max_sequences <= STEP_TOKENS:
             raise InputError(f"a batch is of 1 to {STEP_TOKENS} sequences, not {max_sequences}.")
+        require_memory("a key-value cache", cache_bytes)
         self.graph = graph
         self._max_sequences = max_sequences
         self._drafter = drafter
