@@ -119,6 +119,13 @@ def test_views_and_default_dicts() -> None:
     assert there_and_back(defaultdict(list, a=[1]))["new"] == []
 
 
+def test_views_of_ordered_dicts() -> None:
+    ordered = OrderedDict(a=1, b=2)
+    assert list(there_and_back(ordered.keys())) == ["a", "b"]
+    assert list(there_and_back(ordered.values())) == [1, 2]
+    assert list(there_and_back(ordered.items())) == [("a", 1), ("b", 2)]
+
+
 def test_times() -> None:
     for value in (date(1, 1, 1), time(1, 2, 3, 4), datetime(2024, 2, 29, tzinfo=UTC)):
         assert there_and_back(value) == value

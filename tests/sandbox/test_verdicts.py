@@ -201,6 +201,117 @@ def test_no_answer_brings_the_tests_into_the_program_s_process(
     assert (result.verdict, result.forgeable) == ("failed", False), result
 
 
+@pytest.mark.parametrize(
+    ("program", "test"),
+    [
+        pytest.param(
+            "def f(x): raise TypeError",
+            "try: result = f(1)\nexcept TypeError: pass\nassert result == 3",
+            id="a-variable-left-unset",
+        ),
+        pytest.param(
+            "def f(x): raise TypeError",
+            "def check():\n try: result = f(1)\n except TypeError: pass\n"
+            " assert result == 3\ncheck()",
+            id="a-local-variable-left-unset",
+        ),
+        pytest.param("def f(x): return []", "for last in f(1): pass\nassert last == 3", id="loop"),
+        pytest.param(
+            "def f(x): return []",
+            "match f(1):\n case [first, *_]: pass\nassert first == 3",
+            id="a-pattern-that-does-not-match",
+        ),
+        pytest.param(
+            "def f(x): return 1",
+            "try: f(1)\nexcept ValueError as error: pass\nassert error",
+            id="an-exception-not-raised",
+        ),
+    ],
+)
+def test_no_name_left_unbound_brings_them_together(run: Run, program: str, test: str) -> None:
+    result = run(program, test)
+    assert (result.verdict, result.forgeable) == ("failed", False), result
+
+
+HANDS_OVER = "assert f(f(3)) == 3"  # what the program gives is given back to it
+
+
+def test_where_the_reference_can_be_kept_apart_a_program_is_not_asked(sandbox: Sandbox) -> None:
+    odd = "class A(int): pass\ndef f(x): return x if type(x) is A else object"
+    forging = 'import os\ndef f(x): os.write(4, b\'["passed",""]\\n\') or os._exit(0)'
+    test = "class A: pass\nassert f(A if f(1) == 2 else 1) == 3"
+    right = "def f(x): return 3"
+    wrong = "def f(x): return 2"
+    jobs = [Job(wrong, "f", test, reference=right), Job(wrong, "f", test)]
+    jobs += [Job(forging, "f", test, reference=right), Job(odd, "f", HANDS_OVER, reference=right)]
+    results = dict(sandbox.run(jobs))
+    assert (results[0].verdict, results[0].forgeable) == ("failed", False), results[0]
+    assert "argument of type" in results[0].detail
+    assert results[1].forgeable
+    assert results[2].verdict != "passed"
+    assert not results[2].forgeable
+    assert (results[3].verdict, results[3].forgeable) == ("failed", False), results[3]
+
+
+def test_where_the_reference_cannot_be_kept_apart_no_program_is(sandbox: Sandbox) -> None:
+    test = "class A: pass\na = A()\nassert f(a) is a"
+    [(_, result)] = sandbox.run(
+        [Job("def f(x): return x", "f", test, reference="def f(x):return x")]
+    )
+    assert (result.verdict, result.forgeable) == ("passed", True), result
+
+
+@pytest.mark.parametrize("line", ['["unsplit",""]', '["gone",""]', '{"passed":1,"b":2}', "[[],0]"])
+def test_in_one_process_a_program_cannot_make_up_a_verdict(run: Run, line: str) -> None:
+    program = f"import os\ndef f(x):\n os.write(4, b'{line}\\n')\n os._exit(0)"
+    result = run(program, "assert f(1) == 2", split=False)
+    assert result.verdict in ("error", "crashed"), result
+
+
+@pytest.mark.parametrize(
+    ("program", "test"),
+    [
+        pytest.param(
+            "def f(x): return x['new']",
+            "from collections import defaultdict\nassert f(defaultdict(lambda: 5)) == 5",
+            id="default-of-its-own",
+        ),
+        pytest.param(
+            "def f(g): return g(1) is not None",
+            "class A: pass\nassert f(lambda v: A())",
+            id="function-with-its-own-answers",
+        ),
+    ],
+)
+def test_what_the_tests_hand_over_arrives_unchanged(run: Run, program: str, test: str) -> None:
+    result = run(program, test)
+    assert (result.verdict, result.forgeable) == ("passed", True), result
+
+
+def test_event_loops_run(run: Run) -> None:
+    program = """
+import asyncio
+async def later(x):
+    await asyncio.sleep(0.001)
+    return await asyncio.to_thread(lambda: x + 1)
+async def both(x):
+    return sum(await asyncio.gather(later(x), later(x)))
+def f(x):
+    return asyncio.run(both(x))
+"""
+    assert run(program, "assert f(1) == 4").verdict == "passed"
+
+
+def test_the_order_of_a_set_is_the_same_in_every_process() -> None:
+    order = "def f(x): return repr(list({None, int, len, 'a', 1.5, (None,), type(f)}))"
+    seen = set()
+    for _ in range(2):
+        with Sandbox(workers=2) as sandbox:
+            jobs = [Job(order, "f", "assert f(1) == 2, f(1)")] * 4
+            seen |= {result.detail for _, result in sandbox.run(jobs)}
+    assert len(seen) == 1, seen
+
+
 def test_one_process_on_request_is_labelled(run: Run) -> None:
     assert run(RIGHT, "assert f(1) == 2", split=False).forgeable
 

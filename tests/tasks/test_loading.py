@@ -101,6 +101,9 @@ def test_broken_line_is_named(tmp_path: Path, line: str, message: str) -> None:
     [
         ({key: value for key, value in ROW.items() if key != "test"}, "has no tests"),
         (ROW | {"entry_point": "double"}, "does not define the entry point 'double'"),
+        (ROW | {"task_id": ""}, "printable, and not empty"),
+        (ROW | {"task_id": "a\x1b[2J"}, "printable, and not empty"),
+        (ROW | {"task_id": "\ud800"}, "printable, and not empty"),
     ],
 )
 def test_unusable_task_is_refused(tmp_path: Path, row: dict[str, object], message: str) -> None:
@@ -123,6 +126,15 @@ def test_unreadable_file_is_one_error(tmp_path: Path, name: str, content: bytes 
         (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=name):
         tasks.load(str(tmp_path / name))
+
+
+def test_a_file_without_end_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("lichen.tasks.packed.MOST_BYTES", 3 << 20)
+    (tmp_path / "endless.jsonl").symlink_to("/dev/zero")
+    (tmp_path / "bomb.jsonl.gz").write_bytes(gzip.compress(bytes(5 << 20)))
+    for name in ("endless.jsonl", "bomb.jsonl.gz"):
+        with pytest.raises(InputError, match=rf"{name}: more than 1 GiB"):
+            tasks.load(str(tmp_path / name))
 
 
 @pytest.mark.parametrize("spec", ["basic", "basics:", "basics:x", "basics:-1", "nothing:3", ""])

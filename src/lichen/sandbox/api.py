@@ -28,6 +28,10 @@ class Job:
     when the answer is wrong; it reaches the candidate through the names ``entry_point`` and
     ``candidate`` only.  ``split=False`` says that this task's values cannot cross between
     processes: it then runs in one process, and its result is labelled forgeable.
+
+    Without ``split=False`` that is found out, by ``reference``, a trusted program that is right:
+    where its values cross, a program whose values do not has failed.  Where no reference is
+    given, the program itself may bring it about that it runs in one process.
     """
 
     program: str
@@ -35,6 +39,7 @@ class Job:
     test: str
     preamble: str = ""
     split: bool = True
+    reference: str = ""
 
 
 @dataclass(frozen=True)

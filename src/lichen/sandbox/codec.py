@@ -97,8 +97,12 @@ _MUTABLE: dict[str, type[Any]] = {
 }
 _MUTABLE_TYPES = frozenset(_MUTABLE.values())
 _EMPTY: dict[object, object] = {}
-_VIEWS: dict[type, str] = {type(_EMPTY.keys()): "keys", type(_EMPTY.values()): "values"}
-_ITEMS = type(_EMPTY.items())
+_ORDERED: OrderedDict[object, object] = OrderedDict()
+_VIEWS: dict[type, str] = {
+    type(_EMPTY.keys()): "keys", type(_EMPTY.values()): "values",
+    type(_ORDERED.keys()): "keys", type(_ORDERED.values()): "values",
+}  # fmt: skip
+_ITEMS = (type(_EMPTY.items()), type(_ORDERED.items()))
 # A subclass (a named tuple, an IntEnum) crosses as the builtin type that it extends.
 _BASES: tuple[type[Any], ...] = (
     int, float, str, bytes, list, tuple, dict, set, frozenset, bytearray,
@@ -178,17 +182,24 @@ class Encoder:
             return {"deque": [value.maxlen, *(self.encode(part) for part in value)]}
         return {
             "defaultdict": [
-                _type_name(value.default_factory),
+                self._factory(value.default_factory),
                 *(self.encode(part) for part in _pairs(value)),
             ]
         }
+
+    def _factory(self, factory: object) -> str | None:
+        """What makes missing values, by name; one of the program's own stays behind."""
+        name = _type_name(factory)
+        if name is None and factory is not None and self._strict:
+            raise UnsupportedError("defaultdict with a factory of its own")
+        return name
 
     def _other(self, kind: type, value: Any) -> Node:
         if kind is type and (name := _type_name(value)) is not None:
             return {"type": name}
         if kind in _VIEWS:
             return {_VIEWS[kind]: [self.encode(part) for part in value]}
-        if kind is _ITEMS:
+        if kind in _ITEMS:
             return {"items": [self.encode(part) for pair in value for part in pair]}
         node = self._refer(value)
         if node is not None:

@@ -5,7 +5,7 @@ It never sees the program's source, and the program's process never sees the tes
 
 from __future__ import annotations
 
-import ast
+import symtable
 import sys
 from types import FunctionType, ModuleType, TracebackType
 from typing import Any
@@ -53,7 +53,7 @@ def _decide(task: dict[str, Any], peer: Peer) -> tuple[str, str]:
     except BaseException as error:
         if any(error is raised for raised in peer.raised):
             return _of_program(error)
-        if isinstance(error, NameError) and _needs_program(error, task["test"], namespace):
+        if type(error) is NameError and _needs_program(error.name, task["test"], namespace):
             return "unsplit", f"the tests use {error.name!r}, which the program defines"
         return failure(error, task["test"])
     return "passed", ""
@@ -89,17 +89,27 @@ def _last_line(traceback: TracebackType | None) -> int:
     return line
 
 
-def _needs_program(error: NameError, source: str, namespace: dict[str, Any]) -> bool:
+def _needs_program(name: str | None, source: str, namespace: dict[str, Any]) -> bool:
     """Whether the missing name is one that only the program can have meant to give.
 
     That depends on the tests' source alone, so a program cannot bring it about.
     """
-    stored = {
-        node.id
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)
-    }
-    return error.name not in stored and error.name not in namespace
+    return name is not None and name not in namespace and name not in _bound(source)
+
+
+def _bound(source: str) -> set[str]:
+    """The names that something in the source binds, in whatever way."""
+    names: set[str] = set()
+    tables = [symtable.symtable(source, TESTS, "exec")]
+    while tables:
+        table = tables.pop()
+        tables += table.get_children()
+        names.update(
+            symbol.get_name()
+            for symbol in table.get_symbols()
+            if symbol.is_assigned() or symbol.is_imported() or symbol.is_parameter()
+        )
+    return names
 
 
 def run(payload: bytes, channel: int) -> bytes:

@@ -67,17 +67,18 @@ class Zygote:
         self.control, inner = portable.control_pair()
         self._complaints = os.fdopen(portable.anonymous_file("complaints"), "rb")
         try:
-            self._process = subprocess.Popen(
-                [*command, str(inner.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=self._complaints,
-                pass_fds=(inner.fileno(),),
-                env=_ENVIRONMENT,
-                cwd="/",
-                # Out of the terminal's reach: Ctrl-C is for the supervisor, which ends us.
-                start_new_session=True,
-            )
+            with portable.fixed_addresses():
+                self._process = subprocess.Popen(
+                    [*command, str(inner.fileno())],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=self._complaints,
+                    pass_fds=(inner.fileno(),),
+                    env=_ENVIRONMENT,
+                    cwd="/",
+                    # Out of the terminal's reach: Ctrl-C is for the supervisor, which ends us.
+                    start_new_session=True,
+                )
         except OSError as error:
             self.control.close()
             self._complaints.close()

@@ -39,6 +39,11 @@ def prctl(option: int, value: int = 0) -> int:
     return check(_libc.prctl(option, ctypes.c_ulong(value), zero, zero, zero), f"prctl {option}")
 
 
+def personality(flags: int) -> int:
+    """personality(2); what it was before."""
+    return check(_libc.personality(ctypes.c_ulong(flags)), "personality")
+
+
 def unshare(flags: int) -> None:
     """unshare(2)."""
     check(_libc.unshare(flags), "unshare")

@@ -133,6 +133,8 @@ class Peer:
             if "value" in outcome:
                 reply["value"] = encoder.encode(outcome["value"])
         except UnsupportedError as error:
+            if self._strict:
+                raise self._fail("unsplit", f"a function of theirs gives a {error}") from None
             return {"unsupported": str(error)}
         except RecursionError:
             return {"unsupported": "something nested too deeply"}

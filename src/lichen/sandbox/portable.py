@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import sys
 import time
+from collections.abc import Iterator
 
 LINUX = sys.platform.startswith("linux")
 _PACKET_ROOM = 1 << 18
+_socketpair = socket.socketpair  # programs get another (see `pipes`)
+_QUERY, _ADDR_NO_RANDOMIZE = 0xFFFFFFFF, 0x0040000
 
 
 def anonymous_file(name: str) -> int:
@@ -22,6 +26,35 @@ def anonymous_file(name: str) -> int:
         return os.dup(file.fileno())
 
 
+@contextlib.contextmanager
+def fixed_addresses() -> Iterator[None]:
+    """What this thread starts meanwhile has the same addresses every time.
+
+    Sets of None, types or functions are ordered by them.  A program gains nothing: it may read
+    its own addresses anyway.
+    """
+    before = _personality(_QUERY)
+    if before is not None:
+        _personality(before | _ADDR_NO_RANDOMIZE)
+    try:
+        yield
+    finally:
+        if before is not None:
+            _personality(before)
+
+
+def _personality(flags: int) -> int | None:
+    """What it was before; None where it cannot be told or may not be changed."""
+    if not LINUX:
+        return None
+    from . import libc
+
+    try:
+        return libc.personality(flags)
+    except OSError:  # a container may refuse
+        return None
+
+
 def sink() -> int:
     """Where programs print: a file that nobody reads, or, where none can be made, nowhere."""
     return os.memfd_create("output") if LINUX else os.open(os.devnull, os.O_RDWR)
@@ -30,8 +63,8 @@ def sink() -> int:
 def control_pair() -> tuple[socket.socket, socket.socket]:
     """Two ends that keep messages apart and tell when the other one is gone."""
     if LINUX:
-        return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        return _socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pair = _socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     for end in pair:
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _PACKET_ROOM)
     return pair

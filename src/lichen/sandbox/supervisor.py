@@ -13,7 +13,7 @@ import selectors
 import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -100,6 +100,7 @@ class Sandbox:
         self._accepted |= {"none"} if unsafe else set()
         self._layers = frozenset(LAYERS) - without
         self._workers: list[Worker] = []
+        self._known_splits: dict[Job, bool] = {}
         self._entered = False
         self._running = False
 
@@ -231,12 +232,24 @@ class Sandbox:
             verdict, detail = "refused", f"{size} characters of source"
         else:
             verdict, detail = yield from self._attempt(job, worker, split=split)
-            if verdict == verdicts.UNSPLIT:
+            if verdict == verdicts.UNSPLIT and (yield from self._splits(job, worker)):
+                verdict = "failed"
+            elif verdict == verdicts.UNSPLIT:
                 split, note = False, f" (in one process: {detail})"
                 verdict, detail = yield from self._attempt(job, worker, split=False)
         seconds = time.monotonic() - started
         shown = verdicts.printable(detail + note)
         return Result(cast(Verdict, verdict), shown, seconds, forgeable=not split)
+
+    def _splits(self, job: Job, worker: Worker) -> Generator[Wait, bool, bool]:
+        """Whether the reference can be kept apart from the tests: then only a wrong one cannot."""
+        if not job.reference:
+            return False
+        task = replace(job, program=job.reference)
+        if task not in self._known_splits:
+            verdict, _ = yield from self._attempt(task, worker, split=True)
+            self._known_splits[task] = verdict != verdicts.UNSPLIT
+        return self._known_splits[task]
 
     def _attempt(
         self, job: Job, worker: Worker, *, split: bool

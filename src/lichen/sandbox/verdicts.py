@@ -25,11 +25,12 @@ def parse(line: bytes) -> tuple[str, str] | None:
     """
     try:
         said: Any = json.loads(line)
-        verdict, detail = said
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, RecursionError):
         return None
-    known = isinstance(verdict, str) and verdict in _KNOWN
-    return (verdict, str(detail)) if known else None
+    if not (isinstance(said, list) and [type(part) for part in said] == [str, str]):
+        return None
+    verdict, detail = said
+    return (verdict, detail) if verdict in _KNOWN else None
 
 
 def is_gone(said: tuple[str, str] | None) -> bool:
@@ -49,6 +50,8 @@ def conclude(
     if said is None:
         return _of_ending(tests, limits, "the tests") if split else _of_program(program, limits)
     verdict, detail = said
+    if not split and verdict in (UNSPLIT, _GONE):  # only a program says that of itself
+        return "error", "the program made a verdict that is none"
     if verdict == _GONE:
         return _of_program(program, limits)
     if verdict in ("failed", "error") and program.output_bytes >= limits.output_bytes:

@@ -16,7 +16,7 @@ import socket
 import sys
 import warnings
 
-from . import libc, namespaces, wire
+from . import libc, namespaces, pipes, wire
 from .containment import Config, Containment, LayerError, layer, out_of_the_way, try_layers
 from .rehearsal import rehearse
 from .server import Server
@@ -32,9 +32,12 @@ PRELOADED = (
 PRELOADED_LIBRARIES = "_bz2 _crypt _curses _hashlib _lzma _sqlite3 _ssl binascii zlib"
 # Where a child may be unable to open the standard library, it gets more of it beforehand.
 PRELOADED_WITHOUT_FILES = (
-    "base64 calendar colorsys csv difflib doctest graphlib hashlib html inspect ipaddress "
-    "keyword linecache locale logging pprint queue secrets shlex shutil tempfile textwrap timeit "
-    "tokenize unittest uuid"
+    "argparse asyncio base64 bz2 calendar colorsys concurrent.futures configparser csv difflib "
+    "cProfile doctest email.message filecmp fileinput getpass graphlib gzip hashlib html.parser "
+    "http.client inspect ipaddress optparse plistlib zoneinfo "
+    "keyword linecache locale logging lzma multiprocessing pathlib pickle pprint queue secrets "
+    "shelve shlex shutil sqlite3 ssl subprocess tempfile textwrap timeit tokenize tomllib unittest "
+    "urllib.parse urllib.request uuid xml.etree.ElementTree zipfile"
 )
 
 
@@ -69,6 +72,7 @@ def main(descriptor: int) -> None:
     os.umask(0o022)
     own_root = "namespaces" in config.layers
     rehearse()
+    pipes.replace_sockets()
     preload(f"{PRELOADED_LIBRARIES} {PRELOADED}")
     if not own_root:
         preload(PRELOADED_WITHOUT_FILES)

@@ -7,15 +7,14 @@ test, which defines ``check(candidate)``.  What EvalPlus gives instead of test i
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from lichen.errors import InputError
 from lichen.tasks import evalplus, source
+from lichen.tasks.packed import read_bytes
 from lichen.tasks.task import Task, TaskSet, enumerated
 
 Row = dict[str, Any]
@@ -62,10 +61,7 @@ def rows(path: Path) -> Iterator[tuple[Row, str]]:
 def read_text(path: Path) -> str:
     """The text of a file, unpacked when its name ends in .gz."""
     try:
-        data = path.read_bytes()
-        return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
-    except (OSError, EOFError, zlib.error) as error:  # gzip's own errors are OSErrors
-        raise InputError(f"cannot read the tasks in {path}: {error}") from None
+        return read_bytes(path, "tasks").decode("utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text (byte {error.start})") from None
 

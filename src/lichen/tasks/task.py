@@ -125,6 +125,8 @@ def enumerated(faults: list[str]) -> str:
 
 
 def _faults(task: Task) -> Iterable[str]:
+    if not (task.id and task.id.isprintable()):  # it is shown, and a key of records
+        yield "a task_id has to be printable, and not empty"
     if not task.test.strip():
         yield "it has no tests"
     if not task.reference.strip():

@@ -212,6 +212,7 @@ def judge(
             test=task.test,
             preamble=task.preamble,
             split=task.split,
+            reference=task.runnable(task.reference),
         )
         for task, source in zip(tasks, programs, strict=True)
     ]

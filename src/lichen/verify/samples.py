@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from lichen.errors import InputError
 from lichen.sandbox import Result
 from lichen.stats import pass_at_k
 from lichen.tasks import Task
+from lichen.tasks.packed import read_bytes
 
 
 @dataclass(frozen=True)
@@ -63,13 +62,7 @@ def read_samples(path: Path, find: Callable[[str], Task]) -> list[Sample]:
 
 def _lines(path: Path) -> Iterator[tuple[_Line, str]]:
     """The lines of a JSONL file, each with the words for where it is; blank ones left out."""
-    try:
-        data = path.read_bytes()
-        lines = (gzip.decompress(data) if path.suffix == ".gz" else data).splitlines()
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"cannot read the samples in {path}: {reason}.") from error
-    for number, raw in enumerate(lines, start=1):
+    for number, raw in enumerate(read_bytes(path, "samples").splitlines(), start=1):
         if not raw.strip():
             continue
         try:
