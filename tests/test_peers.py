@@ -49,9 +49,7 @@ def row(name: str, rival: str | None = None, **job: Any) -> Row:
 
 def peers_of(place: Path, *rows: Row, key: str = "k", timeout: float = 30) -> Peers:
     weights = Weights(place / "model.gguf", place / "out", Path(sys.executable))
-    return Peers(
-        list(rows), weights, Rounds(place / "rounds.jsonl", key), {"threads": 1}, timeout
-    )
+    return Peers(list(rows), weights, Rounds(place / "rounds.jsonl", key), {"threads": 1}, timeout)
 
 
 def test_medians_ratios_and_reasons(place: Path) -> None:
