@@ -3,7 +3,7 @@
     python bench/peers.py MODEL [--rounds 3] [--only NAME ...] [--isa avx2] [--fresh]
 
 MODEL is a .gguf file, or a name that was fetched.  `make peers` makes the environments under
-build/peers.  Each engine runs in a process of its own, once a round, in turn with the others (see
+build.  Each engine runs in a process of its own, once a round, in turn with the others (see
 bench/peer/common.py for what it measures); a ratio is lichen's median over the peer's, so above 1
 lichen is faster.  Formats that MODEL does not have are made of its weights: bench/requantize.py,
 `lichen quantize`.
@@ -68,15 +68,18 @@ class Row:
     environment: dict[str, str] = field(default_factory=dict)
 
 
-def rows(out: Path, isas: Sequence[str]) -> list[Row]:
+def rows(isas: Sequence[str]) -> list[Row]:
     """Every row of lichen, followed by its peers."""
-    here, peers = Path(sys.executable), out / "venv" / "bin" / "python"
-    llama = out.parent / "llama-cpp" / "bin" / "python"
+    here, peers, llama = Path(sys.executable), environment("peers/venv"), environment("llama-cpp")
     found = [
         Row("lichen int4", here, "run_lichen.py", "int4"),
         Row("llama.cpp Q4_0", llama, "run_llama.py", "Q4_0", "lichen int4"),
-        Row("llama.cpp, the file as it is", llama, "run_llama.py", "given", "lichen int4"),
         Row("OpenVINO GenAI Q4_0", peers, "run_openvino.py", "Q4_0", "lichen int4"),
+        Row("lichen, the file as it is", here, "run_lichen.py", "given"),
+        Row(
+            "llama.cpp, the file as it is",
+            *(llama, "run_llama.py", "given", "lichen, the file as it is"),
+        ),
         Row("lichen int8", here, "run_lichen.py", "int8"),
         Row("llama.cpp Q8_0", llama, "run_llama.py", "Q8_0", "lichen int8"),
         Row("OpenVINO GenAI Q8_0", peers, "run_openvino.py", "Q8_0", "lichen int8"),
@@ -88,7 +91,7 @@ def rows(out: Path, isas: Sequence[str]) -> list[Row]:
         ),
     ]
     for isa in isas:
-        built = out.parent / f"llama-cpp-{isa}" / "bin" / "python"
+        built = environment(f"llama-cpp-{isa}")
         for scheme, kind in (("int4", "Q4_0"), ("int8", "Q8_0")):
             name, forced = f"lichen {scheme}, {isa}", {"LICHEN_ISA": isa}
             found.append(Row(name, here, "run_lichen.py", scheme, None, {}, forced))
@@ -96,6 +99,11 @@ def rows(out: Path, isas: Sequence[str]) -> list[Row]:
                 Row(f"llama.cpp {kind}, built for {isa}", built, "run_llama.py", kind, name)
             )
     return found
+
+
+def environment(name: str) -> Path:
+    """The Python of an environment that the Makefile makes."""
+    return (Path("build") / name / "bin" / "python").absolute()
 
 
 class Weights:
@@ -126,10 +134,12 @@ class Weights:
         _run([*lichen, self.model, "--recipe", kind, "--out", path])
 
     def _bfloat16(self, _: str, path: Path) -> None:
-        """A folder that transformers loads: config and weights, no tokenizer."""
+        """A folder that lichen and transformers load."""
         checkpoint = open_checkpoint(self.model)
         beside = path.with_suffix(".part")
         beside.mkdir(exist_ok=True)
+        for file, content in checkpoint.tokenizer_files().items():
+            (beside / file).write_bytes(content)
         weights = {
             name: np.asarray(checkpoint.read(name)).astype(ml_dtypes.bfloat16)
             for name in checkpoint.names()
@@ -227,7 +237,7 @@ class Peers:
         try:
             weights = self.weights.path(row.weights)
             found = measure_row(row, weights, self.shared, self.timeout)
-        except (PeerError, subprocess.CalledProcessError, json.JSONDecodeError) as error:
+        except (PeerError, OSError, subprocess.CalledProcessError, ValueError) as error:
             self.errors[row.name] = str(error)
             print(f"  {error}", file=sys.stderr, flush=True)
         else:
@@ -374,12 +384,12 @@ def main() -> int:
         shutil.rmtree(args.out / "models", ignore_errors=True)
     chosen = [
         row
-        for row in rows(args.out.absolute(), args.isa)
+        for row in rows(args.isa)
         if not args.only or any(word in row.name for word in args.only)
     ]
     peers = Peers(
         chosen,
-        Weights(model, args.out, args.out.absolute() / "venv" / "bin" / "python"),
+        Weights(model, args.out, environment("peers/venv")),
         Rounds(args.out / "rounds.jsonl", key_of(model, shared)),
         shared,
         args.timeout,

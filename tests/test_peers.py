@@ -83,7 +83,10 @@ def test_finished_rounds_are_kept(place: Path) -> None:
     [
         (row("other", "lichen", crash=True), "ended with code 3: no such instruction"),
         (row("other", "lichen", hang=True), "took more than 2 s"),
-        (Row("other", Path("/no/py"), "worker.py", "given", "lichen"), "there is no /no/py"),
+        (
+            Row("other", Path("/no/python"), "worker.py", "given", "lichen"),
+            "there is no /no/python",
+        ),
     ],
     ids=["crash", "hang", "missing"],
 )
