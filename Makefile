@@ -67,7 +67,7 @@ PEERS_OUT ?= build/peers
 peers: $(VENV)/.installed build/peers/venv/.installed build/llama-cpp/.installed \
 		$(if $(PEER_ISA),build/llama-cpp-$(PEER_ISA)/.installed)
 	$(BIN)/lichen models fetch $(MODEL)
-	$(BIN)/python bench/peers.py $(MODEL) --out $(PEERS_OUT) $(if $(PEER_ISA),--isa $(PEER_ISA)) $(PEER_ARGS)
+	$(BIN)/python -m bench.peers $(MODEL) --out $(PEERS_OUT) $(if $(PEER_ISA),--isa $(PEER_ISA)) $(PEER_ARGS)
 
 build/peers/venv/.installed:
 	@echo "== installing the peers in an environment of their own"

@@ -1,6 +1,6 @@
 """Other CPU engines beside lichen, on the same weights: rounds in turn, medians, ratios.
 
-    python bench/peers.py MODEL [--rounds 3] [--only NAME ...] [--isa avx2] [--fresh]
+    python -m bench.peers MODEL [--rounds 3] [--only NAME ...] [--isa avx2] [--fresh]
 
 MODEL is a .gguf file, or a name that was fetched.  `make peers` makes the environments under
 build.  Each engine runs in a process of its own, once a round, in turn with the others (see
@@ -18,19 +18,17 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import shutil
-import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
-import numpy as np
-from safetensors.numpy import save_file
+from bench.peer.rounds import PeerError, Rounds, Row, measure_row
+from bench.peer.table import markdown, medians, ratios
+from bench.peer.weights import Weights
 
 import lichen
 from lichen import measure
@@ -40,32 +38,14 @@ from lichen.checkpoint.registry import resolve
 from lichen.engine.machine import choose_isa
 from lichen.measure.reading import Reading
 
-WORKERS = Path(__file__).with_name("peer")
-REQUANTIZE = Path(__file__).with_name("requantize.py")
 WORKLOAD = {
     "prompts": [256, 1024], "tokens": 48, "batch": 32, "batch_prompt": 16, "batch_tokens": 24,
 }  # fmt: skip
-#: What a worker measures, with the table's heading and whether more is better.
-COLUMNS = {
-    "prefill_256": ("prompt of 256", True),
-    "prefill_1024": ("prompt of 1024", True),
-    "decode": ("one answer", True),
-    "batch_32": ("32 answers", True),
-    "load_s": ("load, s", False),
-}
 
 
-@dataclass(frozen=True)
-class Row:
-    """One engine with one set of weights."""
-
-    name: str
-    python: Path
-    worker: str
-    weights: str  # a key of `Weights.path`
-    rival: str | None = None  # the row of lichen that it is compared with
-    job: dict[str, Any] = field(default_factory=dict)
-    environment: dict[str, str] = field(default_factory=dict)
+def environment(name: str) -> Path:
+    """The Python of an environment that the Makefile makes."""
+    return (Path("build") / name / "bin" / "python").absolute()
 
 
 def rows(isas: Sequence[str]) -> list[Row]:
@@ -101,119 +81,6 @@ def rows(isas: Sequence[str]) -> list[Row]:
     return found
 
 
-def environment(name: str) -> Path:
-    """The Python of an environment that the Makefile makes."""
-    return (Path("build") / name / "bin" / "python").absolute()
-
-
-class Weights:
-    """The files that rows load: the model as it was given, and what is made of it once."""
-
-    def __init__(self, model: Path, out: Path, python: Path) -> None:
-        self.model, self._python = model, python
-        self._folder = out / "models"
-        self._folder.mkdir(parents=True, exist_ok=True)
-
-    def path(self, kind: str) -> Path:
-        """The file or folder of a kind, made unless it is there."""
-        if kind == "given":
-            return self.model
-        gguf = kind.startswith("Q")
-        path = self._folder / f"{self.model.stem}-{kind}{'.gguf' if gguf else ''}"
-        if not path.exists():
-            print(f"making {path}", file=sys.stderr, flush=True)
-            make = self._bfloat16 if kind == "bf16" else self._gguf if gguf else self._quantized
-            make(kind, path)
-        return path
-
-    def _gguf(self, kind: str, path: Path) -> None:
-        _run([self._python, REQUANTIZE, self.model, path, "--type", kind])
-
-    def _quantized(self, kind: str, path: Path) -> None:
-        lichen = [sys.executable, "-m", "lichen", "quantize"]
-        _run([*lichen, self.model, "--recipe", kind, "--out", path])
-
-    def _bfloat16(self, _: str, path: Path) -> None:
-        """A folder that lichen and transformers load."""
-        checkpoint = open_checkpoint(self.model)
-        beside = path.with_suffix(".part")
-        beside.mkdir(exist_ok=True)
-        for file, content in checkpoint.tokenizer_files().items():
-            (beside / file).write_bytes(content)
-        weights = {
-            name: np.asarray(checkpoint.read(name)).astype(ml_dtypes.bfloat16)
-            for name in checkpoint.names()
-        }
-        save_file(weights, beside / "model.safetensors", metadata={"format": "pt"})
-        config = {**checkpoint.config, "torch_dtype": "bfloat16"}
-        (beside / "config.json").write_text(json.dumps(config), "utf-8")
-        beside.rename(path)
-
-
-class Rounds:
-    """The rounds that were run, in a file that only grows."""
-
-    def __init__(self, path: Path, key: str) -> None:
-        self._path, self._key = path, key
-        self._found: dict[tuple[str, int], dict[str, Any]] = {}
-        for line in _lines(path):
-            if line["key"] == key:
-                self._found[line["row"], line["round"]] = line["found"]
-
-    def holds(self, row: Row, number: int) -> bool:
-        """Whether a row has been measured in a round."""
-        return (row.name, number) in self._found
-
-    def add(self, row: Row, number: int, found: dict[str, Any]) -> None:
-        """Keep a finished round."""
-        self._found[row.name, number] = found
-        line = {"key": self._key, "row": row.name, "round": number, "found": found}
-        with self._path.open("a", encoding="utf-8") as out:
-            out.write(json.dumps(line) + "\n")
-
-    def of(self, row: Row) -> list[dict[str, Any]]:
-        """All rounds of a row."""
-        return [found for (name, _), found in self._found.items() if name == row.name]
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines of a JSONL file; a last one that was cut off is left out."""
-    for line in path.read_text("utf-8").splitlines() if path.exists() else ():
-        try:
-            yield json.loads(line)
-        except json.JSONDecodeError:
-            return
-
-
-def _run(command: Sequence[str | Path]) -> None:
-    subprocess.run([str(word) for word in command], check=True, stdout=sys.stderr)
-
-
-class PeerError(Exception):
-    """Why a row has no figures."""
-
-
-def measure_row(row: Row, weights: Path, shared: dict[str, Any], timeout: float) -> dict[str, Any]:
-    """Run a row's worker once."""
-    if not row.python.exists():
-        raise PeerError(f"there is no {row.python}; see `make peers`")
-    job = json.dumps({"model": str(weights), **shared, **row.job})
-    variables = {**os.environ, "OMP_NUM_THREADS": str(shared["threads"]), **row.environment}
-    command = [str(row.python), str(WORKERS / row.worker), job]
-    try:
-        done = subprocess.run(
-            command, env=variables, capture_output=True, text=True, timeout=timeout, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise PeerError(f"took more than {timeout:.0f} s") from None
-    if done.returncode:
-        how = f"signal {-done.returncode}" if done.returncode < 0 else f"code {done.returncode}"
-        words = done.stderr.strip().splitlines()
-        raise PeerError(f"ended with {how}" + (f": {words[-1][:160]}" if words else ""))
-    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return found
-
-
 @dataclass
 class Peers:
     """A comparison: its rows, the rounds so far, and why some rows have none."""
@@ -243,27 +110,17 @@ class Peers:
         else:
             self.rounds.add(row, number, found)
 
-    def medians(self, row: Row) -> dict[str, float | None]:
-        """The median of every column over the rounds."""
-        rounds = self.rounds.of(row)
-        return {
-            name: statistics.median(values)
-            if (values := [found[name] for found in rounds if found.get(name)])
-            else None
-            for name in COLUMNS
-        }
-
     def summary(self) -> list[dict[str, Any]]:
         """For every row its medians, its ratios, and what went wrong."""
-        medians = {row.name: self.medians(row) for row in self.rows}
+        middle = {row.name: medians(self.rounds.of(row)) for row in self.rows}
         return [
             {
                 "row": row.name,
                 "rival": row.rival,
                 "version": next((f["version"] for f in self.rounds.of(row)), None),
                 "rounds": len(self.rounds.of(row)),
-                "medians": medians[row.name],
-                "lichen_is_times_faster": _ratios(medians[row.name], medians.get(row.rival or "")),
+                "medians": middle[row.name],
+                "lichen_is_times_faster": ratios(middle[row.name], middle.get(row.rival or "")),
                 "peak_rss_bytes": max(
                     (f["peak_rss_bytes"] or 0 for f in self.rounds.of(row)), default=None
                 ),
@@ -280,55 +137,6 @@ class Peers:
             if self.rounds.of(row)
             else None
         )
-
-
-def _ratios(
-    peer: dict[str, float | None], lichen: dict[str, float | None] | None
-) -> dict[str, float] | None:
-    """How many times as fast lichen is, by column."""
-    if lichen is None:
-        return None
-    pairs = {name: (lichen[name], peer[name]) for name in COLUMNS}
-    return {
-        name: ours / theirs if COLUMNS[name][1] else theirs / ours
-        for name, (ours, theirs) in pairs.items()
-        if ours and theirs
-    }
-
-
-def markdown(summary: list[dict[str, Any]], title: str) -> str:
-    """The table: tokens a second, and in brackets how many times as fast lichen is."""
-    heads = ["", *(head for head, _ in COLUMNS.values()), "weights, MB", "peak memory, MB"]
-    lines = [title, "", _line(heads), _line(["---", *["---:"] * (len(heads) - 1)])]
-    for row in summary:
-        if row["rounds"] == 0:
-            lines.append(_line([row["row"], row["error"] or "not run", *[""] * (len(heads) - 2)]))
-            continue
-        cells = [_cell(row, name) for name in COLUMNS]
-        sizes = [_megabytes(row["weights_bytes"]), _megabytes(row["peak_rss_bytes"])]
-        name = row["row"] if row["rival"] else f"**{row['row']}**"
-        lines.append(_line([name, *cells, *sizes]))
-    notes = [f"{r['row']}, {k}: {why}" for r in summary for k, why in r["reasons"].items()]
-    notes += [f"{r['row']}: {r['error']}" for r in summary if r["error"] and r["rounds"]]
-    versions = sorted({row["version"] for row in summary if row["version"]})
-    return "\n".join([*lines, "", "; ".join(versions) + ".", *(f"- {note}" for note in notes), ""])
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-def _cell(row: dict[str, Any], name: str) -> str:
-    value = row["medians"][name]
-    if value is None:
-        return "-"
-    ratio = (row["lichen_is_times_faster"] or {}).get(name)
-    told = f"{value:.0f}" if value >= 100 else f"{value:.1f}"
-    return told if ratio is None else f"{told} ({ratio:.1f}x)"
-
-
-def _megabytes(count: float | None) -> str:
-    return f"{count / 1e6:.0f}" if count else "-"
 
 
 def title_of(model: Path, threads: int, rounds: int, limits: dict[str, Reading]) -> str:

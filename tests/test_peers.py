@@ -10,8 +10,11 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
-from bench import peers
-from bench.peers import Peers, Rounds, Row, Weights, markdown
+from bench.peer import rounds
+from bench.peer.rounds import Rounds, Row
+from bench.peer.table import markdown
+from bench.peer.weights import Weights
+from bench.peers import Peers
 from bench.requantize import requantize
 from tests.checkpoint.tiny_gguf import write_tiny_gguf
 from tests.tiny import write_tiny_model
@@ -39,7 +42,7 @@ print(json.dumps({"version": "fake 1", "load_s": 2.0, "prefill_256": rate, "pref
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "worker.py").write_text(WORKER)
     (tmp_path / "model.gguf").write_bytes(b"x" * 3_000_000)
-    monkeypatch.setattr(peers, "WORKERS", tmp_path)
+    monkeypatch.setattr(rounds, "WORKERS", tmp_path)
     return tmp_path
 
 
