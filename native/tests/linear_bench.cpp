@@ -15,6 +15,7 @@
 #endif
 
 #include "lichen/linear.h"
+#include "lichen/machine.h"
 
 namespace {
 
@@ -44,28 +45,8 @@ double best_time(F&& run, double budget_seconds) {
 }
 
 double read_gb_s(ThreadPool& pool) {
-  constexpr std::int64_t kBytes = 512 << 20, kChunk = 256 << 10;
-  AlignedBuffer buffer(kBytes);
-  std::memset(buffer.as<char>(), 1, kBytes);
-  const double time = best_time(
-      [&] {
-        ChunkCounter next;
-        std::atomic<std::uint64_t> total{0};
-        pool.run([&](int) {
-          std::uint64_t sums[16] = {};
-          for (std::int64_t chunk = next.take(); chunk < kBytes / kChunk; chunk = next.take()) {
-            const auto* words = buffer.as<std::uint64_t>() + chunk * kChunk / 8;
-            for (std::int64_t i = 0; i < kChunk / 8; i += 16) {
-              for (int j = 0; j < 16; ++j) sums[j] += words[i + j];
-              __builtin_prefetch(words + i + 512);
-              __builtin_prefetch(words + i + 520);
-            }
-          }
-          for (std::uint64_t sum : sums) total += sum;
-        });
-      },
-      0.5);
-  return kBytes / time / 1e9;
+  const std::vector<double> rates = read_rates(pool, 512 << 20, 15);
+  return *std::max_element(rates.begin(), rates.end()) / 1e9;
 }
 
 void measure(ThreadPool& pool, Isa isa, Dtype dtype, const char* name, const Shape& shape, double bandwidth) {
