@@ -221,14 +221,16 @@ void Plan::linear(Value x, const std::vector<Product>& products, bool accumulate
     for (const LinearPhase::Product& other : checked)
       require(other.out != out, "linear: two products would write value ", out);
     checked.push_back({linear, out});
-    products_.push_back({linear, domain_ == Domain::tokens});
     quantized = quantized || linear->dtype == Dtype::i8 || linear->dtype == Dtype::i4;
   }
   if (quantized) quantize(x, width);
   phases_.push_back(std::make_unique<LinearPhase>(domain_, x, checked, accumulate));
   open_rows_ = nullptr;
   touch(x);
-  for (const LinearPhase::Product& product : checked) touch(product.out);
+  for (const LinearPhase::Product& product : checked) {
+    touch(product.out);
+    products_.push_back({product.linear, domain_ == Domain::tokens});
+  }
 }
 
 // Angles are products in float32, as transformers makes them; their cosines are taken in double.
