@@ -39,6 +39,20 @@ const Kernels kAvx2 = {
      quantize_avx2},
     norm_avx2, elementwise_avx2, attention_avx2};
 
+#if LICHEN_HAS_AVX_VNNI
+LinearKernels with_avx_vnni(LinearKernels kernels) {
+  kernels.i8 = linear_i8_avx_vnni;
+  kernels.i4 = linear_i4_avx_vnni;
+  return kernels;
+}
+
+// AVX2 and VNNI in 256 bits: Intel's laptops since Alder Lake (2021), which have no AVX512; AMD Zen 5. No
+// processor has it and AVX512 without AVX512-VNNI, so it is never chosen above that set.
+const Kernels kAvxVnni = {with_avx_vnni(kAvx2.linear), norm_avx2, elementwise_avx2, attention_avx2};
+#else
+const Kernels& kAvxVnni = kAvx2;  // the compiler does not know it: no machine is said to have it
+#endif
+
 // AVX512 F, BW, DQ, VL: Intel Skylake-X and Skylake-SP (2017).
 const Kernels kAvx512 = {
     {linear_f32_avx512, linear_f16_avx512, linear_bf16_avx512, linear_i8_avx512, linear_i4_avx512,
@@ -61,6 +75,7 @@ const Kernels& kernels(Isa isa) {
   switch (isa) {
     case Isa::portable: return kPortable;
     case Isa::avx2: return kAvx2;
+    case Isa::avx_vnni: return kAvxVnni;
     case Isa::avx512: return kAvx512;
     case Isa::avx512_vnni: return kAvx512Vnni;
   }

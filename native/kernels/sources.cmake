@@ -3,11 +3,14 @@
 # change the result.
 set(LICHEN_PORTABLE_FLAGS -O3 -ffp-contract=off -fno-lto)
 set(LICHEN_AVX2_FLAGS ${LICHEN_PORTABLE_FLAGS} -mavx2 -mfma -mf16c)
+set(LICHEN_AVX_VNNI_FLAGS ${LICHEN_AVX2_FLAGS} -mavxvnni)
 set(LICHEN_AVX512_FLAGS
   ${LICHEN_AVX2_FLAGS} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # gcc 12's own AVX512 header sets it off (https://gcc.gnu.org/PR105593).
   list(APPEND LICHEN_AVX512_FLAGS -Wno-maybe-uninitialized -Wno-uninitialized)
+  # Redundancy elimination keeps the sums of an int4 tile twice, and then some of them in memory.
+  list(APPEND LICHEN_AVX_VNNI_FLAGS -fno-tree-pre)
 endif()
 set(LICHEN_AVX512_VNNI_FLAGS ${LICHEN_AVX512_FLAGS} -mavx512vnni)
 list(APPEND LICHEN_PORTABLE_FLAGS -Wno-psabi)  # lanes are passed in memory there
@@ -26,6 +29,21 @@ function(lichen_kernels operation)
   set(LICHEN_KERNEL_SOURCES ${sources} PARENT_SCOPE)
 endfunction()
 
+# lichen_newer_kernels(ISA INSTRUCTION): linear/ISA.cpp, where the compiler has its flags and its assembler an
+# instruction of it. Elsewhere the set is left out, and no machine is said to have it.
+include(CheckCXXSourceCompiles)
+function(lichen_newer_kernels isa instruction)
+  string(TOUPPER ${isa} name)
+  list(JOIN LICHEN_${name}_FLAGS " " CMAKE_REQUIRED_FLAGS)
+  check_cxx_source_compiles("int main() { asm volatile(\"${instruction}\"); }" LICHEN_HAS_${name})
+  if(LICHEN_HAS_${name})
+    lichen_kernels(linear ${isa})
+    set(LICHEN_KERNEL_SOURCES ${LICHEN_KERNEL_SOURCES} PARENT_SCOPE)
+  endif()
+  set_property(SOURCE ${CMAKE_CURRENT_LIST_DIR}/dispatch.cpp ${CMAKE_CURRENT_SOURCE_DIR}/native/src/cpu.cpp
+    APPEND PROPERTY COMPILE_DEFINITIONS LICHEN_HAS_${name}=$<BOOL:${LICHEN_HAS_${name}}>)
+endfunction()
+
 foreach(operation linear attention elementwise norm)
   lichen_kernels(${operation} portable)
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
@@ -34,6 +52,7 @@ foreach(operation linear attention elementwise norm)
 endforeach()
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
   lichen_kernels(linear avx512_vnni)
+  lichen_newer_kernels(avx_vnni "{vex} vpdpbusd %ymm0, %ymm0, %ymm0")
 endif()
 
 # The loops that find the machine's limits: of every set that has linear kernels here.

@@ -11,8 +11,9 @@
 namespace lichen {
 namespace {
 
-constexpr std::array<std::pair<Isa, std::string_view>, 4> kNames = {{{Isa::portable, "portable"},
+constexpr std::array<std::pair<Isa, std::string_view>, 5> kNames = {{{Isa::portable, "portable"},
                                                                      {Isa::avx2, "avx2"},
+                                                                     {Isa::avx_vnni, "avx_vnni"},
                                                                      {Isa::avx512, "avx512"},
                                                                      {Isa::avx512_vnni, "avx512_vnni"}}};
 
@@ -22,9 +23,9 @@ struct Registers {
 };
 
 // All zero where the processor has no such leaf.
-Registers cpuid(std::uint32_t leaf) {
+Registers cpuid(std::uint32_t leaf, std::uint32_t subleaf = 0) {
   Registers r;
-  if (!__get_cpuid_count(leaf, 0, &r.eax, &r.ebx, &r.ecx, &r.edx)) return {};
+  if (!__get_cpuid_count(leaf, subleaf, &r.eax, &r.ebx, &r.ecx, &r.edx)) return {};
   return r;
 }
 
@@ -37,6 +38,9 @@ std::uint64_t saved_state() {
 
 constexpr bool all(std::uint64_t value, std::uint64_t bits) { return (value & bits) == bits; }
 
+// Newer than some compilers' cpuid.h: leaf 7, subleaf 1, eax (Intel SDM volume 2A, CPUID).
+constexpr std::uint32_t kAvxVnni = 1u << 4;
+
 std::vector<Isa> probe() {
   std::vector<Isa> found = {Isa::portable};
   const Registers basic = cpuid(1), extended = cpuid(7);
@@ -46,6 +50,8 @@ std::vector<Isa> probe() {
   const std::uint64_t state = saved_state();
   if (!all(state, kVectorState) || !all(extended.ebx, bit_AVX2)) return found;
   found.push_back(Isa::avx2);
+  if (LICHEN_HAS_AVX_VNNI && extended.eax >= 1 && all(cpuid(7, 1).eax, kAvxVnni))
+    found.push_back(Isa::avx_vnni);
   if (!all(state, kVector512State) ||
       !all(extended.ebx, bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL))
     return found;

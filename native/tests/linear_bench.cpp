@@ -69,7 +69,7 @@ void measure(ThreadPool& pool, Isa isa, Dtype dtype, const char* name, const Sha
   for (std::int64_t i = 0; i < std::clamp<std::int64_t>(kColdBytes / bytes, 1, 200); ++i)
     copies.push_back(pack_linear(pool, given, isa));
   std::printf("%-5s %6ld x %-5ld", name, static_cast<long>(shape.rows), static_cast<long>(shape.cols));
-  for (std::int64_t tokens : {1, 2, 4, 8, 16, 32, 64, 256}) {
+  for (std::int64_t tokens : {1, 2, 4, 8, 16, 32, 64, 128, 256}) {
     AlignedBuffer x(static_cast<std::size_t>(tokens * shape.cols) * 4), y(static_cast<std::size_t>(tokens * shape.rows) * 4);
     for (std::int64_t i = 0; i < tokens * shape.cols; ++i) x.as<float>()[i] = static_cast<float>(i % 17) - 8;
     QuantizedBuffer buffer(tokens, shape.cols);
@@ -105,7 +105,8 @@ void measure(ThreadPool& pool, Isa isa, Dtype dtype, const char* name, const Sha
 }  // namespace
 
 int main(int argc, char** argv) {
-  Isa isa = supported_isas().back();
+  const char* wanted = std::getenv("LICHEN_ISA");
+  Isa isa = parse_isa(wanted ? wanted : "").value_or(supported_isas().back());
   int threads = static_cast<int>(std::thread::hardware_concurrency());
   std::string only;
   bool pin = false;

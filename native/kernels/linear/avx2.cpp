@@ -6,13 +6,7 @@
 namespace lichen {
 namespace {
 
-struct FloatPair {
-  __m256 low, high;
-};
-
-struct IntPair {
-  __m256i low, high;
-};
+#include "kernels/linear/int4_256.inc.h"
 
 struct F32 {
   using Stored = float;
@@ -47,10 +41,6 @@ struct F16 : F32 {
   }
 };
 
-__m256 widen_bf16(__m128i bits) {
-  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
-}
-
 struct Bf16 : F32 {
   using Stored = uint16_t;
   static Weights load(const uint16_t* from) {
@@ -75,9 +65,6 @@ struct I8 {
   static constexpr int kDepth = 4, kPanels = 1, kTokens = 4;
 
   static Sum zero() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
-  static __m256i load_vector(const void* from) {
-    return _mm256_loadu_si256(static_cast<const __m256i*>(from));
-  }
   static Sum load_sum(const int32_t* from) { return {load_vector(from), load_vector(from + 8)}; }
   static void store_sum(int32_t* to, Sum sum) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), sum.low);
@@ -90,9 +77,7 @@ struct I8 {
     return {{even(low), even(high)}, {odd(low), odd(high)}};
   }
   static Inputs spread(const uint8_t* x) {
-    int32_t four;
-    __builtin_memcpy(&four, x, sizeof four);
-    const __m256i codes = _mm256_set1_epi32(four);
+    const __m256i codes = spread_four(x);
     return {_mm256_and_si256(codes, _mm256_set1_epi16(0xff)), _mm256_srli_epi16(codes, 8)};
   }
   static __m256i add(__m256i sum, __m256i even_w, __m256i odd_w, const Inputs& x) {
@@ -104,52 +89,24 @@ struct I8 {
   }
 };
 
-struct F16Scales {
-  static __m256 widen(__m128i bits) { return _mm256_cvtph_ps(bits); }
-};
-
-struct Bf16Scales {
-  static __m256 widen(__m128i bits) { return widen_bf16(bits); }
-};
-
 // vpmaddubsw cannot saturate here: 2 * 15 * 128, and eight of them still fit 16 bits.
 template <class Scales>
-struct I4 {
-  using Ints = IntPair;
-  using Floats = FloatPair;
+struct I4 : Int4In256<Scales> {
+  using Base = Int4In256<Scales>;
+  using Ints = typename Base::Ints;
+  using Codes = typename Base::Codes;
   using Partial = IntPair;
-  struct Codes {
-    IntPair first, second;  // columns 0 to 3 and 4 to 7 of each row
-  };
   static constexpr int kPanels = 1, kTokens = 4;
 
-  static __m256i load_vector(const void* from) {
-    return _mm256_loadu_si256(static_cast<const __m256i*>(from));
-  }
-  static Ints none() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
-  static Ints eight() { return {_mm256_set1_epi32(8), _mm256_set1_epi32(8)}; }
-  static Ints load_zeros(const char* from) {
-    const __m128i zeros = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
-    return {_mm256_cvtepu8_epi32(zeros), _mm256_cvtepu8_epi32(_mm_srli_si128(zeros, 8))};
-  }
   // Both fit 16 bits: at most 15, and 32 * 128.
   static Ints offset(const Ints& sum, const Ints& zeros, int32_t minus_sum) {
     const __m256i minus = _mm256_set1_epi32(minus_sum);
     return {_mm256_add_epi32(sum.low, _mm256_madd_epi16(zeros.low, minus)),
             _mm256_add_epi32(sum.high, _mm256_madd_epi16(zeros.high, minus))};
   }
-
-  static __m256i low_half(__m256i pairs) { return _mm256_and_si256(pairs, _mm256_set1_epi8(15)); }
-  static Codes load(const uint8_t* from) {
-    const __m256i low = load_vector(from), high = load_vector(from + 32);
-    return {{low_half(low), low_half(high)},
-            {low_half(_mm256_srli_epi16(low, 4)), low_half(_mm256_srli_epi16(high, 4))}};
-  }
   static Partial open(const Ints&) { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
   static Partial add_four(const Partial& sum, const IntPair& w, const int8_t* x) {
-    int32_t four;
-    __builtin_memcpy(&four, x, sizeof four);
-    const __m256i in = _mm256_set1_epi32(four);
+    const __m256i in = spread_four(x);
     return {_mm256_add_epi16(sum.low, _mm256_maddubs_epi16(w.low, in)),
             _mm256_add_epi16(sum.high, _mm256_maddubs_epi16(w.high, in))};
   }
@@ -160,20 +117,6 @@ struct I4 {
     const __m256i ones = _mm256_set1_epi16(1);
     return {_mm256_add_epi32(sum.low, _mm256_madd_epi16(partial.low, ones)),
             _mm256_add_epi32(sum.high, _mm256_madd_epi16(partial.high, ones))};
-  }
-
-  static Floats nothing() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
-  static Floats load_scales(const char* from) {
-    const auto* halves = reinterpret_cast<const __m128i*>(from);
-    return {Scales::widen(_mm_loadu_si128(halves)), Scales::widen(_mm_loadu_si128(halves + 1))};
-  }
-  static Floats scale_add(const Ints& sum, const Floats& scales, const Floats& total) {
-    return {_mm256_fmadd_ps(_mm256_cvtepi32_ps(sum.low), scales.low, total.low),
-            _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum.high), scales.high, total.high)};
-  }
-  static void store(float* to, const Floats& total) {
-    _mm256_store_ps(to, total.low);
-    _mm256_store_ps(to + 8, total.high);
   }
 };
 

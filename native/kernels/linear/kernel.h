@@ -63,6 +63,9 @@ void linear_i8_avx2(const LinearTask&);
 void linear_i4_avx2(const LinearTask&);
 void quantize_avx2(const QuantizeTask&);
 
+void linear_i8_avx_vnni(const LinearTask&);
+void linear_i4_avx_vnni(const LinearTask&);
+
 void linear_f32_avx512(const LinearTask&);
 void linear_f16_avx512(const LinearTask&);
 void linear_bf16_avx512(const LinearTask&);

@@ -1,0 +1,70 @@
+// int8 and int4 in 256 bits with AVX-VNNI: vpdpbusd in its VEX form, which processors without AVX512 have.
+#include <immintrin.h>
+
+#include "kernels/linear/kernel.h"
+
+namespace lichen {
+namespace {
+
+#include "kernels/linear/int4_256.inc.h"
+
+struct I8 {
+  using Stored = int8_t;
+  using Input = uint8_t;
+  using Lane = int32_t;
+  using Sum = IntPair;
+  using Weights = IntPair;
+  using Inputs = __m256i;
+  // 12 sums, 2 weights and 1 input of the 16 registers.
+  static constexpr int kDepth = 4, kPanels = 1, kTokens = 6;
+
+  static Sum zero() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+  static Sum load_sum(const int32_t* from) { return {load_vector(from), load_vector(from + 8)}; }
+  static void store_sum(int32_t* to, const Sum& sum) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), sum.low);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + 8), sum.high);
+  }
+  static Weights load(const int8_t* from) { return {load_vector(from), load_vector(from + 32)}; }
+  static Inputs spread(const uint8_t* x) { return spread_four(x); }
+  static Sum add_product(const Sum& sum, const Weights& w, Inputs x) {
+    return {_mm256_dpbusd_avx_epi32(sum.low, x, w.low), _mm256_dpbusd_avx_epi32(sum.high, x, w.high)};
+  }
+};
+
+template <class Scales>
+struct I4 : Int4In256<Scales> {
+  using Base = Int4In256<Scales>;
+  using Ints = typename Base::Ints;
+  using Codes = typename Base::Codes;
+  using Partial = Ints;
+  // 10 sums, 4 codes and 1 input; the totals of earlier groups wait in memory.
+  static constexpr int kPanels = 1, kTokens = 5;
+
+  // Both fit 16 bits: at most 15, and 32 * 128.
+  static Ints offset(const Ints& sum, const Ints& zeros, int32_t minus_sum) {
+    const __m256i minus = _mm256_set1_epi32(minus_sum);
+    return {_mm256_dpwssd_avx_epi32(sum.low, zeros.low, minus),
+            _mm256_dpwssd_avx_epi32(sum.high, zeros.high, minus)};
+  }
+  static Partial open(const Ints& sum) { return sum; }
+  static Partial add_four(const Partial& sum, const IntPair& w, const int8_t* x) {
+    const __m256i in = spread_four(x);
+    return {_mm256_dpbusd_avx_epi32(sum.low, w.low, in), _mm256_dpbusd_avx_epi32(sum.high, w.high, in)};
+  }
+  static Partial add(const Partial& sum, const Codes& w, const int8_t* x) {
+    return add_four(add_four(sum, w.first, x), w.second, x + 4);
+  }
+  static Ints close(const Ints&, const Partial& partial) { return partial; }
+};
+
+#include "kernels/linear/tile.inc.h"
+#include "kernels/linear/groups.inc.h"
+
+}  // namespace
+
+void linear_i8_avx_vnni(const LinearTask& task) { multiply<I8>(task, task.codes, task.code_stride); }
+void linear_i4_avx_vnni(const LinearTask& task) {
+  task.bf16_scales ? multiply_grouped<I4<Bf16Scales>>(task) : multiply_grouped<I4<F16Scales>>(task);
+}
+
+}  // namespace lichen

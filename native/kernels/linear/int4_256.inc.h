@@ -1,0 +1,67 @@
+// What products in 256 bits share, with VNNI or without: a panel of 16 rows is two registers.
+
+struct FloatPair {
+  __m256 low, high;
+};
+
+struct IntPair {
+  __m256i low, high;
+};
+
+__m256 widen_bf16(__m128i bits) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+}
+
+inline __m256i load_vector(const void* from) {
+  return _mm256_loadu_si256(static_cast<const __m256i*>(from));
+}
+
+inline __m256i spread_four(const void* x) {
+  int32_t four;
+  __builtin_memcpy(&four, x, sizeof four);
+  return _mm256_set1_epi32(four);
+}
+
+struct F16Scales {
+  static __m256 widen(__m128i bits) { return _mm256_cvtph_ps(bits); }
+};
+
+struct Bf16Scales {
+  static __m256 widen(__m128i bits) { return widen_bf16(bits); }
+};
+
+template <class Scales>
+struct Int4In256 {
+  using Ints = IntPair;
+  using Floats = FloatPair;
+  struct Codes {
+    IntPair first, second;  // columns 0 to 3 and 4 to 7 of each row
+  };
+
+  static Ints none() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+  static Ints eight() { return {_mm256_set1_epi32(8), _mm256_set1_epi32(8)}; }
+  static Ints load_zeros(const char* from) {
+    const __m128i zeros = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+    return {_mm256_cvtepu8_epi32(zeros), _mm256_cvtepu8_epi32(_mm_srli_si128(zeros, 8))};
+  }
+  static __m256i low_half(__m256i pairs) { return _mm256_and_si256(pairs, _mm256_set1_epi8(15)); }
+  static Codes load(const uint8_t* from) {
+    const __m256i low = load_vector(from), high = load_vector(from + 32);
+    return {{low_half(low), low_half(high)},
+            {low_half(_mm256_srli_epi16(low, 4)), low_half(_mm256_srli_epi16(high, 4))}};
+  }
+
+  static Floats nothing() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+  static Floats load_scales(const char* from) {
+    const auto* halves = reinterpret_cast<const __m128i*>(from);
+    return {Scales::widen(_mm_loadu_si128(halves)), Scales::widen(_mm_loadu_si128(halves + 1))};
+  }
+  static Floats scale_add(const Ints& sum, const Floats& scales, const Floats& total) {
+    return {_mm256_fmadd_ps(_mm256_cvtepi32_ps(sum.low), scales.low, total.low),
+            _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum.high), scales.high, total.high)};
+  }
+  static void store(float* to, const Floats& total) {
+    _mm256_store_ps(to, total.low);
+    _mm256_store_ps(to + 8, total.high);
+  }
+};
