@@ -64,6 +64,21 @@ const Kernels kAvx512Vnni = {
     {linear_f32_avx512, linear_f16_avx512, linear_bf16_avx512, linear_i8_avx512_vnni,
      linear_i4_avx512_vnni, quantize_avx512},
     norm_avx512, elementwise_avx512, attention_avx512};
+
+#if LICHEN_HAS_AMX
+LinearKernels with_amx(LinearKernels kernels) {
+  kernels.bf16 = linear_bf16_amx;
+  kernels.i8 = linear_i8_amx;
+  kernels.i4 = linear_i4_amx;
+  kernels.split = split_amx;
+  return kernels;
+}
+
+// With AMX for int8 and bf16: Intel Sapphire Rapids (2023) and later Xeons.
+const Kernels kAmx = {with_amx(kAvx512Vnni.linear), norm_avx512, elementwise_avx512, attention_avx512};
+#else
+const Kernels& kAmx = kAvx512Vnni;
+#endif
 #endif
 
 const Kernels& kernels(Isa isa) {
@@ -78,6 +93,7 @@ const Kernels& kernels(Isa isa) {
     case Isa::avx_vnni: return kAvxVnni;
     case Isa::avx512: return kAvx512;
     case Isa::avx512_vnni: return kAvx512Vnni;
+    case Isa::amx: return kAmx;
   }
 #endif
   return kPortable;

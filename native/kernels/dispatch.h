@@ -10,6 +10,7 @@ namespace lichen {
 struct LinearKernels {
   LinearKernel f32, f16, bf16, i8, i4;
   QuantizeKernel quantize;
+  SplitKernel split = nullptr;  // what bf16 reads; null where it reads floats
 };
 
 // Throws std::invalid_argument when this machine cannot run `isa`.

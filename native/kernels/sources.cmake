@@ -13,6 +13,7 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   list(APPEND LICHEN_AVX_VNNI_FLAGS -fno-tree-pre)
 endif()
 set(LICHEN_AVX512_VNNI_FLAGS ${LICHEN_AVX512_FLAGS} -mavx512vnni)
+set(LICHEN_AMX_FLAGS ${LICHEN_AVX512_VNNI_FLAGS} -mamx-tile -mamx-int8 -mamx-bf16)
 list(APPEND LICHEN_PORTABLE_FLAGS -Wno-psabi)  # lanes are passed in memory there
 
 set(LICHEN_KERNEL_SOURCES ${CMAKE_CURRENT_LIST_DIR}/dispatch.cpp)
@@ -53,6 +54,7 @@ endforeach()
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
   lichen_kernels(linear avx512_vnni)
   lichen_newer_kernels(avx_vnni "{vex} vpdpbusd %ymm0, %ymm0, %ymm0")
+  lichen_newer_kernels(amx "tdpbf16ps %tmm2, %tmm1, %tmm0")
 endif()
 
 # The loops that find the machine's limits: of every set that has linear kernels here.

@@ -183,17 +183,15 @@ Result apply(const Linear& linear, ThreadPool& pool, const FloatMatrix& x) {
                                 std::to_string(linear.cols));
   Result y = new_matrix(tokens, linear.rows);
   nb::gil_scoped_release unlocked;
-  const bool quantizes = linear.dtype == Dtype::i8 || linear.dtype == Dtype::i4;
-  QuantizedBuffer buffer(quantizes ? tokens : 0, cols);
+  QuantizedBuffer buffer(input_of(linear) == Input::floats ? 0 : tokens, cols);
   const QuantizedRows quantized = buffer.rows();
   ChunkCounter counter;
   pool.run([&](int thread) {
-    if (quantizes && thread == 0)
-      quantize_rows(linear.isa, x.data(), cols, 0, tokens, cols, quantized);
+    if (thread == 0) prepare_rows(linear, x.data(), cols, 0, tokens, quantized);
     pool.barrier();
     const std::int64_t chunks = linear_chunks(linear, tokens);
     for (std::int64_t chunk; (chunk = counter.take()) < chunks;)
-      linear_chunk(linear, x.data(), cols, quantizes ? &quantized : nullptr, tokens, y.data(),
+      linear_chunk(linear, x.data(), cols, &quantized, tokens, y.data(),
                    linear.rows, false, chunk);
   });
   return y;

@@ -7,15 +7,20 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace lichen {
 namespace {
 
-constexpr std::array<std::pair<Isa, std::string_view>, 5> kNames = {{{Isa::portable, "portable"},
+constexpr std::array<std::pair<Isa, std::string_view>, 6> kNames = {{{Isa::portable, "portable"},
                                                                      {Isa::avx2, "avx2"},
                                                                      {Isa::avx_vnni, "avx_vnni"},
                                                                      {Isa::avx512, "avx512"},
-                                                                     {Isa::avx512_vnni, "avx512_vnni"}}};
+                                                                     {Isa::avx512_vnni, "avx512_vnni"},
+                                                                     {Isa::amx, "amx"}}};
 
 #if defined(__x86_64__)
 struct Registers {
@@ -40,6 +45,27 @@ constexpr bool all(std::uint64_t value, std::uint64_t bits) { return (value & bi
 
 // Newer than some compilers' cpuid.h: leaf 7, subleaf 1, eax (Intel SDM volume 2A, CPUID).
 constexpr std::uint32_t kAvxVnni = 1u << 4;
+// Leaf 7, edx: AMX-BF16, AMX-TILE, AMX-INT8.
+constexpr std::uint32_t kAmx = 1u << 22 | 1u << 24 | 1u << 25;
+
+#if defined(LICHEN_EMULATE_AMX)  // a test build, whose tiles are plain C++
+constexpr bool kAmxEmulated = true;
+#else
+constexpr bool kAmxEmulated = false;
+#endif
+
+// Whether the system saves tiles (XCR0 bits 17 and 18), and lets this process use them: Linux hands out
+// their 8 KiB a thread only on request (Documentation/arch/x86/xstate.rst), once for all threads.
+bool tiles_granted(std::uint64_t state) {
+  constexpr std::uint64_t kTileState = std::uint64_t{3} << 17;
+  if (!all(state, kTileState)) return false;
+#if defined(__linux__) && defined(SYS_arch_prctl)
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
 
 std::vector<Isa> probe() {
   std::vector<Isa> found = {Isa::portable};
@@ -56,7 +82,10 @@ std::vector<Isa> probe() {
       !all(extended.ebx, bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL))
     return found;
   found.push_back(Isa::avx512);
-  if (all(extended.ecx, bit_AVX512VNNI)) found.push_back(Isa::avx512_vnni);
+  if (!all(extended.ecx, bit_AVX512VNNI)) return found;
+  found.push_back(Isa::avx512_vnni);
+  if (kAmxEmulated || (LICHEN_HAS_AMX && all(extended.edx, kAmx) && tiles_granted(state)))
+    found.push_back(Isa::amx);
   return found;
 }
 #else

@@ -134,8 +134,14 @@ bool pack_one(Linear& linear, const Weight& source, std::int64_t panel) {
       pack_panel<float, 1>(static_cast<const float*>(weight) + start, rows, linear.cols,
                            reinterpret_cast<float*>(to));
       return true;
-    case Dtype::f16:
     case Dtype::bf16:
+      if (input_of(linear) == Input::halves) {
+        pack_panel<std::uint16_t, 2>(static_cast<const std::uint16_t*>(weight) + start, rows,
+                                     linear.cols, reinterpret_cast<std::uint16_t*>(to));
+        return true;
+      }
+      [[fallthrough]];
+    case Dtype::f16:
       pack_panel<std::uint16_t, 1>(static_cast<const std::uint16_t*>(weight) + start, rows,
                                    linear.cols, reinterpret_cast<std::uint16_t*>(to));
       return true;
@@ -164,11 +170,12 @@ struct Cut {
 
 Cut cut(const Linear& linear, std::int64_t tokens) {
   constexpr std::int64_t kRunBytes = 512 << 10;
-  constexpr std::int64_t kFewTokens = 32;  // with more, arithmetic takes longer than memory
+  // With more tokens, arithmetic takes longer than memory.
+  const std::int64_t few_tokens = linear.isa == Isa::amx ? 256 : 32;
   const std::int64_t blocks = ceil_div(linear.panels, kPanelsPerBlock);
   const std::int64_t fitting = kRunBytes / (kPanelsPerBlock * linear.panel_bytes);
   const std::int64_t run =
-      tokens > kFewTokens ? 1 : std::max<std::int64_t>(1, std::min(fitting, blocks / 16));
+      tokens > few_tokens ? 1 : std::max<std::int64_t>(1, std::min(fitting, blocks / 16));
   const std::int64_t singles = std::min(blocks / 4, 4 * run);
   return {blocks, run, (blocks - singles) / run, ceil_div(tokens, kTaskTokens)};
 }
@@ -217,7 +224,7 @@ std::unique_ptr<Linear> pack_linear(ThreadPool& pool, const Weight& weight, Isa 
     linear->bf16_scales = needs_bf16(weight);
     linear->panel_bytes = cols / weight.group * group_bytes(*linear);
   } else {
-    const std::int64_t depth = dtype == Dtype::i8 ? 4 : 1;
+    const std::int64_t depth = dtype == Dtype::i8 ? 4 : input_of(*linear) == Input::halves ? 2 : 1;
     linear->panel_bytes = ceil_div(cols, depth) * depth * kPanelRows * element_bytes(dtype);
   }
   linear->weights = AlignedBuffer(static_cast<std::size_t>(linear->panels * linear->panel_bytes));
@@ -270,8 +277,10 @@ void unpack_row(const Linear& linear, std::int64_t row, float* out) {
       return;
     }
     case Dtype::bf16: {
-      const auto* from = reinterpret_cast<const std::uint16_t*>(panel) + lane;
-      for (std::int64_t k = 0; k < linear.cols; ++k) out[k] = from_bf16(from[k * kPanelRows]);
+      const auto* from = reinterpret_cast<const std::uint16_t*>(panel);
+      const std::int64_t depth = input_of(linear) == Input::halves ? 2 : 1;
+      for (std::int64_t k = 0; k < linear.cols; ++k)
+        out[k] = from_bf16(from[(k / depth * kPanelRows + lane) * depth + k % depth]);
       return;
     }
     case Dtype::i8: {
@@ -295,15 +304,32 @@ void quantize_rows(Isa isa, const float* x, std::int64_t x_stride, std::int64_t 
                                 out.minus_sums + begin * (stride / 32), stride, out.scales + begin});
 }
 
+Input input_of(const Linear& linear) {
+  if (linear.dtype == Dtype::i8 || linear.dtype == Dtype::i4) return Input::codes;
+  const bool splits = linear.dtype == Dtype::bf16 && linear_kernels(linear.isa).split;
+  return splits ? Input::halves : Input::floats;
+}
+
+void prepare_rows(const Linear& linear, const float* x, std::int64_t x_stride, std::int64_t begin,
+                  std::int64_t end, const QuantizedRows& out) {
+  const std::int64_t cols = linear.cols, stride = code_stride(cols);
+  const Input input = input_of(linear);
+  if (input == Input::codes) quantize_rows(linear.isa, x, x_stride, begin, end, cols, out);
+  if (input == Input::halves)
+    linear_kernels(linear.isa).split({x + begin * x_stride, x_stride, end - begin, cols,
+                                      out.halves + begin * 2 * stride, stride});
+}
+
 QuantizedBuffer::QuantizedBuffer(std::int64_t tokens, std::int64_t cols)
     : codes_(static_cast<std::size_t>(tokens * code_stride(cols))),
       signed_codes_(static_cast<std::size_t>(tokens * code_stride(cols))),
       minus_sums_(static_cast<std::size_t>(tokens * code_stride(cols) / 32) * sizeof(std::int32_t)),
-      scales_(static_cast<std::size_t>(tokens) * sizeof(float)) {}
+      scales_(static_cast<std::size_t>(tokens) * sizeof(float)),
+      halves_(static_cast<std::size_t>(2 * tokens * code_stride(cols)) * sizeof(std::uint16_t)) {}
 
 QuantizedRows QuantizedBuffer::rows() {
   return {codes_.as<std::uint8_t>(), signed_codes_.as<std::int8_t>(), minus_sums_.as<std::int32_t>(),
-          scales_.as<float>()};
+          scales_.as<float>(), halves_.as<std::uint16_t>()};
 }
 
 std::int64_t linear_chunks(const Linear& linear, std::int64_t tokens) {
@@ -347,6 +373,9 @@ void linear_chunk(const Linear& linear, const float* x, std::int64_t x_stride,
     task.group = linear.group;
     task.zeros = linear.zeros;
     task.bf16_scales = linear.bf16_scales;
+  } else if (input_of(linear) == Input::halves) {
+    task.code_stride = code_stride(linear.cols);
+    task.halves = quantized->halves + token * 2 * task.code_stride;
   } else {
     task.x = x + token * x_stride;
     task.x_stride = x_stride;

@@ -195,11 +195,12 @@ void Plan::layer_norm(Value x, Value out, Weights weight, Weights bias, float ep
   touch(out);
 }
 
-void Plan::quantize(Value x, std::int64_t width) {
-  code_columns_ = std::max(code_columns_, code_stride(width));
-  row_phase().add("quantize", [=, isa = isa_](const Step& step, std::int64_t row) {
+void Plan::prepare(Value x, const std::shared_ptr<const Linear>& linear) {
+  code_columns_ = std::max(code_columns_, code_stride(linear->cols));
+  const char* name = input_of(*linear) == Input::codes ? "quantize" : "split";
+  row_phase().add(name, [=](const Step& step, std::int64_t row) {
     const Matrix& from = step.values[x];
-    quantize_rows(isa, from.data, from.stride, row, row + 1, width, step.quantized);
+    prepare_rows(*linear, from.data, from.stride, row, row + 1, step.quantized);
   });
   touch(x);
 }
@@ -208,7 +209,7 @@ void Plan::linear(Value x, const std::vector<Product>& products, bool accumulate
   require_open();
   require(!products.empty(), "linear needs at least one (weight, out)");
   const std::int64_t width = read(x).width;
-  bool quantized = false;
+  std::map<Input, std::shared_ptr<const Linear>> readers;
   std::vector<LinearPhase::Product> checked;
   for (const auto& [linear, out] : products) {
     require(linear->cols == width, "linear: the input has width ", width, ", the weight ",
@@ -221,9 +222,10 @@ void Plan::linear(Value x, const std::vector<Product>& products, bool accumulate
     for (const LinearPhase::Product& other : checked)
       require(other.out != out, "linear: two products would write value ", out);
     checked.push_back({linear, out});
-    quantized = quantized || linear->dtype == Dtype::i8 || linear->dtype == Dtype::i4;
+    readers.emplace(input_of(*linear), linear);
   }
-  if (quantized) quantize(x, width);
+  for (const auto& [input, linear] : readers)
+    if (input != Input::floats) prepare(x, linear);
   phases_.push_back(std::make_unique<LinearPhase>(domain_, x, checked, accumulate));
   open_rows_ = nullptr;
   touch(x);

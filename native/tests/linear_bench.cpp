@@ -74,7 +74,7 @@ void measure(ThreadPool& pool, Isa isa, Dtype dtype, const char* name, const Sha
     for (std::int64_t i = 0; i < tokens * shape.cols; ++i) x.as<float>()[i] = static_cast<float>(i % 17) - 8;
     QuantizedBuffer buffer(tokens, shape.cols);
     const QuantizedRows quantized = buffer.rows();
-    quantize_rows(isa, x.as<float>(), shape.cols, 0, tokens, shape.cols, quantized);
+    prepare_rows(*copies[0], x.as<float>(), shape.cols, 0, tokens, quantized);
     const std::int64_t chunks = linear_chunks(*copies[0], tokens);
     std::vector<ChunkCounter> next(copies.size());
     const std::size_t used = tokens >= 64 ? 1 + copies.size() / 16 : copies.size();

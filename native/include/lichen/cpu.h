@@ -8,13 +8,13 @@
 namespace lichen {
 
 // In ascending order of preference. kernels/dispatch.cpp says which processors each one means.
-enum class Isa { portable, avx2, avx_vnni, avx512, avx512_vnni };
+enum class Isa { portable, avx2, avx_vnni, avx512, avx512_vnni, amx };
 
 // Every set that both the processor (CPUID) and the operating system (XCR0) grant; best last.
 // `portable` is always there.
 const std::vector<Isa>& supported_isas();
 
-// "portable", "avx2", "avx_vnni", "avx512", "avx512_vnni".
+// "portable", "avx2", "avx_vnni", "avx512", "avx512_vnni", "amx".
 std::string_view isa_name(Isa isa);
 
 // The set of that name, or nothing when there is no such name (supported or not).

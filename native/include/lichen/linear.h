@@ -19,7 +19,7 @@ inline constexpr std::int64_t kPanelRows = 16;  // one vector lane is one output
 inline constexpr std::int64_t kCodePadding = 64;
 
 // A packed weight [rows, cols]. Panels of 16 rows, each contiguous and padded with zero rows:
-//   f32, f16, bf16: [panel][k][16]            i8: [panel][k/4][16][4], cols padded with zeros to 4
+//   f32, f16, bf16: [panel][k][16], but bf16 in pairs [panel][k/2][16][2] where it meets halves   i8: [panel][k/4][16][4], cols padded with zeros to 4
 //   i4: [panel][group] of { 16-bit scales [16]; zero points [16], a byte each, if there are any; codes
 //       [group/8][16][4], a byte holding columns k and k + 4 of every eight, as code + 8 }
 // So int4 in groups of 32 takes 4.5 bits a weight, and is read from its first byte to its last.
@@ -65,6 +65,7 @@ struct QuantizedRows {
   std::int8_t* signed_codes;  // [tokens][code_stride(cols)]: q
   std::int32_t* minus_sums;   // [tokens][code_stride(cols) / 32]: minus the sum of 32 q
   float* scales;              // [tokens]
+  std::uint16_t* halves;      // [tokens][2][code_stride(cols)]: bf16, see Input::halves
 };
 
 // Bytes between two rows of codes: cols rounded up to 64.
@@ -80,7 +81,7 @@ class QuantizedBuffer {
   QuantizedRows rows();
 
  private:
-  AlignedBuffer codes_, signed_codes_, minus_sums_, scales_;
+  AlignedBuffer codes_, signed_codes_, minus_sums_, scales_, halves_;
 };
 
 // Quantizes rows [begin, end) of x[tokens][x_stride] into the same rows of `out`: dynamic, per token,
@@ -91,19 +92,32 @@ class QuantizedBuffer {
 void quantize_rows(Isa isa, const float* x, std::int64_t x_stride, std::int64_t begin,
                    std::int64_t end, std::int64_t cols, const QuantizedRows& out);
 
+// What a product reads of its input: floats; codes in int8 (i8 and i4 weights); or halves (bf16 weights,
+// where the instruction set multiplies in bf16), each x as two numbers of bf16, both rounded to nearest:
+//   high = bf16(x), low = bf16(x - high), 0 where high is not finite;  |x - high - low| <= 2^-17 |x|
+enum class Input { floats, codes, halves };
+
+Input input_of(const Linear& linear);
+
+// Makes what input_of() says, of rows [begin, end) of x[tokens][x_stride], in the same rows of `out`.
+void prepare_rows(const Linear& linear, const float* x, std::int64_t x_stride, std::int64_t begin,
+                  std::int64_t end, const QuantizedRows& out);
+
 // A product of `tokens` rows is cut in this many chunks, to be done in any order by any threads.
 std::int64_t linear_chunks(const Linear& linear, std::int64_t tokens);
 
 // One chunk of  y[t][r] = sum_k x[t][k] w[r][k] (+ bias[r]) (+ y[t][r] when accumulate).
-//   x: float[tokens][x_stride], read by f32, f16 and bf16 weights
-//   quantized: the same rows from quantize_rows, read by i8 and i4 weights (null otherwise)
+//   x: float[tokens][x_stride], read where input_of() is floats
+//   quantized: the same rows from prepare_rows, read elsewhere (null otherwise)
 //   y: float[tokens][y_stride]; columns from rows on are left alone
 // Batch-invariant: an output depends on its own row of x only, bit for bit. Float weights are widened
 // to float32 and each output is one chain of float32 fused multiply-adds, k ascending from 0; i8 sums
 // are exact in int32, then y = float(sum) * (x_scale * w_scale). i4 sums are exact in each group, then
 // y = (one chain of fused multiply-adds float(sum) * w_scale, groups ascending from 0) * x_scale. Then
 // bias, then the old y are added.
-// Every instruction set gives the same bits.
+// Every instruction set gives the same bits, but for bf16 weights where they meet halves. There an output
+// is one chain of the sums of 32 columns for the high halves and one for the low ones (kernels/linear/
+// amx.cpp), and then the sum of these two.
 void linear_chunk(const Linear& linear, const float* x, std::int64_t x_stride,
                   const QuantizedRows* quantized, std::int64_t tokens, float* y,
                   std::int64_t y_stride, bool accumulate, std::int64_t chunk);

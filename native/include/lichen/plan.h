@@ -41,7 +41,7 @@ class Plan {
   void embedding(std::shared_ptr<const Linear> table, Value out);
   void rms_norm(Value x, Value out, Weights weight, float epsilon);
   void layer_norm(Value x, Value out, Weights weight, Weights bias, float epsilon);
-  // Products of one input in one phase; integer weights share one quantization of it.
+  // Products of one input in one phase; weights that read it in the same form (see Input) share it.
   void linear(Value x, const std::vector<Product>& products, bool accumulate);
   void rope(Value x, std::int64_t heads, std::int64_t head_dim, const Weights& inverse_frequencies,
             float scale, bool interleaved);
@@ -97,7 +97,7 @@ class Plan {
   void require_tokens(const char* operation) const;
   RowPhase& row_phase();
   const Angles& angles(const Weights& inverse_frequencies, float scale);
-  void quantize(Value x, std::int64_t width);
+  void prepare(Value x, const std::shared_ptr<const Linear>& linear);
   void place_values();
   void check_cache(const Cache& cache) const;
 

@@ -24,6 +24,7 @@ struct LinearTask {
   const int32_t* minus_sums;   // [tokens][code_stride / 32], minus the sum of 32 q, for i4
   int64_t code_stride;
   const float* x_scales;    // [tokens], i8 and i4
+  const uint16_t* halves;   // [tokens][2][code_stride], bf16 only, where it is multiplied in bf16
   int64_t group;            // columns that share a scale, i4 only
   bool zeros;               // whether groups have zero points, i4 only
   bool bf16_scales;         // or f16, i4 only
@@ -48,6 +49,15 @@ struct QuantizeTask {
   float* scales;
 };
 using QuantizeKernel = void (*)(const QuantizeTask&);
+
+// See Input::halves in lichen/linear.h. Rows [0, tokens), columns from cols to the stride are 0.
+struct SplitTask {
+  const float* x;
+  int64_t x_stride, tokens, cols;
+  uint16_t* halves;  // [tokens][2][stride]
+  int64_t stride;
+};
+using SplitKernel = void (*)(const SplitTask&);
 
 void linear_f32_portable(const LinearTask&);
 void linear_f16_portable(const LinearTask&);
@@ -75,5 +85,10 @@ void quantize_avx512(const QuantizeTask&);
 
 void linear_i8_avx512_vnni(const LinearTask&);
 void linear_i4_avx512_vnni(const LinearTask&);
+
+void linear_bf16_amx(const LinearTask&);
+void linear_i8_amx(const LinearTask&);
+void linear_i4_amx(const LinearTask&);
+void split_amx(const SplitTask&);
 
 }  // namespace lichen

@@ -1,0 +1,398 @@
+// AMX: int8 and bf16 in tiles of 16 rows of activations by 16 rows of a weight, and int4 through int8.
+//
+// A packed panel is a run of right-hand tiles as it lies: 16 times four bytes of columns for each of its 16
+// rows is a kilobyte. The left-hand tile is 16 rows of activations by the same 64 bytes. Two by two of them
+// make four tiles of sums, so that two tiles are loaded for every two products; a block of columns is short
+// enough for the first-level cache to hold both sides, and the next block of the weight is fetched to the
+// second level meanwhile.
+//
+// bf16: an activation is the sum of two bf16 numbers, each a row of its own, so x is two rows. An output is
+//   (chain over k of the tile sums of the high row) + (the same of the low row)
+// where a tile sum adds 32 columns as TDPBF16PS does. That order does not depend on the number of tokens, so
+// all numbers of them come here. Integer sums are exact in any order, so few tokens go to the VNNI kernels,
+// which are tuned to stream. int4 is one chain over groups as in groups.inc.h.
+#include <immintrin.h>
+
+#include "kernels/linear/kernel.h"
+
+#if defined(LICHEN_EMULATE_AMX)
+#include "tests/tiles_emulated.inc.h"
+#else
+#include "kernels/linear/tiles.inc.h"
+#endif
+
+namespace lichen {
+namespace {
+
+#include "kernels/linear/int4_512.inc.h"
+#include "kernels/linear/tile.inc.h"
+#include "kernels/linear/groups.inc.h"
+
+// With up to so many tokens the VNNI kernels wait for memory, not for arithmetic.
+constexpr int64_t kFewTokensInt8 = 6, kFewTokensInt4 = 6;
+
+constexpr int64_t kTileRows = 16;
+constexpr int64_t kTileBytes = 1024;
+constexpr int64_t kStepsPerBlock = 10;  // 20 KiB of activations and 20 of weights
+
+// Sums are tiles 0 to 3, activations 4 and 5, weights 6 and 7. `depth` bytes of columns make a step.
+TileConfig tile_config(int64_t height, int64_t depth) {
+  TileConfig config = {};
+  config.palette = 1;
+  for (int t = 0; t < 6; ++t) config.rows[t] = static_cast<uint8_t>(height);
+  for (int t = 6; t < 8; ++t) config.rows[t] = static_cast<uint8_t>(depth / 4);
+  for (int t = 0; t < 8; ++t) config.row_bytes[t] = static_cast<uint16_t>(t == 4 || t == 5 ? depth : kLine);
+  return config;
+}
+
+// Rows of activations, cut in tiles of one height. The last tile overlaps the one before rather than be
+// shorter, so that one configuration serves a whole task; each tile has sums of its own.
+struct Rows {
+  const char* data;
+  int64_t stride;  // bytes
+  int64_t count;
+
+  int64_t height() const { return smaller(count, kTileRows); }
+  int64_t tiles() const { return ceil_div(count, kTileRows); }
+  int64_t start(int64_t tile) const { return smaller(tile * kTileRows, count - height()); }
+  const char* tile(int64_t tile, int64_t column_byte) const {
+    return data + start(tile) * stride + column_byte;
+  }
+};
+
+// The next block of the weight, fetched a few lines at a time in each of its panels.
+struct Next {
+  const char* line;
+  int64_t lines;
+  int64_t lines_per_step;
+
+  template <int P>
+  void fetch(int64_t panel_bytes) {
+    const int64_t count = smaller(lines_per_step, lines);
+    for (int64_t i = 0; i < count; ++i, line += kLine)
+#pragma GCC unroll 2
+      for (int p = 0; p < P; ++p) __builtin_prefetch(line + p * panel_bytes, 0, 2);
+    lines -= count;
+  }
+};
+
+struct I8 {
+  using Lane = int32_t;
+  static constexpr int64_t kRowsPerToken = 1;
+
+  template <int C, int A, int B>
+  static void dot() {
+    Tiles::dot_unsigned<C, A, B>();
+  }
+  static void finish(const Lane* sums, int64_t, const LinearTask& task, int64_t token, int64_t row) {
+    finish_panel(sums, task, token, row);
+  }
+};
+
+struct Bf16 {
+  using Lane = float;
+  static constexpr int64_t kRowsPerToken = 2;
+
+  template <int C, int A, int B>
+  static void dot() {
+    Tiles::dot_bf16<C, A, B>();
+  }
+  static void finish(const Lane* sums, int64_t stride, const LinearTask& task, int64_t token,
+                     int64_t row) {
+    alignas(64) float total[kRows];
+    for (int64_t r = 0; r < kRows; ++r) total[r] = sums[r] + sums[stride + r];
+    finish_panel(total, task, token, row);
+  }
+};
+
+// The M by P tiles of sums, which lie in memory as [M][16][P][16].
+template <int M, int P>
+void zero_sums() {
+  Tiles::zero<0>();
+  if constexpr (P > 1) Tiles::zero<1>();
+  if constexpr (M > 1) Tiles::zero<2>();
+  if constexpr (M > 1 && P > 1) Tiles::zero<3>();
+}
+
+template <int M, int P, typename Lane>
+void load_sums(const Lane* sums) {
+  Tiles::load<0>(sums, P * kLine);
+  if constexpr (P > 1) Tiles::load<1>(sums + kRows, P * kLine);
+  if constexpr (M > 1) Tiles::load<2>(sums + kTileRows * P * kRows, P * kLine);
+  if constexpr (M > 1 && P > 1) Tiles::load<3>(sums + kTileRows * P * kRows + kRows, P * kLine);
+}
+
+template <int M, int P, typename Lane>
+void store_sums(Lane* sums) {
+  Tiles::store<0>(sums, P * kLine);
+  if constexpr (P > 1) Tiles::store<1>(sums + kRows, P * kLine);
+  if constexpr (M > 1) Tiles::store<2>(sums + kTileRows * P * kRows, P * kLine);
+  if constexpr (M > 1 && P > 1) Tiles::store<3>(sums + kTileRows * P * kRows + kRows, P * kLine);
+}
+
+// A block of columns: M tiles of rows, from `tile` on, times P panels.
+template <class Op, int M, int P>
+void sum_tiles(const Rows& rows, int64_t tile, int64_t column_byte, const char* weights,
+               int64_t panel_bytes, int64_t steps, bool fresh, typename Op::Lane* sums, Next& next) {
+  const char* first = rows.tile(tile, column_byte);
+  const char* second = rows.tile(tile + M - 1, column_byte);
+  fresh ? zero_sums<M, P>() : load_sums<M, P>(sums);
+  for (int64_t step = 0; step < steps; ++step) {
+    next.fetch<P>(panel_bytes);
+    Tiles::load<6>(weights + step * kTileBytes, kLine);
+    Tiles::load<4>(first + step * kLine, rows.stride);
+    Op::template dot<0, 4, 6>();
+    if constexpr (P > 1) {
+      Tiles::load<7>(weights + panel_bytes + step * kTileBytes, kLine);
+      Op::template dot<1, 4, 7>();
+    }
+    if constexpr (M > 1) {
+      Tiles::load<5>(second + step * kLine, rows.stride);
+      Op::template dot<2, 5, 6>();
+    }
+    if constexpr (M > 1 && P > 1) Op::template dot<3, 5, 7>();
+  }
+  store_sums<M, P>(sums);
+}
+
+// A block of columns for all rows.
+template <class Op, int P>
+void sum_block(const Rows& rows, int64_t column_byte, const char* weights, int64_t panel_bytes,
+               int64_t steps, bool fresh, typename Op::Lane* sums, Next next) {
+  constexpr int64_t kTileSums = kTileRows * P * kRows;
+  const int64_t tiles = rows.tiles();
+  next.lines_per_step = ceil_div(next.lines, steps * ceil_div(tiles, 2));
+  int64_t tile = 0;
+  for (; tile + 2 <= tiles; tile += 2)
+    sum_tiles<Op, 2, P>(rows, tile, column_byte, weights, panel_bytes, steps, fresh,
+                        sums + tile * kTileSums, next);
+  if (tile < tiles)
+    sum_tiles<Op, 1, P>(rows, tile, column_byte, weights, panel_bytes, steps, fresh,
+                        sums + tile * kTileSums, next);
+}
+
+// Sums of P panels over all columns: sums[tile][16][P][16]. `more` panels follow. Columns that do not fill
+// a step are padded with zeros.
+template <class Op, int P>
+void sum_panels(const Rows& rows, const char* weights, int64_t panel_bytes, bool more,
+                typename Op::Lane* sums) {
+  const int64_t steps = panel_bytes / kTileBytes, rest = panel_bytes % kTileBytes;
+  const int64_t blocks = ceil_div(steps, kStepsPerBlock);
+  for (int64_t b = 0; b < blocks; ++b) {
+    const int64_t step = steps * b / blocks, count = steps * (b + 1) / blocks - step;
+    const char* here = weights + step * kTileBytes;
+    const bool last = b + 1 == blocks;
+    const char* next = last ? weights + P * panel_bytes : here + count * kTileBytes;
+    const int64_t lines = last && !more ? 0 : count * kTileRows;
+    sum_block<Op, P>(rows, step * kLine, here, panel_bytes, count, b == 0, sums, {next, lines, 0});
+  }
+  if (rest == 0) return;
+  alignas(64) char padded[P * kTileBytes] = {};
+  for (int p = 0; p < P; ++p)
+    __builtin_memcpy(padded + p * kTileBytes, weights + p * panel_bytes + steps * kTileBytes,
+                     static_cast<size_t>(rest));
+  sum_block<Op, P>(rows, steps * kLine, padded, kTileBytes, 1, steps == 0, sums, {padded, 0, 0});
+}
+
+// All panels of the task in groups of P, from `panel` on; returns the first panel that is left over.
+template <class Op, int P>
+int64_t multiply_panels(const LinearTask& task, const Rows& rows, int64_t panel,
+                        typename Op::Lane* sums) {
+  for (; panel + P <= task.panels; panel += P) {
+    const bool more = panel + 2 * P <= task.panels;
+    sum_panels<Op, P>(rows, task.weights + panel * task.panel_bytes, task.panel_bytes, more, sums);
+    for (int64_t tile = 0; tile < rows.tiles(); ++tile) {
+      const int64_t start = rows.start(tile);
+      for (int64_t r = tile * kTileRows - start; r < rows.height(); r += Op::kRowsPerToken)
+        for (int64_t p = 0; p < P; ++p)
+          Op::finish(sums + ((tile * kTileRows + r) * P + p) * kRows, P * kRows, task,
+                     (start + r) / Op::kRowsPerToken, (panel + p) * kRows);
+    }
+  }
+  return panel;
+}
+
+template <class Op>
+void multiply_tiles(const LinearTask& task, const void* x, int64_t stride) {
+  alignas(64) typename Op::Lane sums[kTaskTokens * Op::kRowsPerToken * 2 * kRows];
+  const Rows rows = {static_cast<const char*>(x), stride, task.tokens * Op::kRowsPerToken};
+  Tiles::configure(tile_config(rows.height(), kLine));
+  const int64_t panel = multiply_panels<Op, 2>(task, rows, 0, sums);
+  multiply_panels<Op, 1>(task, rows, panel, sums);
+  Tiles::release();
+}
+
+// --- int4 -----------------------------------------------------------------------------------------
+
+constexpr int64_t kColumnsPerBlock = 1024;  // expanded, 16 KiB of a panel
+constexpr int64_t kInFlight = 4;            // tiles of sums
+
+struct Workspace {
+  alignas(64) int8_t codes[kColumnsPerBlock * kRows];  // [column/4][16][4]: a block, less its zero points
+  alignas(64) float scales[kColumnsPerBlock / kBlock][kRows];
+  alignas(64) int32_t sums[kInFlight][kTileRows][kRows];
+  alignas(64) float totals[kTaskTokens / kTileRows][kTileRows][kRows];
+};
+
+// A block of one panel's groups, from nibbles to signed bytes.
+template <class Scales>
+void expand(const LinearTask& task, const char* group, int64_t groups, Workspace& work) {
+  using Op = Int4In512<Scales>;
+  const int64_t header = kRows * (task.zeros ? 3 : 2);
+  int8_t* to = work.codes;
+  for (int64_t g = 0; g < groups; ++g) {
+    _mm512_store_ps(work.scales[g], Op::load_scales(group));
+    const __m512i zeros = task.zeros ? Op::load_zeros(group + 2 * kRows) : Op::eight();
+    const __m512i bytes = _mm512_mullo_epi32(zeros, _mm512_set1_epi32(0x01010101));
+    const char* codes = group + header;
+    for (int64_t k = 0; k < task.group; k += 8, codes += kLine, to += 2 * kLine) {
+      const auto pair = Op::load(reinterpret_cast<const uint8_t*>(codes));
+      _mm512_store_si512(to, _mm512_sub_epi8(pair.first, bytes));
+      _mm512_store_si512(to + kLine, _mm512_sub_epi8(pair.second, bytes));
+    }
+    group = codes;
+  }
+}
+
+// A tile of tokens and the groups of one block that it meets.
+struct Meeting {
+  const char* x;
+  int64_t x_stride;
+  int64_t group;   // columns
+  int64_t groups;
+  Piece ahead;
+};
+
+// The sums of group g, in tile C.
+template <int C>
+[[gnu::always_inline]] inline void sum_group(const Meeting& meeting, int64_t g, Workspace& work) {
+  const int64_t depth = smaller(meeting.group, kLine);
+  Tiles::zero<C>();
+  for (int64_t k = g * meeting.group; k < (g + 1) * meeting.group; k += depth) {
+    Tiles::load<4 + C % 2>(meeting.x + k, meeting.x_stride);
+    Tiles::load<6 + C % 2>(work.codes + k * kRows, kLine);
+    Tiles::dot_signed<C, 4 + C % 2, 6 + C % 2>();
+  }
+}
+
+// total += float(sums) * scales of group g, whose sums are in tile C; then C takes its next group.
+template <class Scales, int C>
+[[gnu::always_inline]] inline void add_group(const Meeting& meeting, int64_t g, Workspace& work,
+                                             __m512 (&total)[kTileRows]) {
+  if (g >= meeting.groups) return;
+  Tiles::store<C>(work.sums[C], kLine);
+  if (g + kInFlight < meeting.groups) sum_group<C>(meeting, g + kInFlight, work);
+  for (int64_t i = 0; i < meeting.ahead.bytes_per_group; i += kLine)
+    __builtin_prefetch(meeting.ahead.first + g * meeting.ahead.bytes_per_group + i, 0, 2);
+  const __m512 scales = _mm512_load_ps(work.scales[g]);
+#pragma GCC unroll 16
+  for (int r = 0; r < kTileRows; ++r)
+    total[r] = Int4In512<Scales>::scale_add(_mm512_load_si512(work.sums[C][r]), scales, total[r]);
+}
+
+// Four groups are on their way at any time, so that products, stores and additions overlap.
+template <class Scales>
+void add_groups(const Meeting& meeting, bool fresh, Workspace& work, float (*totals)[kRows]) {
+  __m512 total[kTileRows];
+#pragma GCC unroll 16
+  for (int r = 0; r < kTileRows; ++r) total[r] = fresh ? _mm512_setzero_ps() : _mm512_load_ps(totals[r]);
+  sum_group<0>(meeting, 0, work);
+  if (meeting.groups > 1) sum_group<1>(meeting, 1, work);
+  if (meeting.groups > 2) sum_group<2>(meeting, 2, work);
+  if (meeting.groups > 3) sum_group<3>(meeting, 3, work);
+  for (int64_t g = 0; g < meeting.groups; g += kInFlight) {
+    add_group<Scales, 0>(meeting, g, work, total);
+    add_group<Scales, 1>(meeting, g + 1, work, total);
+    add_group<Scales, 2>(meeting, g + 2, work, total);
+    add_group<Scales, 3>(meeting, g + 3, work, total);
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < kTileRows; ++r) _mm512_store_ps(totals[r], total[r]);
+}
+
+// One panel: work.totals[tile][16][16] over all groups. `more` panels follow.
+template <class Scales>
+void total_panel(const LinearTask& task, const Rows& rows, const char* panel, bool more, Workspace& work) {
+  const int64_t groups = task.cols / task.group, group_bytes = task.panel_bytes / groups;
+  const int64_t block = kColumnsPerBlock / task.group, tiles = rows.tiles();
+  const int64_t share = ceil_div(group_bytes, tiles);  // of the next block, that a tile fetches
+  for (int64_t g = 0; g < groups; g += block) {
+    const int64_t count = smaller(block, groups - g);
+    const char* next = panel + (g + count) * group_bytes;
+    const bool last = !more && g + count == groups;
+    expand<Scales>(task, panel + g * group_bytes, count, work);
+    for (int64_t tile = 0; tile < tiles; ++tile)
+      add_groups<Scales>({rows.tile(tile, g * task.group), rows.stride, task.group, count,
+                          {next + tile * share * count, last ? 0 : share}},
+                         g == 0, work, work.totals[tile]);
+  }
+}
+
+template <class Scales>
+void multiply_int4(const LinearTask& task) {
+  Workspace work;
+  __builtin_memset(work.sums, 0, sizeof work.sums);  // rows below the height of a tile are never stored
+  const Rows rows = {reinterpret_cast<const char*>(task.signed_codes), task.code_stride, task.tokens};
+  Tiles::configure(tile_config(rows.height(), smaller(task.group, kLine)));
+  for (int64_t p = 0; p < task.panels; ++p) {
+    total_panel<Scales>(task, rows, task.weights + p * task.panel_bytes, p + 1 < task.panels, work);
+    for (int64_t t = 0; t < task.tokens; ++t) {
+      const int64_t tile = t / kTileRows;
+      float* total = work.totals[tile][t - rows.start(tile)];
+      for (int64_t r = 0; r < kRows; ++r) total[r] *= task.x_scales[t];
+      finish_panel(total, task, t, p * kRows);
+    }
+  }
+  Tiles::release();
+}
+
+// --- Splitting ------------------------------------------------------------------------------------
+
+// The nearest number of bf16, halves to even; a NaN stays one.
+inline uint16_t to_bf16(float value) {
+  uint32_t bits;
+  __builtin_memcpy(&bits, &value, sizeof bits);
+  const uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+  return static_cast<uint16_t>((bits & 0x7fffffff) > 0x7f800000 ? bits >> 16 | 0x40 : rounded);
+}
+
+inline float from_bf16(uint16_t half) {
+  const uint32_t bits = static_cast<uint32_t>(half) << 16;
+  float value;
+  __builtin_memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+void split_row(const float* x, int64_t cols, int64_t stride, uint16_t* high, uint16_t* low) {
+  for (int64_t k = 0; k < cols; ++k) {
+    high[k] = to_bf16(x[k]);
+    const float rest = x[k] - from_bf16(high[k]);
+    low[k] = (high[k] & 0x7f80) == 0x7f80 ? uint16_t{0} : to_bf16(rest);
+  }
+  for (int64_t k = cols; k < stride; ++k) high[k] = low[k] = 0;
+}
+
+}  // namespace
+
+void linear_bf16_amx(const LinearTask& task) {
+  multiply_tiles<Bf16>(task, task.halves, task.code_stride * 2);
+}
+
+void linear_i8_amx(const LinearTask& task) {
+  if (task.tokens <= kFewTokensInt8) return linear_i8_avx512_vnni(task);
+  multiply_tiles<I8>(task, task.codes, task.code_stride);
+}
+
+void linear_i4_amx(const LinearTask& task) {
+  if (task.tokens <= kFewTokensInt4) return linear_i4_avx512_vnni(task);
+  task.bf16_scales ? multiply_int4<Bf16Scales>(task) : multiply_int4<F16Scales>(task);
+}
+
+void split_amx(const SplitTask& task) {
+  for (int64_t t = 0; t < task.tokens; ++t) {
+    uint16_t* high = task.halves + t * 2 * task.stride;
+    split_row(task.x + t * task.x_stride, task.cols, task.stride, high, high + task.stride);
+  }
+}
+
+}  // namespace lichen
