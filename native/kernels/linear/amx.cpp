@@ -130,29 +130,33 @@ void store_sums(Lane* sums) {
   if constexpr (M > 1 && P > 1) Tiles::store<3>(sums + kTileRows * P * kRows + kRows, P * kLine);
 }
 
-// A block of columns: M tiles of rows, from `tile` on, times P panels.
+// A block of columns: M tiles of rows, from `tile` on, times P panels. Not inlined: the loop needs most of
+// the general registers.
 template <class Op, int M, int P>
-void sum_tiles(const Rows& rows, int64_t tile, int64_t column_byte, const char* weights,
-               int64_t panel_bytes, int64_t steps, bool fresh, typename Op::Lane* sums, Next& next) {
+[[gnu::noinline]] void sum_tiles(const Rows& rows, int64_t tile, int64_t column_byte, const char* weights,
+               int64_t panel_bytes, int64_t steps, bool fresh, typename Op::Lane* sums, Next& following) {
+  Next next = following;
   const char* first = rows.tile(tile, column_byte);
   const char* second = rows.tile(tile + M - 1, column_byte);
+  const int64_t stride = rows.stride;
   fresh ? zero_sums<M, P>() : load_sums<M, P>(sums);
   for (int64_t step = 0; step < steps; ++step) {
     next.fetch<P>(panel_bytes);
     Tiles::load<6>(weights + step * kTileBytes, kLine);
-    Tiles::load<4>(first + step * kLine, rows.stride);
+    Tiles::load<4>(first + step * kLine, stride);
     Op::template dot<0, 4, 6>();
     if constexpr (P > 1) {
       Tiles::load<7>(weights + panel_bytes + step * kTileBytes, kLine);
       Op::template dot<1, 4, 7>();
     }
     if constexpr (M > 1) {
-      Tiles::load<5>(second + step * kLine, rows.stride);
+      Tiles::load<5>(second + step * kLine, stride);
       Op::template dot<2, 5, 6>();
     }
     if constexpr (M > 1 && P > 1) Op::template dot<3, 5, 7>();
   }
   store_sums<M, P>(sums);
+  following = next;
 }
 
 // A block of columns for all rows.
@@ -265,7 +269,7 @@ struct Meeting {
 
 // The sums of group g, in tile C.
 template <int C>
-[[gnu::always_inline]] inline void sum_group(const Meeting& meeting, int64_t g, Workspace& work) {
+[[gnu::always_inline]] inline void sum_group(Meeting meeting, int64_t g, Workspace& work) {
   const int64_t depth = smaller(meeting.group, kLine);
   Tiles::zero<C>();
   for (int64_t k = g * meeting.group; k < (g + 1) * meeting.group; k += depth) {
@@ -276,8 +280,8 @@ template <int C>
 }
 
 // total += float(sums) * scales of group g, whose sums are in tile C; then C takes its next group.
-template <class Scales, int C>
-[[gnu::always_inline]] inline void add_group(const Meeting& meeting, int64_t g, Workspace& work,
+template <int C>
+[[gnu::always_inline]] inline void add_group(Meeting meeting, int64_t g, Workspace& work,
                                              __m512 (&total)[kTileRows]) {
   if (g >= meeting.groups) return;
   Tiles::store<C>(work.sums[C], kLine);
@@ -287,12 +291,11 @@ template <class Scales, int C>
   const __m512 scales = _mm512_load_ps(work.scales[g]);
 #pragma GCC unroll 16
   for (int r = 0; r < kTileRows; ++r)
-    total[r] = Int4In512<Scales>::scale_add(_mm512_load_si512(work.sums[C][r]), scales, total[r]);
+    total[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_load_si512(work.sums[C][r])), scales, total[r]);
 }
 
 // Four groups are on their way at any time, so that products, stores and additions overlap.
-template <class Scales>
-void add_groups(const Meeting& meeting, bool fresh, Workspace& work, float (*totals)[kRows]) {
+void add_groups(Meeting meeting, bool fresh, Workspace& work, float (*totals)[kRows]) {
   __m512 total[kTileRows];
 #pragma GCC unroll 16
   for (int r = 0; r < kTileRows; ++r) total[r] = fresh ? _mm512_setzero_ps() : _mm512_load_ps(totals[r]);
@@ -301,10 +304,10 @@ void add_groups(const Meeting& meeting, bool fresh, Workspace& work, float (*tot
   if (meeting.groups > 2) sum_group<2>(meeting, 2, work);
   if (meeting.groups > 3) sum_group<3>(meeting, 3, work);
   for (int64_t g = 0; g < meeting.groups; g += kInFlight) {
-    add_group<Scales, 0>(meeting, g, work, total);
-    add_group<Scales, 1>(meeting, g + 1, work, total);
-    add_group<Scales, 2>(meeting, g + 2, work, total);
-    add_group<Scales, 3>(meeting, g + 3, work, total);
+    add_group<0>(meeting, g, work, total);
+    add_group<1>(meeting, g + 1, work, total);
+    add_group<2>(meeting, g + 2, work, total);
+    add_group<3>(meeting, g + 3, work, total);
   }
 #pragma GCC unroll 16
   for (int r = 0; r < kTileRows; ++r) _mm512_store_ps(totals[r], total[r]);
@@ -322,9 +325,9 @@ void total_panel(const LinearTask& task, const Rows& rows, const char* panel, bo
     const bool last = !more && g + count == groups;
     expand<Scales>(task, panel + g * group_bytes, count, work);
     for (int64_t tile = 0; tile < tiles; ++tile)
-      add_groups<Scales>({rows.tile(tile, g * task.group), rows.stride, task.group, count,
-                          {next + tile * share * count, last ? 0 : share}},
-                         g == 0, work, work.totals[tile]);
+      add_groups({rows.tile(tile, g * task.group), rows.stride, task.group, count,
+                  {next + tile * share * count, last ? 0 : share}},
+                 g == 0, work, work.totals[tile]);
   }
 }
 
