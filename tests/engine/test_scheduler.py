@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -51,8 +51,8 @@ def mixed(count: int, seed: int = 0) -> list[Asked]:
     return asked
 
 
-def run(engine: Engine, asked: list[Asked], cancelled: set[int] | None = None) -> list[int]:
-    return list(engine.run((a.generation for a in asked), cancelled or set()))
+def run(engine: Engine, asked: list[Asked], cancelled: Container[int] = ()) -> list[int]:
+    return list(engine.run((a.generation for a in asked), cancelled))
 
 
 def resident_bytes() -> int:
@@ -180,6 +180,72 @@ def whole(seed: int) -> list[list[int]]:
             run(lone, [one])
         WHOLE[seed] = [one.answer for one in asked]
     return WHOLE[seed]
+
+
+def alone(prompt: list[int], tokens: int) -> list[int]:
+    asked = Asked(prompt, tokens)
+    run(tiny_engine("int8", threads=1, isa=ISA, speculate=False), [asked])
+    return asked.answer
+
+
+@pytest.mark.parametrize("moment", range(0, 9, 2))
+def test_pages_of_one_who_is_cancelled_are_written_by_who_shares_them(moment: int) -> None:
+    """Three begin alike; the first of them is cancelled while it reads, the others wait for it."""
+    fresh = tiny_engine("int8", threads=1, isa=ISA)
+    fresh._cache.fill(np.nan)
+    common = [int(t) for t in np.random.default_rng(5).integers(0, 200, 150)]
+    talker, reader = Asked([1, 2, 3], 60), Asked([*common, 7], 4)
+    sharers = [Asked([*common[:100], 8, 9], 4), Asked([*common, 10], 4)]
+    cancelled: set[int] = set()
+
+    def talk(token: int) -> bool:
+        if len(talker.answer) == moment:
+            cancelled.add(1)
+        return talker.accept(token)
+
+    talker.generation.accept = talk
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scheduler, "PROMPT_TOKENS", 16)
+        patch.setattr(scheduler, "STEP_TOKENS", 20)
+        run(fresh, [talker, reader, *sharers], cancelled)
+    assert reader.answer == []
+    for sharer in sharers:
+        assert sharer.answer == alone(sharer.generation.prompt, 4)
+
+
+class Wrong:
+    """A drafter whose guesses are never right."""
+
+    seconds = 0.0
+
+    def open(self, prompt: list[int], capacity: int) -> Wrong:
+        return self
+
+    def odds(self, tokens: list[int]) -> list[float]:
+        return [0.999] * 5
+
+    def guess(self, count: int) -> list[int]:
+        return [199 - n for n in range(count)]
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_follow_up_shares_the_answer_but_no_wrong_guess() -> None:
+    """As in a chat: the next prompt is the last one, its answer, and more."""
+    first = [int(t) for t in np.random.default_rng(6).integers(0, 100, 20)]
+    for tokens in range(10, 16):
+        fresh = tiny_engine("int8", threads=1, isa=ISA)
+        fresh._drafter = Wrong()
+        fresh._cache.fill(np.nan)
+        asked = Asked(first, tokens)
+        run(fresh, [asked])
+        follow_up = Asked([*first, *asked.answer, 5, 6, 7], 3)
+        before = fresh._pages.open(follow_up.generation.prompt, 40)
+        assert before.shared_tokens == (32 if tokens > 12 else 0)
+        fresh._pages.close(before, 40)
+        run(fresh, [follow_up])
+        assert follow_up.answer == alone(follow_up.generation.prompt, 3)
 
 
 def test_another_thread_can_cancel(engine: Engine) -> None:
