@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 NATIVE := CMakeLists.txt $(shell find native -type f)
 PACKAGE := pyproject.toml $(NATIVE) $(shell find src -type f -not -name '*.so' -not -path '*/__pycache__/*')
 
-.PHONY: help check test lint wheel humaneval peers agreement harness statistics llama-cpp sandbox-rate clean
+.PHONY: help check test lint wheel humaneval peers agreement harness statistics llama-cpp sandbox-rate speculation clean
 
 help:
 	@echo "make check   install, fetch $(MODEL), quantize it to int8, verify it, write the report"
@@ -23,6 +23,7 @@ help:
 	@echo "make statistics      simulate how often the verdict errs (seconds)"
 	@echo "make llama-cpp       the same prompts through llama.cpp (TASKS=humaneval; an hour)"
 	@echo "make sandbox-rate    programs judged in a second, quiet and under load, and what 10,000 leave"
+	@echo "make speculation     decoding with and without guesses, on a dozen rewrites and a dozen others (minutes)"
 	@echo "make clean   remove what make has made here (not the model cache)"
 
 check: $(VENV)/.installed
@@ -113,6 +114,9 @@ define llama
 		--no-binary llama-cpp-python 'llama-cpp-python==0.3.36'
 	@touch $(1)/.installed
 endef
+
+speculation: $(VENV)/.test $(OUT)-int8
+	$(BIN)/python -m bench.speculation $(OUT)-int8
 
 sandbox-rate: $(VENV)/.test
 	$(BIN)/python -m bench.sandbox --load 4

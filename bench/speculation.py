@@ -1,6 +1,6 @@
 """Does looking guesses up in the text save time?  Tokens a second with and without, and the ratio.
 
-    python bench/speculation.py MODEL [--tokens 200] [--rounds 3] [--threads 2] [--draft MODEL]
+    python -m bench.speculation MODEL [--tokens 200] [--rounds 3] [--threads 2] [--draft MODEL]
 
 Each prompt is answered once with and once without guesses in every round, in turn, one prompt at a
 time.  The answers must be equal.  Times are of decoding alone (from the first token to the last),
@@ -25,7 +25,7 @@ REWRITE = (
     "Rewrite this code with one change. {change} Answer with all of the code and nothing else.\n"
     "```python\n{code}```"
 )
-TARGETS = {"rewrites": 1.5, "others": 0.97}
+TARGETS = {"rewrites": 1.5, "others": 0.97}  # the least ratio of each dozen
 
 
 def prompts(model: LanguageModel) -> dict[str, list[str]]:
@@ -50,10 +50,12 @@ def answer(model: LanguageModel, request: Request) -> tuple[str, int, float]:
             return "".join(pieces), end.value.tokens - 1, time.perf_counter() - begin
 
 
-def compare(plain: LanguageModel, guessing: LanguageModel, request: Request, rounds: int) -> float:
-    """Prints one prompt's figures; seconds without and with guesses."""
+def compare(
+    plain: LanguageModel, guessing: LanguageModel, request: Request, rounds: int
+) -> tuple[float, float, int]:
+    """Seconds without and with guesses, and the tokens that they took."""
     seconds: dict[str, list[float]] = {"plain": [], "guessing": []}
-    texts = set()
+    texts, tokens = set(), 0
     for _ in range(rounds):
         for name, model in (("plain", plain), ("guessing", guessing)):
             text, tokens, took = answer(model, request)
@@ -81,11 +83,13 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--draft", help="a smaller model that guesses, instead of the text")
     parser.add_argument("--only", choices=sorted(TARGETS), help="one of the dozens")
     args = parser.parse_args()
     path = resolve(args.model, cache=default_cache())
     plain = load(path, threads=args.threads, speculate=False)
-    guessing = load(path, threads=args.threads)
+    draft = args.draft and load(resolve(args.draft, cache=default_cache()), threads=args.threads)
+    guessing = load(path, threads=args.threads, draft=draft or None)
     ratios = {}
     for kind, texts in prompts(plain).items():
         if args.only in (None, kind):
@@ -93,6 +97,8 @@ def main() -> None:
             timed = [compare(plain, guessing, request, args.rounds) for request in requests]
             ratios[kind] = report(kind, timed)
     print(json.dumps({kind: round(ratio, 3) for kind, ratio in ratios.items()}))
+    if missed := [kind for kind, ratio in ratios.items() if ratio < TARGETS[kind]]:
+        raise SystemExit(f"below the target of {TARGETS}: {', '.join(missed)}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Generator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from tests.tiny import write_tiny_model
 
 from lichen.completion import Completion, Request
 from lichen.engine import scheduler
-from lichen.errors import InputError
+from lichen.errors import InputError, ResourceError
 from lichen.loading import LanguageModel, load
 
 PROMPTS = [f"def function_{n}(values):\n    " + "x = 1\n    " * (n % 7) for n in range(40)]
@@ -68,6 +69,77 @@ def test_sampling_depends_on_the_seed_alone(model: LanguageModel) -> None:
     together = answers(model, requests)
     assert together[::2] == [answers(model, [request])[0] for request in requests[::2]]
     assert len({completion.text for completion in together}) > 1
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_guesses_change_no_answer(folder: Path, temperature: float) -> None:
+    requests = [
+        Request(prompt, max_tokens=60, temperature=temperature, seed=n, stop=("zz", "e("))
+        for n, prompt in enumerate(PROMPTS[:12])
+    ]
+    plain = load(folder, threads=1, speculate=False)
+    guessing = load(folder, threads=1)
+    drafted = load(folder, threads=1, draft=load(folder, threads=1))
+    assert answers(guessing, requests) == answers(plain, requests)
+    assert answers(drafted, requests[:4]) == answers(plain, requests[:4])
+    for request in requests[:3]:
+        assert "".join(guessing.stream(request)) == answers(plain, [request])[0].text
+
+
+def test_a_draft_model_with_other_tokens_is_refused(folder: Path, tmp_path: Path) -> None:
+    other = load(write_tiny_model(tmp_path / "other", vocab=300))
+    with pytest.raises(InputError, match="draft model other has another tokenizer"):
+        load(folder, draft=other)
+
+
+def test_cancelled_requests_end_with_what_they_have(model: LanguageModel) -> None:
+    requests = [Request(prompt, max_tokens=12) for prompt in PROMPTS[:6]]
+    whole = answers(model, requests)
+    cancelled = {4}
+    done = {}
+    for number, completion in model.generate(iter(requests), cancelled):
+        done[number] = completion
+        cancelled.add(5)  # it may have ended already
+    assert [done[number] for number in range(4)] == whole[:4]
+    assert (done[4].text, done[4].tokens, done[4].finish_reason) == ("", 0, "cancelled")
+    assert done[5] == whole[5] or done[5].finish_reason == "cancelled"
+
+
+def test_requests_are_read_as_there_is_room(model: LanguageModel) -> None:
+    read = []
+
+    def requests():
+        for number in range(200):
+            read.append(number)
+            yield Request(PROMPTS[number % 40], max_tokens=1 + number % 3)
+
+    for done, _ in enumerate(model.generate(requests()), 1):
+        assert len(read) <= done + 2 * scheduler.MAX_SEQUENCES
+    assert len(read) == 200
+
+
+def test_a_bad_request_in_a_queue_ends_the_run(model: LanguageModel) -> None:
+    requests = [Request("def f(", max_tokens=2), Request("", max_tokens=2)]
+    with pytest.raises(InputError, match="prompt is empty"):
+        list(model.generate(requests))
+    assert len(answers(model, requests[:1])) == 1
+
+
+def test_no_requests_have_no_answers(model: LanguageModel) -> None:
+    assert list(model.generate([])) == []
+
+
+def test_more_threads_than_cores_give_the_same_answers(folder: Path, model: LanguageModel) -> None:
+    cores = len(os.sched_getaffinity(0))
+    requests = [Request(prompt, max_tokens=6) for prompt in PROMPTS[:4]]
+    assert answers(load(folder, threads=cores + 1), requests) == answers(model, requests)
+    with pytest.raises(InputError, match=f"threads is {4 * cores + 1}.*1 to {4 * cores}"):
+        load(folder, threads=4 * cores + 1)
+
+
+def test_a_cache_larger_than_memory_is_refused(folder: Path) -> None:
+    with pytest.raises(ResourceError, match="memory has"):
+        load(folder, cache_bytes=1 << 60)
 
 
 def test_stop_strings_are_cut_off(model: LanguageModel) -> None:

@@ -51,10 +51,12 @@ def load(
     cache: Path | None = None,
     threads: int | None = None,
     isa: str | None = None,
+    speculate: bool = True,
+    draft: LanguageModel | None = None,
 ) -> LanguageModel:
-    """Load a model, ready to generate."""
+    """Load a model, ready to generate; the arguments are those of `lichen.loading.load`."""
     path = resolve(str(model), cache=cache or default_cache())
-    return load_path(path, threads=threads, isa=isa)
+    return load_path(path, threads=threads, isa=isa, speculate=speculate, draft=draft)
 
 
 def quantize(

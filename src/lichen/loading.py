@@ -17,6 +17,8 @@ from lichen.checkpoint import Checkpoint, open_checkpoint
 from lichen.completion import Completion, FinishReason, Request
 from lichen.engine import Engine, Generation
 from lichen.engine.compile import cast
+from lichen.engine.draft import Drafter
+from lichen.engine.draft_model import ModelDrafter
 from lichen.engine.lookup import LookupDrafter
 from lichen.engine.machine import choose_isa, choose_threads
 from lichen.engine.sampling import Sampler, log_softmax
@@ -37,6 +39,7 @@ def load(
     dtype: str = "auto",
     cache_bytes: int = CACHE_BYTES,
     speculate: bool = True,
+    draft: LanguageModel | None = None,
 ) -> LanguageModel:
     """Load a model folder or ``.gguf`` file, ready to generate.
 
@@ -45,6 +48,7 @@ def load(
     dtype        one of `DTYPES`, for weights that are stored as floats
     cache_bytes  budget of the key-value cache
     speculate    guess tokens ahead where it saves time; the answers are the same
+    draft        a smaller model with the same tokens, which guesses; else the text itself does
 
     Raises InputError for anything on disk or in the arguments that cannot be used.
     """
@@ -54,6 +58,11 @@ def load(
     graph = models.build(checkpoint.config)
     _require_weights(checkpoint, [name for name, _ in graph.weights()])
     tokenizer = Tokenizer.load(checkpoint)
+    if draft is not None and not tokenizer.same_ids(draft.tokenizer):
+        raise InputError(
+            f"the draft model {draft.name} has another tokenizer than {checkpoint.path}; choose a"
+            " smaller model of the same family."
+        )
 
     schemes: Counter[str] = Counter()
 
@@ -70,7 +79,7 @@ def load(
         isa=choose_isa(isa),
         threads=choose_threads(threads),
         cache_bytes=cache_bytes,
-        drafter=LookupDrafter() if speculate else None,
+        drafter=_drafter(graph.vocabulary, draft) if speculate else None,
     )
     scheme, _ = schemes.most_common(1)[0]
     return LanguageModel(checkpoint, tokenizer, engine, scheme)
@@ -224,6 +233,10 @@ class _Writer:
             self._text = self._text[: min(found)]
             self._finish = "stop"
         return bool(found)
+
+
+def _drafter(vocabulary: int, draft: LanguageModel | None) -> Drafter:
+    return LookupDrafter() if draft is None else ModelDrafter(draft.engine, vocabulary)
 
 
 def too_long(prompt: Sequence[int], capacity: int) -> str | None:

@@ -83,6 +83,11 @@ class Tokenizer:
         """One more than the largest token id; a model may have more rows than that."""
         return max(self._backend.get_vocab(with_added_tokens=True).values(), default=-1) + 1
 
+    def same_ids(self, other: Tokenizer) -> bool:
+        """Whether both mean the same by every token id."""
+        ours, theirs = (t._backend.get_vocab(with_added_tokens=True) for t in (self, other))
+        return bool(ours == theirs)
+
     @property
     def bos_id(self) -> int | None:
         """The token that begins a text, None where the model has none."""

@@ -99,6 +99,7 @@ def test_an_unknown_option_is_one_error_with_a_pointer(
         (["quantize", "a"], "--out"),
         (["generate", "m"], "one of --prompt"),
         (["generate", "m", "-", "--prompt", "x"], "one of --prompt"),
+        (["generate", "m", "--prompt", "x", "--draft", "n", "--no-speculate"], "leave one out"),
         (["check", "--recipe", "a", "--recipe", "b"], "one --recipe at a time"),
         (["check", "--margin", "0"], "margin"),
         (["check", "--threads", "none"], "--threads"),

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from lichen import _core
 from lichen.engine import Engine, Generation
 from lichen.engine.draft import MOST, StepCost, lengths
+from lichen.engine.draft_model import ModelDrafter
 from lichen.engine.lookup import LookupDraft
+from lichen.engine.sampling import Sampler
 from lichen.self_check import tiny_engine
 
 ISA = _core.supported_isas()[-1]
@@ -162,3 +164,73 @@ def test_one_that_is_nearly_done_is_not_guessed_beyond() -> None:
     for tokens in range(1, 40):
         answer, _ = steps_of(engine, prompt, tokens)
         assert len(answer) == tokens
+
+
+# --- A smaller model ------------------------------------------------------------------------------
+
+
+def drafted(form: str) -> Engine:
+    """A float32 engine for which one with the same weights in another format guesses."""
+    engine = tiny_engine("float32", threads=1, isa=ISA, speculate=False)
+    small = tiny_engine(form, threads=1, isa=ISA, speculate=False)
+    engine._drafter = ModelDrafter(small, engine.graph.vocabulary)
+    return engine
+
+
+PROMPTS = [[int(t) for t in np.random.default_rng(n).integers(0, 200, 5 + 9 * n)] for n in range(6)]
+
+
+@pytest.mark.parametrize("form", ["float32", "int8", "int4"])
+def test_a_model_that_guesses_changes_no_answer(form: str) -> None:
+    plain = tiny_engine("float32", threads=1, isa=ISA, speculate=False)
+    engine = drafted(form)
+    taken = 0
+    for prompt in PROMPTS:
+        expected, _ = steps_of(plain, prompt, 100)
+        answer, steps = steps_of(engine, prompt, 100)
+        assert answer == expected
+        taken += steps
+    assert taken < 0.7 * 100 * len(PROMPTS), "the same weights hardly ever agree"
+
+
+def test_a_model_guesses_in_a_crowd_and_gives_its_pages_back() -> None:
+    plain, engine = tiny_engine("float32", threads=1, isa=ISA, speculate=False), drafted("int8")
+    answers: list[list[int]] = [[] for _ in PROMPTS]
+
+    def generation(number: int) -> Generation:
+        sampler = Sampler(float(number % 2), 0.9, number)
+        accept = lambda token: answers[number].append(token) or True  # noqa: E731
+        return Generation(PROMPTS[number], 30, accept, sampler)
+
+    for run in (plain, engine):
+        list(run.run([generation(number) for number in range(len(PROMPTS))]))
+    assert all(answer[:30] == answer[30:] for answer in answers)
+    small = engine._drafter._engine
+    assert small._pages.available == small._pages.total
+
+
+def test_a_model_without_room_does_not_guess() -> None:
+    engine = drafted("int8")
+    drafter = engine._drafter
+    held = [drafter.open([1], 256) for _ in range(16)]
+    while (draft := drafter.open([1], 256)) is not None:
+        held.append(draft)
+    answer, steps = steps_of(engine, PROMPTS[0], 20)
+    assert len(answer) == steps == 20
+
+
+def test_odds_of_a_model_follow_its_guesses() -> None:
+    drafter = drafted("float32")._drafter
+    draft = drafter.open([1, 2, 3], 200)
+    tokens = [1, 2, 3]
+    first = draft.odds(tokens)[0]
+    for _ in range(20):
+        [guess, *_] = draft.guess(2)
+        tokens.append((guess + 1) % 200)
+        wrong = draft.odds(tokens)[0]
+    assert wrong < first
+    for _ in range(20):
+        tokens += draft.guess(2)
+        right = draft.odds(tokens)[0]
+    assert right > wrong
+    assert drafter.seconds > 0

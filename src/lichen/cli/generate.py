@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,13 @@ if TYPE_CHECKING:
 @click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--stop", multiple=True, metavar="S", help="End before this text; repeatable.")
+@click.option(
+    "--speculate/--no-speculate",
+    default=True,
+    show_default=True,
+    help="Guess tokens ahead where it saves time; the text is the same.",
+)
+@click.option("--draft", metavar="MODEL", help="Let a smaller model of the family guess.")
 @options.machine
 def command(
     model: str,
@@ -43,18 +51,24 @@ def command(
     top_p: float,
     seed: int,
     stop: tuple[str, ...],
+    speculate: bool,
+    draft: str | None,
     threads: int | None,
     isa: str | None,
 ) -> None:
     """Go on from a prompt.
 
     The prompt is --prompt TEXT, --prompt-file FILE, or - for standard input."""
+    if draft is not None and not speculate:
+        raise click.UsageError("--draft MODEL guesses, --no-speculate forbids it; leave one out.")
     text = _prompt(prompt, prompt_file, stdin)
     from lichen.check import load
     from lichen.completion import Request
     from lichen.errors import InputError
 
-    loaded = load(model, cache=shared.cache_folder(), threads=threads, isa=isa)
+    opening = partial(load, cache=shared.cache_folder(), threads=threads, isa=isa)
+    guessing = None if draft is None else opening(draft)
+    loaded = opening(model, speculate=speculate, draft=guessing)
     if chat:
         if not loaded.tokenizer.has_chat:
             raise InputError(f"{model} has no chat template; leave --chat out.")

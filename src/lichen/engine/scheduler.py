@@ -22,6 +22,7 @@ from lichen import _core
 from lichen.engine import batch
 from lichen.engine.cache import PagePool
 from lichen.engine.compile import ReadWeight, compile_graph
+from lichen.engine.cursor import Cursor
 from lichen.engine.draft import Drafter, StepCost, lengths
 from lichen.engine.generation import Generation, Sequence
 from lichen.engine.machine import require_memory
@@ -115,23 +116,22 @@ class Engine:
     def logits(self, ids: npt.NDArray[np.int32]) -> Iterator[npt.NDArray[np.float32]]:
         """Logits [piece, vocabulary] after each token of one sequence, piece by piece."""
         self._check_ids(ids)
-        table = self._pages.open([], len(ids))  # no prompt: nothing is shared, all is computed
-        if table is None:
+        cursor = self.cursor(len(ids))
+        if cursor is None:
             raise InputError(
                 f"{len(ids)} tokens do not fit the key-value cache, which has room for"
                 f" {self.token_capacity}; shorten the text or give the cache more memory."
             )
-        pages = np.array([table.pages], np.int32)
         try:
             for begin in range(0, len(ids), LOGIT_TOKENS):
-                piece = np.ascontiguousarray(ids[begin : begin + LOGIT_TOKENS], np.int32)
-                count = len(piece)
-                positions = np.arange(begin, begin + count, dtype=np.int32)
-                starts = np.array([0, count], np.int32)
-                rows = np.arange(count, dtype=np.int32)
-                yield self._plan.step(self._cache, piece, positions, starts, pages, rows)
+                yield cursor.feed(begin, np.ascontiguousarray(ids[begin : begin + LOGIT_TOKENS]))
         finally:
-            self._pages.close(table, len(ids))
+            cursor.close()
+
+    def cursor(self, capacity: int) -> Cursor | None:
+        """A sequence of up to ``capacity`` tokens to feed by hand; None while memory is short."""
+        table = self._pages.open([], capacity)  # no prompt: nothing is shared, all is computed
+        return None if table is None else Cursor(self._plan, self._cache, self._pages, table)
 
     def _withdraw(
         self, running: list[Sequence], waiting: _Waiting, cancelled: Container[int]
