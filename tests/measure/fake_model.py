@@ -40,7 +40,9 @@ class SilentModel(FakeModel):
             yield number, Completion("", "eos", 10, 0)
 
 
-def load(path: Path, *, threads: int | None, isa: str | None, dtype: str) -> FakeModel:
+def load(
+    path: Path, *, threads: int | None, isa: str | None, dtype: str, speculate: bool
+) -> FakeModel:
     """What the last part of the path says happens."""
     match path.name:
         case "missing":
@@ -54,7 +56,7 @@ def load(path: Path, *, threads: int | None, isa: str | None, dtype: str) -> Fak
             print("a library that prints on loading")
             print("and on the other stream", file=sys.stderr)
         case "arguments":
-            raise InputError(f"{threads} {isa} {dtype}")
+            raise InputError(f"{threads} {isa} {dtype} {speculate}")
         case "slow":
             time.sleep(30)
     return FakeModel()

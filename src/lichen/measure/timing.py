@@ -159,7 +159,15 @@ def _spread(values: Sequence[float], unit: str, source: str) -> Reading | None:
 def _work(job: Job, _: child.Update) -> dict[str, Reading]:
     module, function = job.loader.split(":")
     load = getattr(importlib.import_module(module), function)
-    return measure(lambda: load(Path(job.model), threads=job.threads, isa=job.isa, dtype=job.dtype))
+    return measure(
+        lambda: load(
+            Path(job.model),
+            threads=job.threads,
+            isa=job.isa,
+            dtype=job.dtype,
+            speculate=False,  # the speed of steps, not of a text that repeats itself
+        )
+    )
 
 
 if __name__ == "__main__":
