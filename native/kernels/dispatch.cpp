@@ -11,11 +11,13 @@
 
 namespace lichen {
 
-extern const NormKernels norm_portable, norm_avx2, norm_avx512;
-extern const ElementwiseKernels elementwise_portable, elementwise_avx2, elementwise_avx512;
+extern const NormKernels norm_portable, norm_avx2, norm_avx512, norm_neon;
+extern const ElementwiseKernels elementwise_portable, elementwise_avx2, elementwise_avx512,
+    elementwise_neon;
 void attention_portable(const AttentionTask&, float*);
 void attention_avx2(const AttentionTask&, float*);
 void attention_avx512(const AttentionTask&, float*);
+void attention_neon(const AttentionTask&, float*);
 
 namespace {
 
@@ -70,6 +72,7 @@ LinearKernels with_amx(LinearKernels kernels) {
   kernels.bf16 = linear_bf16_amx;
   kernels.i8 = linear_i8_amx;
   kernels.i4 = linear_i4_amx;
+  kernels.bf16_depth = 2;
   kernels.split = split_amx;
   return kernels;
 }
@@ -79,6 +82,42 @@ const Kernels kAmx = {with_amx(kAvx512Vnni.linear), norm_avx512, elementwise_avx
 #else
 const Kernels& kAmx = kAvx512Vnni;
 #endif
+#elif defined(__aarch64__)
+// What a set names no kernel for is as in the set before it. The compiler knows these instructions in
+// the portable code, too, so that one quantizes at full speed.
+LinearKernels neon_linear() {
+  LinearKernels kernels = kPortable.linear;
+  kernels.f32 = linear_f32_neon;
+  kernels.f16 = linear_f16_neon;
+  kernels.bf16 = linear_bf16_neon;
+  kernels.i8 = linear_i8_neon;
+  kernels.i4 = linear_i4_neon;
+  return kernels;
+}
+
+LinearKernels neon_dotprod_linear() {
+  LinearKernels kernels = neon_linear();
+  kernels.i8 = linear_i8_neon_dotprod;
+  kernels.i4 = linear_i4_neon_dotprod;
+  return kernels;
+}
+
+LinearKernels neon_i8mm_linear() {
+  LinearKernels kernels = neon_dotprod_linear();
+  kernels.i8 = linear_i8_neon_i8mm;
+  kernels.i8_depth = 8;
+  kernels.i4 = linear_i4_neon_i8mm;
+  return kernels;
+}
+
+// Armv8.0, every 64-bit Arm processor: Cortex-A53 and A72 (Raspberry Pi 3 and 4), Graviton1.
+const Kernels kNeon = {neon_linear(), norm_neon, elementwise_neon, attention_neon};
+
+// With SDOT (Armv8.2): Apple M1 (2020), Cortex-A76 (Raspberry Pi 5), Neoverse N1 (Graviton2, Ampere Altra).
+const Kernels kNeonDotprod = {neon_dotprod_linear(), norm_neon, elementwise_neon, attention_neon};
+
+// With SMMLA (Armv8.6): Apple M2 (2022), Neoverse V1 and V2 (Graviton3 and 4), AmpereOne, Snapdragon X.
+const Kernels kNeonI8mm = {neon_i8mm_linear(), norm_neon, elementwise_neon, attention_neon};
 #endif
 
 const Kernels& kernels(Isa isa) {
@@ -86,17 +125,20 @@ const Kernels& kernels(Isa isa) {
   if (std::find(supported.begin(), supported.end(), isa) == supported.end())
     throw std::invalid_argument("this machine cannot run the instruction set " +
                                 std::string(isa_name(isa)));
-#if defined(__x86_64__)
   switch (isa) {
-    case Isa::portable: return kPortable;
+#if defined(__x86_64__)
     case Isa::avx2: return kAvx2;
     case Isa::avx_vnni: return kAvxVnni;
     case Isa::avx512: return kAvx512;
     case Isa::avx512_vnni: return kAvx512Vnni;
     case Isa::amx: return kAmx;
-  }
+#elif defined(__aarch64__)
+    case Isa::neon: return kNeon;
+    case Isa::neon_dotprod: return kNeonDotprod;
+    case Isa::neon_i8mm: return kNeonI8mm;
 #endif
-  return kPortable;
+    default: return kPortable;
+  }
 }
 
 }  // namespace
@@ -108,15 +150,24 @@ AttentionKernel attention_kernel(Isa isa) { return kernels(isa).attention; }
 
 PeakLoops peak_loops(Isa isa) {
   kernels(isa);  // refuses what cannot run here
-#if defined(__x86_64__)
   switch (isa) {
-    case Isa::portable: break;
+#if defined(__x86_64__)
     case Isa::avx2: return {peak_i8_avx2, peak_bf16_avx2};
+#if LICHEN_HAS_AVX_VNNI
+    case Isa::avx_vnni: return {peak_i8_avx_vnni, peak_bf16_avx2};
+#endif
     case Isa::avx512: return {peak_i8_avx512, peak_bf16_avx512};
     case Isa::avx512_vnni: return {peak_i8_avx512_vnni, peak_bf16_avx512};
-  }
+#if LICHEN_HAS_AMX
+    case Isa::amx: return {peak_i8_amx, peak_bf16_amx};
 #endif
-  return {peak_i8_portable, peak_bf16_portable};
+#elif defined(__aarch64__)
+    case Isa::neon: return {peak_i8_neon, peak_bf16_neon};
+    case Isa::neon_dotprod: return {peak_i8_neon_dotprod, peak_bf16_neon};
+    case Isa::neon_i8mm: return {peak_i8_neon_i8mm, peak_bf16_neon};
+#endif
+    default: return {peak_i8_portable, peak_bf16_portable};
+  }
 }
 
 }  // namespace lichen

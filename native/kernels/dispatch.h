@@ -1,6 +1,8 @@
 // The kernels of each instruction set.
 #pragma once
 
+#include <cstdint>
+
 #include "kernels/linear/kernel.h"
 #include "kernels/peak/peak.h"
 #include "lichen/cpu.h"
@@ -11,6 +13,9 @@ struct LinearKernels {
   LinearKernel f32, f16, bf16, i8, i4;
   QuantizeKernel quantize;
   SplitKernel split = nullptr;  // what bf16 reads; null where it reads floats
+  // Columns of a row that lie together in a panel.
+  std::int64_t i8_depth = 4;    // or 8
+  std::int64_t bf16_depth = 1;  // or 2
 };
 
 // Throws std::invalid_argument when this machine cannot run `isa`.

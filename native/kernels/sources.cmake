@@ -1,7 +1,7 @@
 # The kernels: one file for each operation and instruction set, each with that set's flags. Contraction
 # is off everywhere, because a multiply and an add that one compiler fuses and another does not would
 # change the result.
-set(LICHEN_PORTABLE_FLAGS -O3 -ffp-contract=off -fno-lto)
+set(LICHEN_PORTABLE_FLAGS ${LICHEN_OPTIMIZATION} -ffp-contract=off -fno-lto)
 set(LICHEN_AVX2_FLAGS ${LICHEN_PORTABLE_FLAGS} -mavx2 -mfma -mf16c)
 set(LICHEN_AVX_VNNI_FLAGS ${LICHEN_AVX2_FLAGS} -mavxvnni)
 set(LICHEN_AVX512_FLAGS
@@ -14,6 +14,14 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
 endif()
 set(LICHEN_AVX512_VNNI_FLAGS ${LICHEN_AVX512_FLAGS} -mavx512vnni)
 set(LICHEN_AMX_FLAGS ${LICHEN_AVX512_VNNI_FLAGS} -mamx-tile -mamx-int8 -mamx-bf16)
+set(LICHEN_NEON_COMMON_FLAGS ${LICHEN_PORTABLE_FLAGS})
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # Else gcc moves all loads of a step to its front, and the tile does not fit the 32 registers.
+  list(APPEND LICHEN_NEON_COMMON_FLAGS -fno-schedule-insns)
+endif()
+set(LICHEN_NEON_FLAGS ${LICHEN_NEON_COMMON_FLAGS} -march=armv8-a)
+set(LICHEN_NEON_DOTPROD_FLAGS ${LICHEN_NEON_COMMON_FLAGS} -march=armv8.2-a+dotprod)
+set(LICHEN_NEON_I8MM_FLAGS ${LICHEN_NEON_COMMON_FLAGS} -march=armv8.2-a+dotprod+i8mm)
 list(APPEND LICHEN_PORTABLE_FLAGS -Wno-psabi)  # lanes are passed in memory there
 
 set(LICHEN_KERNEL_SOURCES ${CMAKE_CURRENT_LIST_DIR}/dispatch.cpp)
@@ -49,12 +57,16 @@ foreach(operation linear attention elementwise norm)
   lichen_kernels(${operation} portable)
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
     lichen_kernels(${operation} avx2 avx512)
+  elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
+    lichen_kernels(${operation} neon)
   endif()
 endforeach()
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
   lichen_kernels(linear avx512_vnni)
   lichen_newer_kernels(avx_vnni "{vex} vpdpbusd %ymm0, %ymm0, %ymm0")
   lichen_newer_kernels(amx "tdpbf16ps %tmm2, %tmm1, %tmm0")
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
+  lichen_kernels(linear neon_dotprod neon_i8mm)
 endif()
 
 # The loops that find the machine's limits: of every set that has linear kernels here.

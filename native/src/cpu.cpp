@@ -6,6 +6,10 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#elif defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
 #endif
 #if defined(__linux__)
 #include <sys/syscall.h>
@@ -15,12 +19,15 @@
 namespace lichen {
 namespace {
 
-constexpr std::array<std::pair<Isa, std::string_view>, 6> kNames = {{{Isa::portable, "portable"},
+constexpr std::array<std::pair<Isa, std::string_view>, 9> kNames = {{{Isa::portable, "portable"},
                                                                      {Isa::avx2, "avx2"},
                                                                      {Isa::avx_vnni, "avx_vnni"},
                                                                      {Isa::avx512, "avx512"},
                                                                      {Isa::avx512_vnni, "avx512_vnni"},
-                                                                     {Isa::amx, "amx"}}};
+                                                                     {Isa::amx, "amx"},
+                                                                     {Isa::neon, "neon"},
+                                                                     {Isa::neon_dotprod, "neon_dotprod"},
+                                                                     {Isa::neon_i8mm, "neon_i8mm"}}};
 
 #if defined(__x86_64__)
 struct Registers {
@@ -86,6 +93,41 @@ std::vector<Isa> probe() {
   found.push_back(Isa::avx512_vnni);
   if (kAmxEmulated || (LICHEN_HAS_AMX && all(extended.edx, kAmx) && tiles_granted(state)))
     found.push_back(Isa::amx);
+  return found;
+}
+#elif defined(__aarch64__)
+struct Features {
+  bool dotprod, i8mm;
+};
+
+#if defined(__linux__)
+// Linux reports what it grants (Documentation/arch/arm64/elf_hwcaps.rst); the names of the newer bits
+// are missing in older headers.
+Features features() {
+  constexpr unsigned long kDotprod = 1ul << 20;  // HWCAP_ASIMDDP
+  constexpr unsigned long kI8mm = 1ul << 13;     // HWCAP2_I8MM
+  return {(getauxval(AT_HWCAP) & kDotprod) != 0, (getauxval(AT_HWCAP2) & kI8mm) != 0};
+}
+#elif defined(__APPLE__)
+bool has(const char* feature) {
+  int value = 0;
+  std::size_t size = sizeof value;
+  return sysctlbyname(feature, &value, &size, nullptr, 0) == 0 && value != 0;
+}
+
+Features features() {
+  return {has("hw.optional.arm.FEAT_DotProd"), has("hw.optional.arm.FEAT_I8MM")};
+}
+#else
+Features features() { return {false, false}; }
+#endif
+
+// Advanced SIMD is part of the architecture's baseline for applications.
+std::vector<Isa> probe() {
+  std::vector<Isa> found = {Isa::portable, Isa::neon};
+  const Features has = features();
+  if (has.dotprod) found.push_back(Isa::neon_dotprod);
+  if (has.dotprod && has.i8mm) found.push_back(Isa::neon_i8mm);
   return found;
 }
 #else

@@ -134,22 +134,18 @@ bool pack_one(Linear& linear, const Weight& source, std::int64_t panel) {
       pack_panel<float, 1>(static_cast<const float*>(weight) + start, rows, linear.cols,
                            reinterpret_cast<float*>(to));
       return true;
-    case Dtype::bf16:
-      if (input_of(linear) == Input::halves) {
-        pack_panel<std::uint16_t, 2>(static_cast<const std::uint16_t*>(weight) + start, rows,
-                                     linear.cols, reinterpret_cast<std::uint16_t*>(to));
-        return true;
-      }
-      [[fallthrough]];
     case Dtype::f16:
-      pack_panel<std::uint16_t, 1>(static_cast<const std::uint16_t*>(weight) + start, rows,
-                                   linear.cols, reinterpret_cast<std::uint16_t*>(to));
+    case Dtype::bf16:
+      (linear.depth == 2 ? pack_panel<std::uint16_t, 2> : pack_panel<std::uint16_t, 1>)(
+          static_cast<const std::uint16_t*>(weight) + start, rows, linear.cols,
+          reinterpret_cast<std::uint16_t*>(to));
       return true;
     case Dtype::i4:
       return pack_groups(linear, source, row, rows, to);
     case Dtype::i8:
       const auto* from = static_cast<const std::int8_t*>(weight) + start;
-      pack_panel<std::int8_t, 4>(from, rows, linear.cols, reinterpret_cast<std::int8_t*>(to));
+      (linear.depth == 8 ? pack_panel<std::int8_t, 8> : pack_panel<std::int8_t, 4>)(
+          from, rows, linear.cols, reinterpret_cast<std::int8_t*>(to));
       sum_rows(from, rows, linear.cols, linear.row_sums.as<std::int32_t>() + row);
       return true;
   }
@@ -209,7 +205,7 @@ std::int64_t Linear::nbytes() const {
 }
 
 std::unique_ptr<Linear> pack_linear(ThreadPool& pool, const Weight& weight, Isa isa) {
-  linear_kernels(isa);  // throws where this machine cannot run it
+  const LinearKernels& kernels = linear_kernels(isa);  // throws where this machine cannot run it
   check(weight);
   const auto [dtype, rows, cols] = std::tuple(weight.dtype, weight.rows, weight.cols);
   auto linear = std::make_unique<Linear>();
@@ -218,14 +214,17 @@ std::unique_ptr<Linear> pack_linear(ThreadPool& pool, const Weight& weight, Isa 
   linear->rows = rows;
   linear->cols = cols;
   linear->panels = ceil_div(rows, kPanelRows);
+  linear->depth = dtype == Dtype::i8     ? kernels.i8_depth
+                  : dtype == Dtype::bf16 ? kernels.bf16_depth
+                                         : 1;
   if (dtype == Dtype::i4) {
     linear->group = weight.group;
     linear->zeros = weight.zeros != nullptr;
     linear->bf16_scales = needs_bf16(weight);
     linear->panel_bytes = cols / weight.group * group_bytes(*linear);
   } else {
-    const std::int64_t depth = dtype == Dtype::i8 ? 4 : input_of(*linear) == Input::halves ? 2 : 1;
-    linear->panel_bytes = ceil_div(cols, depth) * depth * kPanelRows * element_bytes(dtype);
+    linear->panel_bytes =
+        ceil_div(cols, linear->depth) * linear->depth * kPanelRows * element_bytes(dtype);
   }
   linear->weights = AlignedBuffer(static_cast<std::size_t>(linear->panels * linear->panel_bytes));
   if (dtype == Dtype::i8) linear->scales = padded_copy(weight.scales, rows, linear->panels);
@@ -278,7 +277,7 @@ void unpack_row(const Linear& linear, std::int64_t row, float* out) {
     }
     case Dtype::bf16: {
       const auto* from = reinterpret_cast<const std::uint16_t*>(panel);
-      const std::int64_t depth = input_of(linear) == Input::halves ? 2 : 1;
+      const std::int64_t depth = linear.depth;
       for (std::int64_t k = 0; k < linear.cols; ++k)
         out[k] = from_bf16(from[(k / depth * kPanelRows + lane) * depth + k % depth]);
       return;
@@ -286,8 +285,9 @@ void unpack_row(const Linear& linear, std::int64_t row, float* out) {
     case Dtype::i8: {
       const auto* from = reinterpret_cast<const std::int8_t*>(panel);
       const float scale = linear.scales.as<float>()[row];
+      const std::int64_t depth = linear.depth;
       for (std::int64_t k = 0; k < linear.cols; ++k)
-        out[k] = static_cast<float>(from[(k / 4 * kPanelRows + lane) * 4 + k % 4]) * scale;
+        out[k] = static_cast<float>(from[(k / depth * kPanelRows + lane) * depth + k % depth]) * scale;
       return;
     }
     case Dtype::i4:

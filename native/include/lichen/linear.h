@@ -19,7 +19,7 @@ inline constexpr std::int64_t kPanelRows = 16;  // one vector lane is one output
 inline constexpr std::int64_t kCodePadding = 64;
 
 // A packed weight [rows, cols]. Panels of 16 rows, each contiguous and padded with zero rows:
-//   f32, f16, bf16: [panel][k][16], but bf16 in pairs [panel][k/2][16][2] where it meets halves   i8: [panel][k/4][16][4], cols padded with zeros to 4
+//   f32, f16: [panel][k][16]; bf16, i8: [panel][k/depth][16][depth], cols padded with zeros
 //   i4: [panel][group] of { 16-bit scales [16]; zero points [16], a byte each, if there are any; codes
 //       [group/8][16][4], a byte holding columns k and k + 4 of every eight, as code + 8 }
 // So int4 in groups of 32 takes 4.5 bits a weight, and is read from its first byte to its last.
@@ -30,6 +30,7 @@ struct Linear {
   std::int64_t cols;
   std::int64_t panels;       // ceil(rows / 16)
   std::int64_t panel_bytes;
+  std::int64_t depth;        // columns of a row that lie together: i8 4 or 8, bf16 1 or 2, else 1
   AlignedBuffer weights;     // [panels][panel_bytes]
   AlignedBuffer scales;      // i8: float[panels * 16]; else empty
   AlignedBuffer bias;        // float[panels * 16], or empty

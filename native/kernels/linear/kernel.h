@@ -90,5 +90,16 @@ void linear_bf16_amx(const LinearTask&);
 void linear_i8_amx(const LinearTask&);
 void linear_i4_amx(const LinearTask&);
 void split_amx(const SplitTask&);
+void linear_f32_neon(const LinearTask&);
+void linear_f16_neon(const LinearTask&);
+void linear_bf16_neon(const LinearTask&);
+void linear_i8_neon(const LinearTask&);
+void linear_i4_neon(const LinearTask&);
+
+void linear_i8_neon_dotprod(const LinearTask&);
+void linear_i4_neon_dotprod(const LinearTask&);
+
+void linear_i8_neon_i8mm(const LinearTask&);
+void linear_i4_neon_i8mm(const LinearTask&);
 
 }  // namespace lichen

@@ -1,0 +1,101 @@
+// A tiny model, phase after phase, in ragged batches and by several callers: equal bits alone and among
+// others, with one thread and with several, on every instruction set.
+#include "lichen/plan.h"
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <thread>
+
+#include "checks.h"
+#include "tiny_model.h"
+
+namespace {
+
+using namespace lichen;
+
+constexpr std::int64_t kPages = 3;
+
+bool same_bits(const float* a, const float* b, std::size_t count) {
+  return std::memcmp(a, b, count * sizeof(float)) == 0;
+}
+
+// Logits [ids.size()][kVocabulary] of one sequence, in chunks of at most `chunk` tokens.
+std::vector<float> alone(const TinyModel& model, const std::vector<std::int32_t>& ids, std::int64_t chunk) {
+  Cache cache = model.cache(kPages);
+  cache.fill(NAN);
+  std::vector<float> logits;
+  for (std::int64_t begin = 0; begin < static_cast<std::int64_t>(ids.size()); begin += chunk) {
+    RaggedBatch batch(kPages);
+    batch.add(ids, begin, std::min<std::int64_t>(begin + chunk, static_cast<std::int64_t>(ids.size())), {2, 0, 1});
+    const std::vector<float> part = batch.run(*model.plan, cache);
+    logits.insert(logits.end(), part.begin(), part.end());
+  }
+  return logits;
+}
+
+std::vector<std::int32_t> prompt(unsigned seed, std::size_t length) {
+  std::mt19937 random(seed);
+  std::vector<std::int32_t> ids(length);
+  for (std::int32_t& id : ids) id = static_cast<std::int32_t>(random() % kVocabulary);
+  return ids;
+}
+
+const std::vector<std::vector<std::int32_t>> kPrompts = {prompt(1, 40), prompt(2, 3), prompt(3, 1), prompt(4, 17)};
+
+// All prompts in one step, after the first has had a part of its own.
+void test_ragged(const TinyModel& model, const std::vector<std::vector<float>>& expected, Checks& checks,
+                 const std::string& where) {
+  Cache cache = model.cache(kPages * static_cast<std::int64_t>(kPrompts.size()));
+  cache.fill(NAN);
+  model.plan->fill(NAN);
+  const auto pages = [](std::int32_t s) { return std::vector<std::int32_t>{s, s + 8, s + 4}; };
+  RaggedBatch first(kPages), rest(kPages);
+  first.add(kPrompts[0], 0, 21, pages(0));
+  const std::vector<float> begun = first.run(*model.plan, cache);
+  checks.expect(same_bits(begun.data(), expected[0].data(), begun.size()), "first chunk, " + where);
+  rest.add(kPrompts[0], 21, 40, pages(0));
+  for (std::int32_t s = 1; s < 4; ++s)
+    rest.add(kPrompts[static_cast<std::size_t>(s)], 0, static_cast<std::int64_t>(kPrompts[static_cast<std::size_t>(s)].size()),
+             pages(s));
+  const std::vector<float> all = rest.run(*model.plan, cache);
+  std::vector<float> joined(expected[0].begin() + 21 * kVocabulary, expected[0].end());
+  for (std::size_t s = 1; s < 4; ++s) joined.insert(joined.end(), expected[s].begin(), expected[s].end());
+  checks.expect(all.size() == joined.size() && same_bits(all.data(), joined.data(), all.size()),
+                "ragged batch, " + where);
+}
+
+// Two plans on one pool, each stepped by two callers with caches of their own.
+void test_callers(Isa isa, const std::vector<std::vector<float>>& expected, Checks& checks) {
+  const auto pool = std::make_shared<ThreadPool>(3);
+  const TinyModel models[] = {TinyModel(pool, isa), TinyModel(pool, isa)};
+  bool equal[4] = {};
+  std::vector<std::thread> callers;
+  for (std::size_t caller = 0; caller < 4; ++caller)
+    callers.emplace_back([&, caller] { equal[caller] = alone(models[caller / 2], kPrompts[caller], 9) == expected[caller]; });
+  for (std::thread& caller : callers) caller.join();
+  for (bool held : equal) checks.expect(held, "several callers, " + std::string(isa_name(isa)));
+  checks.expect(models[0].plan->profile().count("attention") == 1, "the profile names attention");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Checks checks;
+  const TinyModel portable(std::make_shared<ThreadPool>(1), Isa::portable);
+  std::vector<std::vector<float>> expected;
+  for (const auto& ids : kPrompts) expected.push_back(alone(portable, ids, 64));
+  for (const auto& logits : expected)
+    for (float logit : logits) checks.expect(std::isfinite(logit), "a logit is finite");
+  for (Isa isa : chosen_isas(argc, argv)) {
+    for (int threads : {1, 2, 3}) {
+      const TinyModel model(std::make_shared<ThreadPool>(threads), isa);
+      const std::string where = std::string(isa_name(isa)) + ", " + std::to_string(threads) + " threads";
+      test_ragged(model, expected, checks, where);
+      checks.expect(alone(model, kPrompts[0], 7) == expected[0], "in chunks of 7, " + where);
+    }
+    test_callers(isa, expected, checks);
+  }
+  return checks.finish();
+}
