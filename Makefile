@@ -9,13 +9,15 @@ BIN    := $(VENV)/bin
 NATIVE := CMakeLists.txt $(shell find native -type f)
 PACKAGE := pyproject.toml $(NATIVE) $(shell find src -type f -not -name '*.so' -not -path '*/__pycache__/*')
 
-.PHONY: help check test lint wheel humaneval peers agreement harness statistics llama-cpp sandbox-rate speculation clean
+.PHONY: help check test lint wheel sanitize arm humaneval peers agreement harness statistics llama-cpp sandbox-rate speculation clean
 
 help:
 	@echo "make check   install, fetch $(MODEL), quantize it to int8, verify it, write the report"
 	@echo "make test    install what the tests need and run them all"
 	@echo "make lint    ruff and mypy --strict"
 	@echo "make wheel   build a wheel into dist/ and try it in a clean environment"
+	@echo "make sanitize  the core's own tests under the address, undefined-behaviour and thread sanitizers"
+	@echo "make arm     the core for aarch64, cross-compiled and run under an emulator"
 	@echo "make humaneval       HumanEval on $(MODEL), original against int8 (minutes)"
 	@echo "make peers           llama.cpp, OpenVINO, transformers, torch beside lichen, same weights (minutes)"
 	@echo "make harness         HumanEval's own harness and the sandbox on the same samples (minutes)"
@@ -55,6 +57,19 @@ wheel: $(VENV)/.venv
 	build/wheel-test/bin/python -m pip install --quiet dist/*.whl
 	cd build/wheel-test && bin/lichen --version && bin/lichen doctor
 	@ls -l dist
+
+sanitize: $(VENV)/.cmake
+	@for kinds in address,undefined thread; do \
+		build=build/sanitize-$${kinds%,*}; \
+		echo "== building the core with -fsanitize=$$kinds"; \
+		$(BIN)/cmake -S . -B $$build -DLICHEN_PYTHON=OFF -DLICHEN_NATIVE_TESTS=ON \
+			-DLICHEN_SANITIZE=$$kinds > /dev/null \
+		&& $(BIN)/cmake --build $$build --parallel 2 > /dev/null \
+		&& $(BIN)/ctest --test-dir $$build --output-on-failure || exit 1; \
+	done
+
+arm: $(VENV)/.test $(VENV)/.cmake
+	$(BIN)/python -m pytest tests/native/test_cross.py
 
 humaneval: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet '.[humaneval]'
@@ -137,6 +152,10 @@ $(VENV)/.installed: $(VENV)/.venv $(PACKAGE)
 $(VENV)/.test: $(VENV)/.installed
 	@echo "== installing what the tests need"
 	$(BIN)/python -m pip install --quiet '.[test]'
+	@touch $@
+
+$(VENV)/.cmake: $(VENV)/.venv
+	$(BIN)/python -m pip install --quiet 'cmake>=3.21'
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.installed

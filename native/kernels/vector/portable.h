@@ -1,7 +1,7 @@
 // Sixteen float32 lanes in plain C++ (the vector extension that g++ and clang share): the oracle
 // for the other instruction sets, and what runs where none of them does.
 //
-// Included by <op>/portable.cpp only.  The three headers of this folder define the same names and
+// Included by <op>/portable.cpp only.  The headers of the instruction sets here define the same names and
 // give the same bits.  A fused multiply-add is a library call where the baseline processor has no
 // instruction for it (x86-64), and one instruction where it has (aarch64).
 #pragma once
