@@ -14,10 +14,7 @@ namespace lichen {
 extern const NormKernels norm_portable, norm_avx2, norm_avx512, norm_neon;
 extern const ElementwiseKernels elementwise_portable, elementwise_avx2, elementwise_avx512,
     elementwise_neon;
-void attention_portable(const AttentionTask&, float*);
-void attention_avx2(const AttentionTask&, float*);
-void attention_avx512(const AttentionTask&, float*);
-void attention_neon(const AttentionTask&, float*);
+extern const AttentionKernels attention_portable, attention_avx2, attention_avx512, attention_neon;
 
 namespace {
 
@@ -25,7 +22,7 @@ struct Kernels {
   LinearKernels linear;
   const NormKernels& norm;
   const ElementwiseKernels& elementwise;
-  AttentionKernel attention;
+  const AttentionKernels& attention;
 };
 
 // Any processor; the oracle for the others.
@@ -146,7 +143,7 @@ const Kernels& kernels(Isa isa) {
 const LinearKernels& linear_kernels(Isa isa) { return kernels(isa).linear; }
 const NormKernels& norm_kernels(Isa isa) { return kernels(isa).norm; }
 const ElementwiseKernels& elementwise_kernels(Isa isa) { return kernels(isa).elementwise; }
-AttentionKernel attention_kernel(Isa isa) { return kernels(isa).attention; }
+const AttentionKernels& attention_kernels(Isa isa) { return kernels(isa).attention; }
 
 PeakLoops peak_loops(Isa isa) {
   kernels(isa);  // refuses what cannot run here

@@ -73,6 +73,12 @@ const char* dtype_name(Dtype dtype) {
       ->name;
 }
 
+CacheType cache_type(const std::string& name) {
+  if (const std::optional<CacheType> type = parse_cache_type(name)) return *type;
+  throw std::invalid_argument("there is no cache of '" + name +
+                              "'; allowed are float32, float16, int8");
+}
+
 // The memory of results, used again when Python drops one: fresh pages for every step's logits would
 // cost more than writing them.
 class ResultMemory : public std::enable_shared_from_this<ResultMemory> {
@@ -294,9 +300,20 @@ NB_MODULE(_core, m) {
       .def("apply", &apply, nb::arg("pool"), nb::arg("x").noconvert());
 
   nb::class_<Cache>(m, "Cache")
-      .def(nb::init<std::int64_t, std::int64_t, std::int64_t, std::int64_t, std::int64_t>(),
+      .def(nb::new_([](std::int64_t layers, std::int64_t kv_heads, std::int64_t head_dim,
+                       std::int64_t page_tokens, std::int64_t pages, const std::string& dtype) {
+             const CacheFormat format = {layers, kv_heads, head_dim, page_tokens, cache_type(dtype)};
+             return std::make_shared<Cache>(format, pages);
+           }),
            nb::arg("layers"), nb::arg("kv_heads"), nb::arg("head_dim"), nb::arg("page_tokens"),
-           nb::arg("pages"))
+           nb::arg("pages"), nb::arg("dtype") = "float32")
+      .def_static("page_bytes",
+                  [](std::int64_t layers, std::int64_t kv_heads, std::int64_t head_dim,
+                     std::int64_t page_tokens, const std::string& dtype) {
+                    return page_bytes({layers, kv_heads, head_dim, page_tokens, cache_type(dtype)});
+                  },
+                  nb::arg("layers"), nb::arg("kv_heads"), nb::arg("head_dim"),
+                  nb::arg("page_tokens"), nb::arg("dtype"))
       .def_prop_ro("page_tokens", &Cache::page_tokens)
       .def_prop_ro("pages", &Cache::pages)
       .def_prop_ro("nbytes", &Cache::nbytes)

@@ -4,20 +4,38 @@
 
 namespace lichen {
 
-const std::vector<TokenTile>& Step::tiles_of(std::int64_t tokens) {
-  for (const auto& [size, tiles_of_size] : tiles)
-    if (size == tokens) return tiles_of_size;
-  std::vector<TokenTile> made;
+const Tiling* Step::find_tiling(std::int64_t tile_tokens) const {
+  for (const Tiling& made : tilings)
+    if (made.tile_tokens == tile_tokens) return &made;
+  return nullptr;
+}
+
+const Tiling& Step::tiling(std::int64_t tile_tokens, std::int64_t kv_heads) {
+  if (const Tiling* made = find_tiling(tile_tokens)) return *made;
+  std::vector<TokenTile> tiles;
   for (std::int64_t s = 0; s < batch.sequences; ++s)
-    for (std::int64_t first = batch.starts[s]; first < batch.starts[s + 1]; first += tokens)
-      made.push_back({s, first, std::min<std::int64_t>(tokens, batch.starts[s + 1] - first)});
+    for (std::int64_t first = batch.starts[s]; first < batch.starts[s + 1]; first += tile_tokens)
+      tiles.push_back(
+          {s, first, std::min<std::int64_t>(tile_tokens, batch.starts[s + 1] - first), 0, 1});
   const auto cost = [this](const TokenTile& tile) {
     return tile.count * (batch.positions[tile.first] + 1);
   };
-  std::stable_sort(made.begin(), made.end(), [&](const TokenTile& a, const TokenTile& b) {
+  std::stable_sort(tiles.begin(), tiles.end(), [&](const TokenTile& a, const TokenTile& b) {
     return cost(a) > cost(b);
   });
-  return tiles.emplace_back(tokens, std::move(made)).second;
+  constexpr std::int64_t kTasksPerThread = 8;
+  const auto count = static_cast<std::int64_t>(tiles.size());
+  const bool share_segments = count * kv_heads < kTasksPerThread * threads;
+  std::vector<std::int64_t> tile_of;
+  for (std::int64_t i = 0; i < count; ++i) {
+    TokenTile& tile = tiles[static_cast<std::size_t>(i)];
+    tile.first_piece = static_cast<std::int64_t>(tile_of.size());
+    if (share_segments) tile.pieces = attention_segments(batch.positions[tile.first], tile.count);
+    tile_of.insert(tile_of.end(), static_cast<std::size_t>(tile.pieces), i);
+  }
+  auto done = std::make_unique<std::atomic<int>[]>(static_cast<std::size_t>(count * kv_heads));
+  tilings.push_back({tile_tokens, std::move(tiles), std::move(tile_of), std::move(done)});
+  return tilings.back();
 }
 
 void RowPhase::add(const std::string& name, Operation operation) {
@@ -76,22 +94,25 @@ std::int64_t AttentionShape::scratch() const {
   return attention_scratch(tile_tokens() * group(), head_dim);
 }
 
-AttentionPhase::AttentionPhase(AttentionKernel kernel, const AttentionShape& shape, int q, int out)
-    : Phase(Domain::tokens), kernel_(kernel), shape_(shape), q_(q), out_(out) {}
-
-std::int64_t AttentionPhase::prepare(Step& step) const {
-  return static_cast<std::int64_t>(step.tiles_of(shape_.tile_tokens()).size()) * shape_.kv_heads;
+std::int64_t AttentionShape::partial() const {
+  return attention_partial(tile_tokens() * group(), head_dim);
 }
 
-void AttentionPhase::run(const Step& step, std::int64_t chunk, int thread) const {
-  const auto& entry = std::find_if(step.tiles.begin(), step.tiles.end(), [this](const auto& tiles) {
-    return tiles.first == shape_.tile_tokens();
-  });
-  const TokenTile& tile = entry->second[static_cast<std::size_t>(chunk / shape_.kv_heads)];
-  const std::int64_t head = chunk % shape_.kv_heads;
+AttentionPhase::AttentionPhase(const AttentionKernels& kernels, const AttentionShape& shape, int q,
+                               int out)
+    : Phase(Domain::tokens), kernels_(kernels), shape_(shape), q_(q), out_(out) {}
+
+std::int64_t AttentionPhase::prepare(Step& step) const {
+  const Tiling& tiling = step.tiling(shape_.tile_tokens(), shape_.kv_heads);
+  const std::int64_t chunks = static_cast<std::int64_t>(tiling.tile_of.size()) * shape_.kv_heads;
+  if (tiling.tile_of.size() > tiling.tiles.size())
+    step.partial_floats = std::max(step.partial_floats, chunks * shape_.partial());
+  return chunks;
+}
+
+AttentionTask AttentionPhase::task(const Step& step, const TokenTile& tile, std::int64_t head) const {
   const std::int64_t column = head * shape_.group() * shape_.head_dim;
   const Batch& batch = step.batch;
-
   AttentionTask task;
   task.cache = step.cache.view(shape_.layer, head,
                                batch.pages + tile.sequence * batch.pages_per_sequence);
@@ -104,7 +125,26 @@ void AttentionPhase::run(const Step& step, std::int64_t chunk, int thread) const
   task.head_dim = shape_.head_dim;
   task.first_position = batch.positions[tile.first];
   task.scale = shape_.scale;
-  kernel_(task, step.scratch + thread * step.scratch_stride);
+  return task;
+}
+
+// A chunk is a piece of a tile, with one KV head. Who does a tile's last piece joins them all.
+void AttentionPhase::run(const Step& step, std::int64_t chunk, int thread) const {
+  const Tiling& tiling = *step.find_tiling(shape_.tile_tokens());
+  const std::int64_t piece = chunk / shape_.kv_heads, head = chunk % shape_.kv_heads;
+  const std::int64_t index = tiling.tile_of[static_cast<std::size_t>(piece)];
+  const TokenTile& tile = tiling.tiles[static_cast<std::size_t>(index)];
+  const AttentionTask work = task(step, tile, head);
+  float* const scratch = step.scratch + thread * step.scratch_stride;
+  if (tile.pieces == 1) return kernels_.attend(work, scratch);
+
+  const std::int64_t size = shape_.partial();
+  kernels_.attend_segment(work, piece - tile.first_piece, step.partials + chunk * size, scratch);
+  std::atomic<int>& done = tiling.done[static_cast<std::size_t>(index * shape_.kv_heads + head)];
+  if (done.fetch_add(1, std::memory_order_acq_rel) + 1 < tile.pieces) return;
+  done.store(0, std::memory_order_relaxed);  // for the next layer
+  const std::int64_t first_chunk = tile.first_piece * shape_.kv_heads + head;
+  kernels_.join_segments(work, step.partials + first_chunk * size, shape_.kv_heads * size);
 }
 
 }  // namespace lichen

@@ -1,6 +1,7 @@
 // The phases of a step. All threads work on one phase, chunk by chunk, and meet before the next.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -25,11 +26,23 @@ struct Matrix {
   float* row(std::int64_t i) const { return data + i * stride; }
 };
 
-// Consecutive tokens of one sequence.
+// Consecutive tokens of one sequence; where there are fewer tiles than could keep the threads busy,
+// the segments of each are shared out too, as pieces first_piece, first_piece + 1, ...
 struct TokenTile {
   std::int64_t sequence;
   std::int64_t first;
   std::int64_t count;
+  std::int64_t first_piece;
+  std::int64_t pieces;
+};
+
+// The step's tokens in tiles, those with most keys to attend first.
+struct Tiling {
+  std::int64_t tile_tokens;            // at most
+  std::vector<TokenTile> tiles;
+  std::vector<std::int64_t> tile_of;   // [pieces]
+  // [tiles][KV heads]: pieces of the phase at work that are done
+  std::unique_ptr<std::atomic<int>[]> done;
 };
 
 // What the phases of one step share.
@@ -42,13 +55,15 @@ struct Step {
   int threads;
   float* scratch;                     // [threads][scratch_stride], for attention
   std::int64_t scratch_stride;
-  std::vector<std::pair<std::int64_t, std::vector<TokenTile>>> tiles;  // by tokens per tile
+  float* partials;                    // [partial_floats], for attention that is shared out
+  std::int64_t partial_floats;        // the most that a phase needs
+  std::vector<Tiling> tilings;
 
   std::int64_t count(Domain domain) const {
     return domain == Domain::tokens ? batch.tokens : batch.row_count;
   }
-  // The step's tokens in tiles of at most `tokens`, those with most keys to attend first.
-  const std::vector<TokenTile>& tiles_of(std::int64_t tokens);
+  const Tiling* find_tiling(std::int64_t tile_tokens) const;
+  const Tiling& tiling(std::int64_t tile_tokens, std::int64_t kv_heads);  // made the first time
 };
 
 class Phase {
@@ -113,18 +128,21 @@ struct AttentionShape {
   std::int64_t group() const { return heads / kv_heads; }
   std::int64_t tile_tokens() const;  // tokens of one task
   std::int64_t scratch() const;      // floats for one task
+  std::int64_t partial() const;      // floats of a segment of one task
 };
 
 // Attention over the cache, which already holds the step's own keys and values.
 class AttentionPhase : public Phase {
  public:
-  AttentionPhase(AttentionKernel kernel, const AttentionShape& shape, int q, int out);
+  AttentionPhase(const AttentionKernels& kernels, const AttentionShape& shape, int q, int out);
   std::string name() const override { return "attention"; }
   std::int64_t prepare(Step& step) const override;
   void run(const Step& step, std::int64_t chunk, int thread) const override;
 
  private:
-  const AttentionKernel kernel_;
+  AttentionTask task(const Step& step, const TokenTile& tile, std::int64_t head) const;
+
+  const AttentionKernels& kernels_;
   const AttentionShape shape_;
   const int q_, out_;
 };

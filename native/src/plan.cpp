@@ -305,7 +305,7 @@ void Plan::attention(Value q, Value k, Value v, Value out, std::int64_t layer, s
   touch(v);
   const AttentionShape shape = {layer, heads, kv_heads, head_dim, scale};
   scratch_stride_ = std::max(scratch_stride_, aligned(shape.scratch()));
-  phases_.push_back(std::make_unique<AttentionPhase>(attention_kernel(isa_), shape, q, out));
+  phases_.push_back(std::make_unique<AttentionPhase>(attention_kernels(isa_), shape, q, out));
   open_rows_ = nullptr;
   touch(q);
   touch(out);
@@ -419,9 +419,14 @@ void Plan::step(Cache& cache, const Batch& batch, float* out) {
                pool_->size(),
                scratch_.as<float>(),
                scratch_stride_,
+               nullptr,
+               0,
                {}};
   std::vector<std::int64_t> chunks;
   for (const auto& phase : phases_) chunks.push_back(phase->prepare(step));
+  if (partials_.size() < float_bytes(step.partial_floats))
+    partials_ = AlignedBuffer(float_bytes(step.partial_floats));
+  step.partials = partials_.as<float>();
   std::vector<ChunkCounter> counters(phases_.size());
 
   pool_->run([&](int thread) {

@@ -119,7 +119,7 @@ class Plan {
   std::int64_t code_columns_ = 0;
   std::int64_t scratch_stride_ = 0;
 
-  AlignedBuffer arena_, scratch_;
+  AlignedBuffer arena_, scratch_, partials_;
   QuantizedBuffer quantized_;
   std::vector<Matrix> matrices_;
   std::vector<std::vector<double>> seconds_;  // [threads][phases + 1], the last for waiting

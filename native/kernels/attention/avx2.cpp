@@ -3,6 +3,7 @@
 
 namespace lichen {
 
-void attention_avx2(const AttentionTask& task, float* scratch) { attend(task, scratch); }
+extern const AttentionKernels attention_avx2;
+const AttentionKernels attention_avx2 = {attend, attend_segment, join_segments};
 
 }  // namespace lichen

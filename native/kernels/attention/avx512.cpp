@@ -3,6 +3,7 @@
 
 namespace lichen {
 
-void attention_avx512(const AttentionTask& task, float* scratch) { attend(task, scratch); }
+extern const AttentionKernels attention_avx512;
+const AttentionKernels attention_avx512 = {attend, attend_segment, join_segments};
 
 }  // namespace lichen

@@ -3,6 +3,7 @@
 
 namespace lichen {
 
-void attention_neon(const AttentionTask& task, float* scratch) { attend(task, scratch); }
+extern const AttentionKernels attention_neon;
+const AttentionKernels attention_neon = {attend, attend_segment, join_segments};
 
 }  // namespace lichen

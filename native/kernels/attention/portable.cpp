@@ -3,6 +3,7 @@
 
 namespace lichen {
 
-void attention_portable(const AttentionTask& task, float* scratch) { attend(task, scratch); }
+extern const AttentionKernels attention_portable;
+const AttentionKernels attention_portable = {attend, attend_segment, join_segments};
 
 }  // namespace lichen

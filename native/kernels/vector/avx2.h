@@ -8,6 +8,9 @@
 #include <stdint.h>
 
 namespace lichen {
+
+struct Half;  // lichen/attention.h
+
 namespace {
 
 #define LICHEN_INLINE inline __attribute__((always_inline))
@@ -31,6 +34,15 @@ LICHEN_INLINE F16 broadcast(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps
 LICHEN_INLINE F16 load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
 LICHEN_INLINE F16 load_first(const float* p, int64_t n) {
   return {_mm256_maskload_ps(p, first_of_eight(n)), _mm256_maskload_ps(p + 8, first_of_eight(n - 8))};
+}
+LICHEN_INLINE F16 load(const Half* p) {
+  const auto* bits = reinterpret_cast<const __m128i*>(p);
+  return {_mm256_cvtph_ps(_mm_loadu_si128(bits)), _mm256_cvtph_ps(_mm_loadu_si128(bits + 1))};
+}
+LICHEN_INLINE F16 load(const int8_t* p) {
+  const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(codes)),
+          _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_unpackhi_epi64(codes, codes)))};
 }
 LICHEN_INLINE void store(float* p, F16 x) {
   _mm256_storeu_ps(p, x.low);

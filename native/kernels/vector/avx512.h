@@ -8,6 +8,9 @@
 #include <stdint.h>
 
 namespace lichen {
+
+struct Half;  // lichen/attention.h
+
 namespace {
 
 #define LICHEN_INLINE inline __attribute__((always_inline))
@@ -30,6 +33,13 @@ LICHEN_INLINE F16 broadcast(float x) { return {_mm512_set1_ps(x)}; }
 LICHEN_INLINE F16 load(const float* p) { return {_mm512_loadu_ps(p)}; }
 LICHEN_INLINE F16 load_first(const float* p, int64_t n) {
   return {_mm512_maskz_loadu_ps(first_of_sixteen(n), p)};
+}
+LICHEN_INLINE F16 load(const Half* p) {
+  return {_mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
+}
+LICHEN_INLINE F16 load(const int8_t* p) {
+  const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return {_mm512_maskz_cvtepi32_ps(0xffff, _mm512_maskz_cvtepi8_epi32(0xffff, codes))};
 }
 LICHEN_INLINE void store(float* p, F16 x) { _mm512_storeu_ps(p, x.all); }
 LICHEN_INLINE void store_first(float* p, F16 x, int64_t n) {

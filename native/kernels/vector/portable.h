@@ -10,6 +10,9 @@
 #include <string.h>
 
 namespace lichen {
+
+struct Half;  // lichen/attention.h
+
 namespace {
 
 #define LICHEN_INLINE inline __attribute__((always_inline))
@@ -32,6 +35,24 @@ LICHEN_INLINE F16 load_first(const float* p, int64_t n) {
   F16 x = {};
   memcpy(&x, p, static_cast<size_t>(n) * sizeof(float));
   return x;
+}
+// A half's exponent and mantissa, moved to a float's place, are a float 2^112 times too small, whether
+// normal or not; infinities and NaN have an exponent of their own.
+LICHEN_INLINE F16 load(const Half* p) {
+  typedef int16_t S16 __attribute__((vector_size(32)));
+  S16 bits;
+  memcpy(&bits, p, sizeof bits);
+  const I16 wide = __builtin_convertvector(bits, I16);
+  const I16 magnitude = (wide & 0x7fff) << 13;
+  const F16 finite = (F16)magnitude * 0x1p112f;
+  const I16 special = (magnitude >= 31 << 23) & 0x7f800000;
+  return (F16)((I16)finite | special | (wide & (-0x7fffffff - 1)));
+}
+LICHEN_INLINE F16 load(const int8_t* p) {
+  typedef int8_t C16 __attribute__((vector_size(16)));
+  C16 codes;
+  memcpy(&codes, p, sizeof codes);
+  return __builtin_convertvector(codes, F16);
 }
 LICHEN_INLINE void store(float* p, F16 x) { memcpy(p, &x, sizeof x); }
 LICHEN_INLINE void store_first(float* p, F16 x, int64_t n) {
