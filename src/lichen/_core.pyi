@@ -67,14 +67,25 @@ class Linear:
         """``x [T, cols] @ weight.T + bias``, [T, rows]; integer weights quantize x by row."""
 
 class Cache:
-    """Keys and values of all layers in pages of ``page_tokens`` (a multiple of 16), float32.
+    """Keys and values of all layers in pages of ``page_tokens`` (a multiple of 16).
 
-    Memory becomes resident as pages are used; ``nbytes`` is what it takes when all are.
+    ``dtype`` is "float32", "float16", or "int8" with a scale for each head and position.  Memory
+    becomes resident as pages are used; ``nbytes`` is what it takes when all are.
     """
 
     def __init__(
-        self, layers: int, kv_heads: int, head_dim: int, page_tokens: int, pages: int
+        self,
+        layers: int,
+        kv_heads: int,
+        head_dim: int,
+        page_tokens: int,
+        pages: int,
+        dtype: str = "float32",
     ) -> None: ...
+    @staticmethod
+    def page_bytes(layers: int, kv_heads: int, head_dim: int, page_tokens: int, dtype: str) -> int:
+        """What one page takes."""
+
     @property
     def page_tokens(self) -> int: ...
     @property

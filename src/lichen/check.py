@@ -19,7 +19,7 @@ from lichen.disk_model import DiskModel
 from lichen.engine.machine import choose_isa, choose_threads
 from lichen.errors import InputError
 from lichen.invocation import Effort as Effort
-from lichen.invocation import Invocation
+from lichen.invocation import Invocation, cache_bytes
 from lichen.loading import LanguageModel
 from lichen.loading import load as load_path
 from lichen.measure import Reading
@@ -51,12 +51,24 @@ def load(
     cache: Path | None = None,
     threads: int | None = None,
     isa: str | None = None,
+    kv_cache: str = "float32",
+    cache_gb: float | None = None,
     speculate: bool = True,
     draft: LanguageModel | None = None,
 ) -> LanguageModel:
-    """Load a model, ready to generate; the arguments are those of `lichen.loading.load`."""
-    path = resolve(str(model), cache=cache or default_cache())
-    return load_path(path, threads=threads, isa=isa, speculate=speculate, draft=draft)
+    """Load a model, ready to generate; `cache_gb` is for keys and values, stored as `kv_cache`.
+
+    The other arguments are those of `lichen.loading.load`.
+    """
+    return load_path(
+        resolve(str(model), cache=cache or default_cache()),
+        threads=threads,
+        isa=isa,
+        kv_cache=kv_cache,
+        cache_bytes=cache_bytes(cache_gb),
+        speculate=speculate,
+        draft=draft,
+    )
 
 
 def quantize(
@@ -145,7 +157,7 @@ def check(
     with RunFolder(Path(out), subject, title, force=force, invocation=asked.plain()) as run:
         path = _quantized(reference, chosen, run, progress)
         name = f"{reference.facts.name} {chosen.name}"
-        candidate = DiskModel(path, name=name, threads=effort.threads, isa=effort.isa)
+        candidate = _on_disk(path, name, effort)
         return _compare(
             reference, candidate, run, settings, sets, effort, command, progress, started
         )
@@ -155,7 +167,18 @@ def _open(model: str, effort: Effort, cache: Path) -> DiskModel:
     """A model by what the user calls it: a name stays its name, a path gives its last part."""
     path = resolve(model, cache=cache)
     name = None if Path(model).exists() else model
-    return DiskModel(path, name=name, threads=effort.threads, isa=effort.isa)
+    return _on_disk(path, name, effort)
+
+
+def _on_disk(path: Path, name: str | None, effort: Effort) -> DiskModel:
+    return DiskModel(
+        path,
+        name=name,
+        threads=effort.threads,
+        isa=effort.isa,
+        kv_cache=effort.kv_cache,
+        cache_bytes=effort.cache_bytes,
+    )
 
 
 def _quantized(reference: DiskModel, recipe: Recipe, run: RunFolder, progress: Progress) -> Path:
@@ -214,7 +237,7 @@ def _probes(
 
 def _machine(effort: Effort) -> Machine:
     threads, isa = choose_threads(effort.threads), choose_isa(effort.isa)
-    return Machine(**measure.machine(threads=threads, isa=isa))
+    return Machine(**measure.machine(threads=threads, isa=isa), kv_cache=effort.kv_cache)
 
 
 @dataclass(frozen=True)
@@ -277,7 +300,11 @@ class _Pair:
         def measured() -> dict[str, Reading]:
             with self.progress.step(f"{TITLES[role]}: measuring"):
                 timed = measure.measure_model(
-                    model.path, threads=self.effort.threads, isa=self.effort.isa
+                    model.path,
+                    threads=self.effort.threads,
+                    isa=self.effort.isa,
+                    kv_cache=self.effort.kv_cache,
+                    cache_bytes=self.effort.cache_bytes,
                 )
             return {"size": measure.size_on_disk(model.path), **timed}
 
@@ -287,7 +314,8 @@ class _Pair:
     def _settings(self) -> list[str]:
         """What the figures depend on beside the models."""
         machine = _machine(self.effort)
-        return [__version__, machine.processor, str(machine.threads), machine.isa]
+        effort = [machine.isa, machine.kv_cache, str(self.effort.cache_bytes)]
+        return [__version__, machine.processor, str(machine.threads), *effort]
 
 
 def _digest(*parts: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lichen import models
 from lichen.checkpoint import Checkpoint, open_checkpoint
-from lichen.engine.scheduler import token_capacity
+from lichen.engine.scheduler import CACHE_BYTES, token_capacity
 from lichen.loading import LanguageModel, load, too_long
 from lichen.tokenizer import Tokenizer
 from lichen.verify.model import ModelFacts
@@ -24,12 +24,21 @@ class DiskModel:
     """
 
     def __init__(
-        self, path: Path, *, name: str | None = None, threads: int | None, isa: str | None
+        self,
+        path: Path,
+        *,
+        name: str | None = None,
+        threads: int | None,
+        isa: str | None,
+        kv_cache: str = "float32",
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self.path = path
         self._name = name or (path.stem if path.is_file() else path.resolve().name)
         self._threads = threads
         self._isa = isa
+        self._kv_cache = kv_cache
+        self._cache_bytes = cache_bytes
         self._checkpoint = open_checkpoint(path)
         self._graph = models.build(self._checkpoint.config)
         self._tokenizer = Tokenizer.load(self._checkpoint)
@@ -50,12 +59,19 @@ class DiskModel:
 
     def refusal(self, prompt: str) -> str | None:
         """Why the model has no room for a prompt; None where it has."""
-        return too_long(self._tokenizer.encode(prompt), token_capacity(self._graph))
+        capacity = token_capacity(self._graph, self._cache_bytes, self._kv_cache)
+        return too_long(self._tokenizer.encode(prompt), capacity)
 
     @contextmanager
     def open(self) -> Iterator[LanguageModel]:
         """The loaded model; its memory is freed at the end."""
-        model = load(self.path, threads=self._threads, isa=self._isa)
+        model = load(
+            self.path,
+            threads=self._threads,
+            isa=self._isa,
+            kv_cache=self._kv_cache,
+            cache_bytes=self._cache_bytes,
+        )
         try:
             yield model
         finally:

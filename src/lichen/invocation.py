@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from lichen.engine.scheduler import CACHE_BYTES
 from lichen.errors import InputError
 from lichen.remote import Access
 from lichen.verify.settings import Settings
@@ -17,14 +18,22 @@ from lichen.verify.settings import Settings
 class Effort:
     """How a run uses the machine, and which of the axes beside correctness it takes on.
 
-    grid  a country, or grams of CO2 per kWh; the world average when None
+    kv_cache  what keys and values are stored as; cache_gb the memory for them, GB of 1e9 bytes
+    grid      a country, or grams of CO2 per kWh; the world average when None
     """
 
     threads: int | None = None
     isa: str | None = None
+    kv_cache: str = "float32"
+    cache_gb: float | None = None
     resources: bool = True
     divergence: bool = True
     grid: str | float | None = None
+
+    @property
+    def cache_bytes(self) -> int:
+        """The memory for keys and values, in bytes."""
+        return cache_bytes(self.cache_gb)
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,11 @@ class Invocation:
             return msgspec.convert(plain, Invocation, dec_hook=_convert)
         except msgspec.ValidationError as error:
             raise InputError(f"{where}: cannot be read: {error}.") from None
+
+
+def cache_bytes(cache_gb: float | None) -> int:
+    """A budget in GB of 1e9 bytes, in bytes; the usual one when None."""
+    return CACHE_BYTES if cache_gb is None else int(cache_gb * 1e9)
 
 
 def _convert(kind: type, value: Any) -> Any:

@@ -21,8 +21,9 @@ from lichen.engine.draft import Drafter
 from lichen.engine.draft_model import ModelDrafter
 from lichen.engine.lookup import LookupDrafter
 from lichen.engine.machine import choose_isa, choose_threads
+from lichen.engine.memory import require
 from lichen.engine.sampling import Sampler, log_softmax
-from lichen.engine.scheduler import CACHE_BYTES
+from lichen.engine.scheduler import CACHE_BYTES, KV_TYPES
 from lichen.errors import InputError
 from lichen.tensor import FloatArray, QuantizedTensor
 from lichen.tokenizer import StreamDecoder, Tokenizer
@@ -37,6 +38,7 @@ def load(
     threads: int | None = None,
     isa: str | None = None,
     dtype: str = "auto",
+    kv_cache: str = "float32",
     cache_bytes: int = CACHE_BYTES,
     speculate: bool = True,
     draft: LanguageModel | None = None,
@@ -46,17 +48,23 @@ def load(
     threads      compute threads; one for each physical core when None
     isa          instruction set to force; else ``LICHEN_ISA``, else the best of this machine
     dtype        one of `DTYPES`, for weights that are stored as floats
+    kv_cache     one of `KV_TYPES`: what keys and values are stored as
     cache_bytes  budget of the key-value cache
     speculate    guess tokens ahead where it saves time; the answers are the same
     draft        a smaller model with the same tokens, which guesses; else the text itself does
 
-    Raises InputError for anything on disk or in the arguments that cannot be used.
+    Raises InputError for anything on disk or in the arguments that cannot be used, ResourceError
+    where memory does not hold weights and cache.
     """
     if dtype not in DTYPES:
         raise InputError(f"dtype {dtype!r} is unknown; choose one of {', '.join(DTYPES)}.")
+    if kv_cache not in KV_TYPES:
+        raise InputError(f"kv_cache {kv_cache!r} is unknown; choose one of {', '.join(KV_TYPES)}.")
     checkpoint = open_checkpoint(Path(model))
     graph = models.build(checkpoint.config)
-    _require_weights(checkpoint, [name for name, _ in graph.weights()])
+    needed = [name for name, _ in graph.weights()]
+    _require_weights(checkpoint, needed)
+    require(checkpoint, needed, dtype, cache_bytes)
     tokenizer = Tokenizer.load(checkpoint)
     if draft is not None and not tokenizer.same_ids(draft.tokenizer):
         raise InputError(
@@ -80,6 +88,7 @@ def load(
         threads=choose_threads(threads),
         cache_bytes=cache_bytes,
         drafter=_drafter(graph.vocabulary, draft) if speculate else None,
+        kv_cache=kv_cache,
     )
     scheme, _ = schemes.most_common(1)[0]
     return LanguageModel(checkpoint, tokenizer, engine, scheme)

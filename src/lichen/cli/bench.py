@@ -83,6 +83,8 @@ def command(
     profile: bool,
     threads: int | None,
     isa: str | None,
+    kv_cache: str,
+    cache_gb: float | None,
 ) -> None:
     """Measure this machine, then how fast a model loads, reads and writes on it.
 
@@ -91,6 +93,7 @@ def command(
     from lichen import measure
     from lichen.checkpoint.registry import resolve
     from lichen.engine.machine import choose_isa, choose_threads
+    from lichen.invocation import cache_bytes
     from lichen.measure.shares import Shares, document, rows
 
     path = resolve(model, cache=shared.cache_folder())
@@ -105,7 +108,13 @@ def command(
         )
     with shared.progress().step(f"Measuring {model}") as update:
         speeds = measure.measure_speeds(
-            path, workload, threads=machine["threads"], isa=machine["isa"], update=update
+            path,
+            workload,
+            threads=machine["threads"],
+            isa=machine["isa"],
+            kv_cache=kv_cache,
+            cache_bytes=cache_bytes(cache_gb),
+            update=update,
         )
     found = rows(speeds, Shares(speeds, limits, workload))
     if shared.wants_json():

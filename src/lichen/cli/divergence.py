@@ -19,9 +19,21 @@ from lichen.cli.output import emit, emit_json
     type=click.Path(path_type=Path),
     help="File to compare on; else modules of Python's standard library.",
 )
+@click.option(
+    "--reference-kv-cache",
+    type=click.Choice(["float32", "float16", "int8"]),
+    help="For the reference alone: one model twice shows what --kv-cache costs.",
+)
 @options.machine
 def command(
-    reference: str, candidate: str, text: Path | None, threads: int | None, isa: str | None
+    reference: str,
+    candidate: str,
+    text: Path | None,
+    reference_kv_cache: str | None,
+    threads: int | None,
+    isa: str | None,
+    kv_cache: str,
+    cache_gb: float | None,
 ) -> None:
     """Compare next-token distributions on code.
 
@@ -31,7 +43,11 @@ def command(
 
     chosen = None if text is None else next_tokens.from_file(text)
     cache, progress = shared.cache_folder(), shared.progress()
-    models = [load(m, cache=cache, threads=threads, isa=isa) for m in (reference, candidate)]
+    stored = (reference_kv_cache or kv_cache, kv_cache)
+    models = [
+        load(m, cache=cache, threads=threads, isa=isa, kv_cache=kind, cache_gb=cache_gb)
+        for m, kind in zip((reference, candidate), stored, strict=True)
+    ]
     with progress.step("Divergence") as update:
         found = next_tokens.measure(models[0], models[1], chosen, progress=update)
     if shared.wants_json():

@@ -55,6 +55,8 @@ def command(
     draft: str | None,
     threads: int | None,
     isa: str | None,
+    kv_cache: str,
+    cache_gb: float | None,
 ) -> None:
     """Go on from a prompt.
 
@@ -66,7 +68,14 @@ def command(
     from lichen.completion import Request
     from lichen.errors import InputError
 
-    opening = partial(load, cache=shared.cache_folder(), threads=threads, isa=isa)
+    opening = partial(
+        load,
+        cache=shared.cache_folder(),
+        threads=threads,
+        isa=isa,
+        kv_cache=kv_cache,
+        cache_gb=cache_gb,
+    )
     guessing = None if draft is None else opening(draft)
     loaded = opening(model, speculate=speculate, draft=guessing)
     if chat:

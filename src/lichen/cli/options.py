@@ -160,6 +160,19 @@ _SERVERS = (
 _MACHINE = (
     click.option("--threads", type=click.IntRange(1), metavar="N", help="Compute threads."),
     click.option("--isa", metavar="ISA", help="Force an instruction set; see `lichen doctor`."),
+    click.option(
+        "--kv-cache",
+        type=click.Choice(["float32", "float16", "int8"]),
+        default="float32",
+        show_default=True,
+        help="What keys and values are stored as; int8 takes 27% of the memory.",
+    ),
+    click.option(
+        "--cache-gb",
+        type=click.FloatRange(0, min_open=True),
+        metavar="GB",
+        help="Memory for keys and values; 1.07 GB by default.",
+    ),
 )
 
 
@@ -237,6 +250,8 @@ def effort(given: dict[str, Any]) -> Effort:
     return Effort(
         threads=given["threads"],
         isa=given["isa"],
+        kv_cache=given["kv_cache"],
+        cache_gb=given["cache_gb"],
         resources=not given["no_resources"],
         divergence=not given["no_divergence"],
         grid=given["grid"],

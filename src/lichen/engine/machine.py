@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lichen import _core
-from lichen.errors import InputError, ResourceError
+from lichen.errors import InputError
 
 _SMT = Path("/sys/devices/system/cpu/smt/active")
 
@@ -32,16 +32,6 @@ def choose_threads(wanted: int | None = None) -> int:
     if not 1 <= wanted <= 4 * logical:
         raise InputError(f"threads is {wanted}; this machine takes 1 to {4 * logical}.")
     return wanted
-
-
-def require_memory(what: str, wanted_bytes: int) -> None:
-    """Raise ResourceError where ``what`` is larger than all memory of this machine."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if wanted_bytes > total:
-        raise ResourceError(
-            f"{what} of {wanted_bytes / 1e9:.1f} GB was asked for, but this machine's memory has"
-            f" {total / 1e9:.1f} GB; ask for less."
-        )
 
 
 def _hyperthreads() -> bool:

@@ -25,7 +25,6 @@ from lichen.engine.compile import ReadWeight, compile_graph
 from lichen.engine.cursor import Cursor
 from lichen.engine.draft import Drafter, StepCost, lengths
 from lichen.engine.generation import Generation, Sequence
-from lichen.engine.machine import require_memory
 from lichen.errors import InputError, ResourceError
 from lichen.graph import Graph
 
@@ -35,6 +34,9 @@ PROMPT_TOKENS = 128  # of a step in which others generate
 LOGIT_TOKENS = 128  # a piece of logits of a 150,000-token vocabulary is then 77 MB
 MAX_SEQUENCES = 64
 CACHE_BYTES = 1 << 30
+
+#: What keys and values are stored as; int8 with a scale for each head and position.
+KV_TYPES = ("float32", "float16", "int8")
 
 
 class Engine:
@@ -48,12 +50,12 @@ class Engine:
         isa: str,
         threads: int,
         cache_bytes: int = CACHE_BYTES,
+        kv_cache: str = "float32",
         max_sequences: int = MAX_SEQUENCES,
         drafter: Drafter | None = None,
     ) -> None:
         if not 1 <= max_sequences <= STEP_TOKENS:
             raise InputError(f"a batch is of 1 to {STEP_TOKENS} sequences, not {max_sequences}.")
-        require_memory("a key-value cache", cache_bytes)
         self.graph = graph
         self._max_sequences = max_sequences
         self._drafter = drafter
@@ -62,10 +64,12 @@ class Engine:
         self._pool = _core.ThreadPool(threads)
         self._plan = compile_graph(graph, read, self._pool, isa, STEP_TOKENS)
         shape = graph.cache
-        pages = cache_pages(graph, cache_bytes)
-        self.token_capacity = token_capacity(graph, cache_bytes)
+        pages = cache_pages(graph, cache_bytes, kv_cache)
+        self.token_capacity = token_capacity(graph, cache_bytes, kv_cache)
         self._pages = PagePool(pages, PAGE_TOKENS)
-        self._cache = _core.Cache(shape.layers, shape.kv_heads, shape.head_dim, PAGE_TOKENS, pages)
+        self._cache = _core.Cache(
+            shape.layers, shape.kv_heads, shape.head_dim, PAGE_TOKENS, pages, kv_cache
+        )
 
     @property
     def plan(self) -> _core.Plan:
@@ -276,13 +280,15 @@ class _Waiting:
         self._front.extendleft(reversed(generations))
 
 
-def cache_pages(graph: Graph, cache_bytes: int) -> int:
-    """How many pages of keys and values, in float32, fit into so many bytes; at least one."""
+def cache_pages(graph: Graph, cache_bytes: int, kv_cache: str) -> int:
+    """How many pages fit into so many bytes, keys and values stored as `kv_cache`; one at least."""
     shape = graph.cache
-    page_bytes = 2 * 4 * shape.layers * shape.kv_heads * shape.head_dim * PAGE_TOKENS
+    page_bytes = _core.Cache.page_bytes(
+        shape.layers, shape.kv_heads, shape.head_dim, PAGE_TOKENS, kv_cache
+    )
     return max(1, cache_bytes // page_bytes)
 
 
-def token_capacity(graph: Graph, cache_bytes: int = CACHE_BYTES) -> int:
+def token_capacity(graph: Graph, cache_bytes: int = CACHE_BYTES, kv_cache: str = "float32") -> int:
     """The longest sequence, prompt and answer, that context and cache have room for."""
-    return min(graph.context, cache_pages(graph, cache_bytes) * PAGE_TOKENS)
+    return min(graph.context, cache_pages(graph, cache_bytes, kv_cache) * PAGE_TOKENS)

@@ -32,6 +32,8 @@ class Job(msgspec.Struct, frozen=True):
     model: str
     threads: int | None
     isa: str | None
+    kv_cache: str
+    cache_bytes: int | None
     workload: Workload
 
 
@@ -68,6 +70,8 @@ def measure_speeds(
     *,
     threads: int | None = None,
     isa: str | None = None,
+    kv_cache: str = "float32",
+    cache_bytes: int | None = None,
     update: child.Update | None = None,
     timeout: float = TIMEOUT_SECONDS,
 ) -> Speeds:
@@ -75,6 +79,6 @@ def measure_speeds(
 
     Raises InputError for a model that cannot be loaded, ResourceError when the child dies.
     """
-    job = Job(str(model.absolute()), threads, isa, workload)
+    job = Job(str(model.absolute()), threads, isa, kv_cache, cache_bytes, workload)
     doing = f"measuring {model}"
     return child.ask(CHILD, job, Speeds, doing=doing, timeout=timeout, update=update)

@@ -29,6 +29,8 @@ class Job(msgspec.Struct, frozen=True):
     threads: int | None
     isa: str | None
     dtype: str
+    kv_cache: str
+    cache_bytes: int | None
 
 
 def measure_model(
@@ -37,6 +39,8 @@ def measure_model(
     threads: int | None = None,
     isa: str | None = None,
     dtype: str = "auto",
+    kv_cache: str = "float32",
+    cache_bytes: int | None = None,
     timeout: float = TIMEOUT_SECONDS,
 ) -> dict[str, Reading]:
     """Load and run a model in a child process; readings by name.
@@ -46,6 +50,6 @@ def measure_model(
 
     Raises InputError for a model that cannot be loaded, ResourceError when the child dies.
     """
-    job = Job(str(model.absolute()), LOADER, threads, isa, dtype)
+    job = Job(str(model.absolute()), LOADER, threads, isa, dtype, kv_cache, cache_bytes)
     doing = f"measuring {model}"
     return child.ask(CHILD, job, dict[str, Reading], doing=doing, timeout=timeout)

@@ -26,7 +26,15 @@ _BUDGET_SECONDS = 3.0
 
 def _work(job: Job, update: child.Update) -> Speeds:
     begin = time.perf_counter()
-    model = load(Path(job.model), threads=job.threads, isa=job.isa)
+    cache = {} if job.cache_bytes is None else {"cache_bytes": job.cache_bytes}
+    model = load(
+        Path(job.model),
+        threads=job.threads,
+        isa=job.isa,
+        kv_cache=job.kv_cache,
+        speculate=False,
+        **cache,
+    )
     load_s = time.perf_counter() - begin
     return Bench(model.engine, job.workload, update).run(model.scheme, load_s)
 

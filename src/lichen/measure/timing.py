@@ -159,13 +159,16 @@ def _spread(values: Sequence[float], unit: str, source: str) -> Reading | None:
 def _work(job: Job, _: child.Update) -> dict[str, Reading]:
     module, function = job.loader.split(":")
     load = getattr(importlib.import_module(module), function)
+    cache = {} if job.cache_bytes is None else {"cache_bytes": job.cache_bytes}
     return measure(
         lambda: load(
             Path(job.model),
             threads=job.threads,
             isa=job.isa,
             dtype=job.dtype,
+            kv_cache=job.kv_cache,
             speculate=False,  # the speed of steps, not of a text that repeats itself
+            **cache,
         )
     )
 

@@ -69,6 +69,7 @@ def _machine(record: Record) -> str:
             "## Machine and models",
             "",
             f"- {_text(m.processor)}, {m.cores} cores, {m.threads} threads, {_text(m.isa)}, "
+            f"{_text(m.kv_cache)} keys and values, "
             f"{words.quantity(m.memory_bytes, 'B')}, {_text(m.system)}, lichen {_text(m.lichen)}; "
             f"sandbox {_text(record.sandbox_level)}",
             *(

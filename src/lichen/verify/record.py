@@ -60,6 +60,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     cores: int
     threads: int
     isa: str
+    kv_cache: str = "float32"  # what keys and values were stored as
     memory_bytes: int
     system: str
     python: str
