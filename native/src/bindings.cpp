@@ -358,11 +358,14 @@ NB_MODULE(_core, m) {
            nb::arg("scale"), nb::arg("interleaved"))
       .def("attention",
            [](PyPlan& plan, int q, int k, int v, int out, std::int64_t layer, std::int64_t heads,
-              std::int64_t kv_heads, std::int64_t head_dim, float scale) {
-             plan.attention(q, k, v, out, layer, heads, kv_heads, head_dim, scale);
+              std::int64_t kv_heads, std::int64_t head_dim, float scale,
+              const std::optional<Floats>& key_units) {
+             plan.attention(q, k, v, out, layer, heads, kv_heads, head_dim, scale,
+                            key_units ? vector_of(*key_units) : Plan::Weights{});
            },
            nb::arg("q"), nb::arg("k"), nb::arg("v"), nb::arg("out"), nb::arg("layer"),
-           nb::arg("heads"), nb::arg("kv_heads"), nb::arg("head_dim"), nb::arg("scale"))
+           nb::arg("heads"), nb::arg("kv_heads"), nb::arg("head_dim"), nb::arg("scale"),
+           nb::arg("key_units").noconvert().none() = nb::none())
       .def("silu_mul",
            [](PyPlan& plan, int gate, int up, int out) { plan.silu_mul(gate, up, out); },
            nb::arg("gate"), nb::arg("up"), nb::arg("out"))

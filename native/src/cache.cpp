@@ -88,20 +88,22 @@ void put_row(const float* x, std::int64_t count, Half* out, std::int64_t stride)
   for (std::int64_t i = 0; i < count; ++i) out[i * stride] = to_half(x[i]);
 }
 
-// Returns the scale.
-float put_codes(const float* x, std::int64_t count, std::int8_t* out, std::int64_t stride) {
+// Of x, or x * factors; returns the scale.
+float put_codes(const float* x, const float* factors, std::int64_t count, std::int8_t* out,
+                std::int64_t stride) {
+  const auto number = [&](std::int64_t i) { return factors ? x[i] * factors[i] : x[i]; };
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to integers, half to even
   float absmax = 0.0f, poison = 0.0f;    // poison: 0, or NaN where a number is not finite
   for (std::int64_t i = 0; i < count; ++i) {
-    absmax = std::max(absmax, std::fabs(x[i]));
-    poison += x[i] * 0.0f;
+    absmax = std::max(absmax, std::fabs(number(i)));
+    poison += number(i) * 0.0f;
   }
   const bool finite = poison == 0.0f;
   const float scale = finite ? absmax / 127.0f : std::numeric_limits<float>::quiet_NaN();
   // Codes are 0 where the scale is so small that its inverse is not finite.
   const float inverse = scale > 1e-37f ? 1.0f / scale : 0.0f;
   for (std::int64_t i = 0; i < count; ++i) {
-    const float shifted = (finite ? x[i] : 0.0f) * inverse + kRound;
+    const float shifted = (finite ? number(i) : 0.0f) * inverse + kRound;
     out[i * stride] = static_cast<std::int8_t>(shifted - kRound);
   }
   return scale;
@@ -149,17 +151,18 @@ KeyValueView Cache::view(std::int64_t layer, std::int64_t head, const std::int32
 }
 
 void Cache::write(std::int64_t layer, std::int64_t page, std::int64_t slot, const float* keys,
-                  const float* values) {
+                  const float* values, const float* key_factors) {
   switch (format_.type) {
-    case CacheType::f32: return write_elements<float>(layer, page, slot, keys, values);
-    case CacheType::f16: return write_elements<Half>(layer, page, slot, keys, values);
-    case CacheType::i8: return write_elements<std::int8_t>(layer, page, slot, keys, values);
+    case CacheType::f32: return write_elements<float>(layer, page, slot, keys, values, key_factors);
+    case CacheType::f16: return write_elements<Half>(layer, page, slot, keys, values, key_factors);
+    case CacheType::i8: return write_elements<std::int8_t>(layer, page, slot, keys, values, key_factors);
   }
 }
 
 template <typename T>
 void Cache::write_elements(std::int64_t layer, std::int64_t page, std::int64_t slot,
-                           const float* keys, const float* values) {
+                           const float* keys, const float* values,
+                           [[maybe_unused]] const float* key_factors) {
   const auto [dim, size] = std::pair(format_.head_dim, format_.page_tokens);
   const HeadLayout layout(format_);
   char* head = memory_.as<char>() + (page * format_.layers + layer) * format_.kv_heads * layout.end;
@@ -168,8 +171,9 @@ void Cache::write_elements(std::int64_t layer, std::int64_t page, std::int64_t s
     T* value = reinterpret_cast<T*>(head + layout.values) + slot * layout.value_stride;
     if constexpr (std::is_same_v<T, std::int8_t>) {
       float* scales = reinterpret_cast<float*>(head + layout.scales) + slot;
-      scales[0] = put_codes(keys, dim, key, kLanes);
-      scales[size] = put_codes(values, dim, value, 1);
+      scales[0] = put_codes(keys, key_factors, dim, key, kLanes);
+      if (key_factors) key_factors += dim;
+      scales[size] = put_codes(values, nullptr, dim, value, 1);
     } else {
       put_row(keys, dim, key, kLanes);
       put_row(values, dim, value, 1);

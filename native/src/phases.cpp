@@ -125,6 +125,8 @@ AttentionTask AttentionPhase::task(const Step& step, const TokenTile& tile, std:
   task.head_dim = shape_.head_dim;
   task.first_position = batch.positions[tile.first];
   task.scale = shape_.scale;
+  const bool in_units = step.cache.type() == CacheType::i8 && !shape_.key_units.empty();
+  task.key_units = in_units ? shape_.key_units.data() + head * shape_.head_dim : nullptr;
   return task;
 }
 

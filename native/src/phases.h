@@ -124,6 +124,7 @@ struct AttentionShape {
   std::int64_t kv_heads;
   std::int64_t head_dim;
   float scale;
+  std::vector<float> key_units;  // [kv_heads][head_dim] or empty; an int8 cache holds multiples of them
 
   std::int64_t group() const { return heads / kv_heads; }
   std::int64_t tile_tokens() const;  // tokens of one task

@@ -276,7 +276,8 @@ void Plan::rope(Value x, std::int64_t heads, std::int64_t head_dim,
 }
 
 void Plan::attention(Value q, Value k, Value v, Value out, std::int64_t layer, std::int64_t heads,
-                     std::int64_t kv_heads, std::int64_t head_dim, float scale) {
+                     std::int64_t kv_heads, std::int64_t head_dim, float scale,
+                     const Weights& key_units) {
   require_open();
   require_tokens("attention");
   require(layer >= 0 && kv_heads >= 1 && head_dim >= 1 && heads >= 1 && heads % kv_heads == 0,
@@ -293,17 +294,25 @@ void Plan::attention(Value q, Value k, Value v, Value out, std::int64_t layer, s
           "attention: every layer must have the same KV heads and head_dim");
   cache_shape_ = {std::max(cache_shape_.layers, layer + 1), kv_heads, head_dim};
 
+  require(key_units.empty() || size_of(key_units) == kv_heads * head_dim, "attention: ",
+          key_units.size(), " key units, not ", kv_heads * head_dim);
+  Weights factors = key_units;
+  for (float& factor : factors) {
+    require(factor > 0 && std::isfinite(1.0f / factor), "attention: a key unit is not above 0");
+    factor = 1.0f / factor;
+  }
+
   row_phase().add("cache", [=](const Step& step, std::int64_t row) {
     const std::int64_t size = step.cache.page_tokens();
     const std::int64_t position = step.batch.positions[row];
     const std::int32_t* pages =
         step.batch.pages + step.sequences[row] * step.batch.pages_per_sequence;
     step.cache.write(layer, pages[position / size], position % size, step.values[k].row(row),
-                     step.values[v].row(row));
+                     step.values[v].row(row), factors.empty() ? nullptr : factors.data());
   });
   touch(k);
   touch(v);
-  const AttentionShape shape = {layer, heads, kv_heads, head_dim, scale};
+  const AttentionShape shape = {layer, heads, kv_heads, head_dim, scale, key_units};
   scratch_stride_ = std::max(scratch_stride_, aligned(shape.scratch()));
   phases_.push_back(std::make_unique<AttentionPhase>(attention_kernels(isa_), shape, q, out));
   open_rows_ = nullptr;

@@ -149,8 +149,13 @@ class Plan:
         kv_heads: int,
         head_dim: int,
         scale: float,
+        key_units: _Floats | None = None,
     ) -> None:
-        """Store this step's k and v in the cache, then ``out`` = causal attention over all keys."""
+        """Store this step's k and v in the cache, then ``out`` = causal attention over all keys.
+
+        An int8 cache holds keys as multiples of ``key_units`` [kv_heads * head_dim], so that
+        channels of different size can share a scale.  Powers of two change no other number.
+        """
 
     def silu_mul(self, gate: int, up: int, out: int) -> None:
         """``out = silu(gate) * up``."""

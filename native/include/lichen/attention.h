@@ -44,6 +44,7 @@ struct AttentionTask {
   int64_t head_dim;
   int64_t first_position; // of the first token; it attends keys 0..first_position
   float scale;
+  const float* key_units;  // [head_dim]: multiples of these are what the keys are stored as; or null
 };
 
 // Keys are taken in blocks of this many, at fixed positions.

@@ -31,6 +31,7 @@ class Cache {
 
   std::int64_t layers() const { return format_.layers; }
   std::int64_t kv_heads() const { return format_.kv_heads; }
+  CacheType type() const { return format_.type; }
   std::int64_t head_dim() const { return format_.head_dim; }
   std::int64_t page_tokens() const { return format_.page_tokens; }
   std::int64_t pages() const { return pages_; }
@@ -39,12 +40,13 @@ class Cache {
   // One sequence's view of a layer and a head; `pages` are its page numbers in order.
   KeyValueView view(std::int64_t layer, std::int64_t head, const std::int32_t* pages) const;
 
-  // Stores one token: keys and values are [kv_heads][head_dim].
+  // Stores one token: keys and values are [kv_heads][head_dim]; so are the factors that int8 keys are
+  // multiplied by first, so that channels of very different size can share a scale (null: 1).
   //   float16  the nearest number, even of two; at most 65504 (NaN stays)
   //   int8     scale = absmax / 127, and the integers nearest to x / scale; a head's key with a NaN or
   //            an infinity gets scale NaN, so that what meets it is NaN as in float. A value likewise.
   void write(std::int64_t layer, std::int64_t page, std::int64_t slot, const float* keys,
-             const float* values);
+             const float* values, const float* key_factors = nullptr);
 
   // Sets every number, the padding too.
   void fill(float value);
@@ -52,7 +54,7 @@ class Cache {
  private:
   template <typename T>
   void write_elements(std::int64_t layer, std::int64_t page, std::int64_t slot, const float* keys,
-                      const float* values);
+                      const float* values, const float* key_factors);
 
   CacheFormat format_;
   std::int64_t pages_;

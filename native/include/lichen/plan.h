@@ -46,7 +46,8 @@ class Plan {
   void rope(Value x, std::int64_t heads, std::int64_t head_dim, const Weights& inverse_frequencies,
             float scale, bool interleaved);
   void attention(Value q, Value k, Value v, Value out, std::int64_t layer, std::int64_t heads,
-                 std::int64_t kv_heads, std::int64_t head_dim, float scale);
+                 std::int64_t kv_heads, std::int64_t head_dim, float scale,
+                 const Weights& key_units = {});
   void silu_mul(Value gate, Value up, Value out);
   void gelu(Value x, Value out, bool approximate);
   void add(Value x, Value y, Value out);

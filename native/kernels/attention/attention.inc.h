@@ -212,7 +212,9 @@ class Attention {
       const float* q =
           task_.q + row / task_.group * task_.q_stride + row % task_.group * task_.head_dim;
       for (int64_t i = 0; i < dim_; i += 16) {
-        const F16 part = load_first(q + i, at_most(task_.head_dim - i, 16));
+        F16 part = load_first(q + i, at_most(task_.head_dim - i, 16));
+        if (task_.key_units)
+          part = mul(part, load_first(task_.key_units + i, at_most(task_.head_dim - i, 16)));
         store(queries_ + row * dim_ + i, mul(part, scale));
         store(partial_.sums + row * dim_ + i, broadcast(0.0f));
       }

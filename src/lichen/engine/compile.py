@@ -16,6 +16,7 @@ import numpy as np
 
 from lichen import _core
 from lichen import graph as ops
+from lichen.engine.key_units import key_units
 from lichen.errors import InputError
 from lichen.schemes import dequantize
 from lichen.tensor import FloatArray, QuantizedTensor
@@ -103,7 +104,10 @@ class _Compiler:
             case ops.Attention(q, k, v, layer, heads, kv_heads, head_dim, scale):
                 out = self._new(value)
                 q_in, k_in, v_in = (self._buffers[x.index] for x in (q, k, v))
-                plan.attention(q_in, k_in, v_in, out, layer, heads, kv_heads, head_dim, scale)
+                units = self._key_units(k, head_dim)
+                plan.attention(
+                    q_in, k_in, v_in, out, layer, heads, kv_heads, head_dim, scale, units
+                )
             case ops.SiluMul(gate, up):
                 out = self._new(value)
                 plan.silu_mul(self._buffers[gate.index], self._buffers[up.index], out)
@@ -130,6 +134,21 @@ class _Compiler:
             products.append((other, self._new(node.value)))
             self._done.add(node.value.index)
         self._plan.linear(x, products)
+
+    def _key_units(self, k: ops.Value, head_dim: int) -> FloatArray | None:
+        """What an int8 cache holds keys in units of; None where they are no rotated product."""
+        rope = self._maker(k)
+        linear = self._maker(rope.x) if isinstance(rope, ops.Rope) else None
+        if not (isinstance(rope, ops.Rope) and isinstance(linear, ops.Linear)):
+            return None
+        norm = self._maker(linear.x)
+        gain = self._weights.vector(norm.weight) if isinstance(norm, ops.RMSNorm) else None
+        weight = self._weights.rows(linear.weight)
+        bias = None if linear.bias is None else self._weights.vector(linear.bias)
+        return key_units(weight, bias, gain, rope, head_dim)
+
+    def _maker(self, value: ops.Value) -> ops.Operation:
+        return next(node.operation for node in self._graph.nodes if node.value == value)
 
     def _residual_after(self, position: int, value: ops.Value) -> ops.Node | None:
         """The addition that follows at once, if it is the last to read both of its operands."""
@@ -172,6 +191,7 @@ class _Packer:
         self._pool = pool
         self._isa = isa
         self._packed: dict[tuple[str, str | None], _core.Linear] = {}
+        self._vectors: dict[str, FloatArray] = {}
 
     def matrix(self, weight: str, bias: str | None) -> _core.Linear:
         if (weight, bias) not in self._packed:
@@ -179,10 +199,17 @@ class _Packer:
         return self._packed[weight, bias]
 
     def vector(self, name: str) -> FloatArray:
-        tensor = self._checked(name)
-        if isinstance(tensor, QuantizedTensor):
-            raise InputError(f"tensor {name} is quantized, but a vector of floats is needed.")
-        return np.ascontiguousarray(tensor, dtype=np.float32)
+        if name not in self._vectors:
+            tensor = self._checked(name)
+            if isinstance(tensor, QuantizedTensor):
+                raise InputError(f"tensor {name} is quantized, but a vector of floats is needed.")
+            self._vectors[name] = np.ascontiguousarray(tensor, dtype=np.float32)
+        return self._vectors[name]
+
+    def rows(self, weight: str) -> FloatArray:
+        """A weight that is packed already, in floats again."""
+        [packed] = (linear for (name, _), linear in self._packed.items() if name == weight)
+        return np.stack([packed.dequantize_row(row) for row in range(packed.rows)])
 
     def _pack(self, weight: str, bias: str | None) -> _core.Linear:
         tensor = self._checked(weight)
