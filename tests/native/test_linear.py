@@ -117,15 +117,15 @@ def int4_product(layer: Layer, x: Array) -> Array:
 
 
 def splits(isa: str, dtype: str) -> bool:
-    """Whether products with such weights run in bf16 (see Input in native/include/lichen/linear.h)."""
+    """Whether products with such weights run in bf16 (Input::halves in lichen/linear.h)."""
     return isa == "amx" and dtype == "bf16"
 
 
 def rounding_bound(isa: str, layer: Layer, x: Array) -> Array:
     """The most by which float products may differ from exact ones.
 
-    A chain of n roundings: n u sum |x| |w| (Higham 2002, Accuracy and Stability, section 3.1). Where
-    products are in bf16, x is two numbers of bf16, within 2^-17 of it.
+    A chain of n roundings: n u sum |x| |w| (Higham 2002, Accuracy and Stability, section 3.1).
+    Where products are in bf16, x is two numbers of bf16, within 2^-17 of it.
     """
     size: Array = np.abs(x.astype(np.float64)) @ np.abs(layer.values.T)
     bias = 0 if layer.bias is None else np.abs(layer.bias)

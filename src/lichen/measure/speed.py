@@ -15,6 +15,7 @@ from statistics import median
 import numpy as np
 
 from lichen.engine import Engine, Generation
+from lichen.engine.scheduler import CACHE_BYTES
 from lichen.loading import load
 from lichen.measure import child
 from lichen.measure.bench import BATCH_PROMPT, Job, Rate, Speeds, Workload
@@ -26,14 +27,13 @@ _BUDGET_SECONDS = 3.0
 
 def _work(job: Job, update: child.Update) -> Speeds:
     begin = time.perf_counter()
-    cache = {} if job.cache_bytes is None else {"cache_bytes": job.cache_bytes}
     model = load(
         Path(job.model),
         threads=job.threads,
         isa=job.isa,
         kv_cache=job.kv_cache,
+        cache_bytes=job.cache_bytes or CACHE_BYTES,
         speculate=False,
-        **cache,
     )
     load_s = time.perf_counter() - begin
     return Bench(model.engine, job.workload, update).run(model.scheme, load_s)
