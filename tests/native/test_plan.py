@@ -275,11 +275,18 @@ class Attention:
         *,
         threads: int = 2,
         sharpness: float = 2.0,
+        dtype: str = "float32",
+        key_units: Array | None = None,
+        broken: tuple[str, float] | None = None,
     ) -> None:
         self.heads, self.kv_heads, self.head_dim = heads, kv_heads, head_dim
+        self.dtype = dtype
+        self.units = np.ones(kv_heads * head_dim, np.float32) if key_units is None else key_units
         self.q = normal(1, 300, heads * head_dim) * np.float32(sharpness)
         self.k = normal(2, 300, kv_heads * head_dim)
         self.v = normal(3, 300, kv_heads * head_dim)
+        if broken:
+            getattr(self, broken[0])[5, 3] = broken[1]
         self.scale = head_dim**-0.5
         self.plan = _core.Plan(POOLS[threads], isa, 400)
         values = []
@@ -287,12 +294,12 @@ class Attention:
             values.append(self.plan.value(table.shape[1]))
             self.plan.embedding(float_linear(isa, table), values[-1])
         out = self.plan.value(heads * head_dim)
-        self.plan.attention(*values, out, 1, heads, kv_heads, head_dim, self.scale)
+        self.plan.attention(*values, out, 1, heads, kv_heads, head_dim, self.scale, key_units)
         self.plan.output(out)
         self.plan.fill(np.nan)
 
     def cache(self, pages: int, page_tokens: int = PAGE) -> _core.Cache:
-        cache = _core.Cache(2, self.kv_heads, self.head_dim, page_tokens, pages)
+        cache = _core.Cache(2, self.kv_heads, self.head_dim, page_tokens, pages, self.dtype)
         cache.fill(np.nan)
         return cache
 
@@ -300,13 +307,25 @@ class Attention:
         """All positions of one sequence, in float64."""
         group = self.heads // self.kv_heads
         shape = (len(ids), -1, self.head_dim)
-        tables = (self.q, self.k, self.v)
+        k = self.stored(self.k / self.units) * self.units
+        tables = (self.q, k, self.stored(self.v))
         q, k, v = (table[ids].astype(np.float64).reshape(shape) for table in tables)
         scores = np.einsum("qhd,khd->hqk", q, k.repeat(group, 1)) * self.scale
         scores[:, ~np.tri(len(ids), dtype=bool)] = -np.inf
         weights = np.exp(scores - scores.max(-1, keepdims=True))
         weights /= weights.sum(-1, keepdims=True)
         return np.einsum("hqk,khd->qhd", weights, v.repeat(group, 1)).reshape(len(ids), -1)
+
+    def stored(self, table: Array) -> Array:
+        """Keys or values as the cache holds them."""
+        if self.dtype == "float16":
+            return table.astype(np.float16).astype(np.float32)
+        if self.dtype == "float32":
+            return table
+        heads = table.reshape(-1, self.head_dim)
+        scales = np.abs(heads).max(1, keepdims=True) / np.float32(127)
+        codes = np.rint(heads * (np.float32(1) / scales))
+        return (codes * scales).reshape(table.shape)
 
     def step(
         self, cache: _core.Cache, parts: Sequence[tuple[Array, int, int]], pages: Array
@@ -345,6 +364,81 @@ def test_attention_of_ragged_sequences(isa: str, heads: int, kv_heads: int, head
     results = layer.step(layer.cache(pages.size), parts, pages)
     for ids, result in zip(sequences, results, strict=True):
         np.testing.assert_allclose(result, layer.expected(ids), rtol=1e-5, atol=3e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int8"])
+@pytest.mark.parametrize(("heads", "kv_heads", "head_dim"), [*SHAPES[:3], SHAPES[-1]], ids=str)
+def test_attention_over_a_smaller_cache(
+    isa: str, heads: int, kv_heads: int, head_dim: int, dtype: str
+) -> None:
+    """Nothing is lost but in storing keys and values; one row at a time and in tiles of several."""
+    layer = Attention(isa, heads, kv_heads, head_dim, dtype=dtype)
+    ids, pages = sequence(1, 150), shuffled_pages(1, 150)
+    cache = layer.cache(pages.size)
+    results = [layer.step(cache, [(ids, *span)], pages)[0] for span in [(0, 149), (149, 150)]]
+    np.testing.assert_allclose(np.concatenate(results), layer.expected(ids), rtol=2e-5, atol=5e-6)
+
+
+def test_int8_keys_in_units(isa: str) -> None:
+    units = np.exp2(np.arange(16) % 8 - 3).astype(np.float32)
+    ids, pages = sequence(1, 60), shuffled_pages(1, 60)
+    layer = Attention(isa, 4, 1, 16, dtype="int8", key_units=units)
+    (result,) = layer.step(layer.cache(pages.size), [(ids, 0, 60)], pages)
+    np.testing.assert_allclose(result, layer.expected(ids), rtol=2e-5, atol=5e-6)
+
+
+def test_a_half_holds_what_numpy_says(isa: str) -> None:
+    """One key alone has weight 1: the output is its value, as it was stored."""
+    edges = np.array(
+        [0, -0.0, 1e-9, 3e-8, 6.1e-5, 6.1036e-5, 1 / 3, 2049, 65504, 65519], np.float32
+    )
+    values = np.concatenate([edges, -edges, normal(4, 12) * np.exp2(np.arange(-24, 12, 3))])
+    layer = Attention(isa, 1, 1, 32, dtype="float16")
+    plan, names = _core.Plan(POOLS[1], isa, 4), [0, 1, 2, 3]
+    for _ in names:
+        plan.value(32)
+    table = values.astype(np.float32)[None]
+    for name, rows in zip(names[:3], (table * 0, table * 0, table), strict=True):
+        plan.embedding(float_linear(isa, np.ascontiguousarray(rows)), name)
+    plan.attention(0, 1, 2, 3, 1, 1, 1, 32, 1.0)
+    plan.output(3)
+    pages = np.zeros((1, 1), np.int32)
+    result = plan.step(layer.cache(1), ints(0), ints(0), ints(0, 1), pages, ints(0))
+    expected = np.clip(table, -65504, 65504).astype(np.float16).astype(np.float32)
+    np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "dtype"), [(4, 1, "int8"), (2, 2, "float32")], ids=str
+)
+def test_long_sequences_are_equal_however_they_are_shared_out(
+    isa: str, heads: int, kv_heads: int, dtype: str
+) -> None:
+    """Segments of 1024 positions by several threads, against one thread after the other."""
+    ids, pages = sequence(1, 1240), shuffled_pages(1, 1240)
+    whole = Attention(isa, heads, kv_heads, 16, dtype=dtype)
+    alone = Attention(isa, heads, kv_heads, 16, dtype=dtype, threads=3)
+    cache, other = whole.cache(pages.size), alone.cache(pages.size)
+    expected = whole.expected(ids)
+    for begin in range(0, 1240, 400):
+        end = min(begin + 400, 1240)
+        (chunk,) = whole.step(cache, [(ids, begin, end)], pages)
+        np.testing.assert_allclose(chunk, expected[begin:end], rtol=2e-5, atol=5e-6)
+        for at in (begin, end - 1):
+            (single,) = whole.step(cache, [(ids, at, at + 1)], pages)
+            np.testing.assert_array_equal(single[0], chunk[at - begin])
+        (same,) = alone.step(other, [(ids, begin, end)], pages)
+        np.testing.assert_array_equal(same, chunk)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("table", ["k", "v"])
+def test_a_broken_number_is_not_hidden_by_int8(isa: str, table: str, bad: float) -> None:
+    layer = Attention(isa, 2, 1, 8, dtype="int8", broken=(table, bad))
+    ids = np.array([1, 5, 2], np.int32)
+    (result,) = layer.step(layer.cache(1), [(ids, 0, 3)], np.zeros((1, 1), np.int32))
+    assert np.isfinite(result[0]).all()
+    assert np.isnan(result[1:]).all()
 
 
 def test_attention_with_scores_too_large_for_exp(isa: str) -> None:

@@ -33,7 +33,8 @@ def key_units(
     heads[:, first] = heads[:, second] = shared
     sizes = np.sqrt(np.maximum(heads, 1e-12))
     exponents = np.clip(np.round(np.log2(sizes)), -20, 20)
-    return np.exp2(exponents).astype(np.float32).reshape(-1)
+    units: FloatArray = np.exp2(exponents).astype(np.float32).reshape(-1)
+    return units
 
 
 def _pairs(rope: Rope) -> tuple[slice, slice]:
