@@ -54,7 +54,9 @@ const DtypeName kDtypes[] = {{Dtype::f32, "f32", nb::dtype<float>(), "float32"},
                              {Dtype::f16, "f16", nb::dtype<std::uint16_t>(), "uint16"},
                              {Dtype::bf16, "bf16", nb::dtype<std::uint16_t>(), "uint16"},
                              {Dtype::i8, "i8", nb::dtype<std::int8_t>(), "int8"},
-                             {Dtype::i4, "i4", nb::dtype<std::int8_t>(), "int8"}};
+                             {Dtype::i4, "i4", nb::dtype<std::int8_t>(), "int8"},
+                             {Dtype::b8, "b8", nb::dtype<std::int8_t>(), "int8"},
+                             {Dtype::b4, "b4", nb::dtype<std::int8_t>(), "int8"}};
 
 Dtype dtype_of(const std::string& name, const AnyMatrix& weight) {
   for (const DtypeName& known : kDtypes) {
@@ -64,7 +66,7 @@ Dtype dtype_of(const std::string& name, const AnyMatrix& weight) {
                                   known.stored_name);
     return known.dtype;
   }
-  throw std::invalid_argument("there is no dtype '" + name + "'; allowed are f32, f16, bf16, i8, i4");
+  throw std::invalid_argument("there is no dtype '" + name + "'; allowed are f32, f16, bf16, i8, i4, b8, b4");
 }
 
 const char* dtype_name(Dtype dtype) {
@@ -144,13 +146,14 @@ std::shared_ptr<Linear> make_linear(ThreadPool& pool, const AnyMatrix& weight,
                                     const std::string& dtype,
                                     const std::optional<Scales>& scales,
                                     const std::optional<Floats>& bias, const std::string& isa,
-                                    const std::optional<Codes>& zeros) {
+                                    const std::optional<Codes>& zeros,
+                                    const std::optional<FloatMatrix>& shifts) {
   Weight given = {weight.data(), dtype_of(dtype, weight), static_cast<std::int64_t>(weight.shape(0)),
                   static_cast<std::int64_t>(weight.shape(1))};
   if (scales) {
     require_rows("scales", scales->shape(0), given.rows);
     const auto groups = static_cast<std::int64_t>(scales->size()) / std::max<std::int64_t>(1, given.rows);
-    if (given.dtype == Dtype::i4 ? groups < 1 || given.cols % groups != 0 : groups != 1)
+    if (given.dtype != Dtype::i8 ? groups < 1 || given.cols % groups != 0 : groups != 1)
       throw std::invalid_argument("scales of " + std::to_string(groups) + " columns do not fit " +
                                   std::to_string(given.cols) + " columns of dtype '" + dtype + "'");
     given.scales = scales->data();
@@ -160,6 +163,11 @@ std::shared_ptr<Linear> make_linear(ThreadPool& pool, const AnyMatrix& weight,
     if (!scales || zeros->shape(0) != scales->shape(0) || zeros->size() != scales->size())
       throw std::invalid_argument("zeros must have the shape of the scales");
     given.zeros = zeros->data();
+  }
+  if (shifts) {
+    if (!scales || shifts->shape(0) != scales->shape(0) || shifts->size() != scales->size())
+      throw std::invalid_argument("shifts must have the shape of the scales");
+    given.shifts = shifts->data();
   }
   if (bias) {
     require_rows("bias", bias->shape(0), given.rows);
@@ -291,7 +299,8 @@ NB_MODULE(_core, m) {
   nb::class_<Linear>(m, "Linear")
       .def(nb::new_(&make_linear), nb::arg("pool"), nb::arg("weight").noconvert(), nb::arg("dtype"),
            nb::arg("scales").noconvert().none(), nb::arg("bias").noconvert().none(), nb::arg("isa"),
-           nb::arg("zeros").noconvert().none() = nb::none())
+           nb::arg("zeros").noconvert().none() = nb::none(),
+           nb::arg("shifts").noconvert().none() = nb::none())
       .def_ro("rows", &Linear::rows)
       .def_ro("cols", &Linear::cols)
       .def_prop_ro("dtype", [](const Linear& linear) { return dtype_name(linear.dtype); })

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstring>
 #include <stdexcept>
 #include <string>
@@ -29,6 +30,19 @@ void check_groups(const Weight& weight, const std::string& shape) {
                                 std::to_string(weight.group) + " columns");
 }
 
+void check_blocks(const Weight& weight, const std::string& shape) {
+  const std::int64_t group = weight.group;
+  const bool known = group == 16 || group == 32 || group == 64 || group == 128;
+  if (!known && group != weight.cols)
+    throw std::invalid_argument("blocks must have 16, 32, 64, 128 or all columns, not " +
+                                std::to_string(group));
+  if (weight.cols % group != 0)
+    throw std::invalid_argument("a weight of " + shape + " cannot be cut into blocks of " +
+                                std::to_string(group) + " columns");
+}
+
+bool blocks(Dtype dtype) { return dtype == Dtype::b8 || dtype == Dtype::b4; }
+
 void check(const Weight& weight) {
   const std::int64_t rows = weight.rows, cols = weight.cols;
   const std::string shape = std::to_string(rows) + " x " + std::to_string(cols);
@@ -37,21 +51,32 @@ void check(const Weight& weight) {
   if (weight.dtype == Dtype::i8 && cols > kMostInt8Cols)
     throw std::invalid_argument("an int8 weight of " + shape + " is too wide: int32 sums hold " +
                                 std::to_string(kMostInt8Cols) + " columns");
-  const bool integers = weight.dtype == Dtype::i8 || weight.dtype == Dtype::i4;
-  if (integers != (weight.scales != nullptr))
+  if ((takes_codes(weight.dtype) || blocks(weight.dtype)) != (weight.scales != nullptr))
     throw std::invalid_argument("an integer weight needs scales, and no other weight takes them");
   if (weight.zeros && weight.dtype != Dtype::i4)
     throw std::invalid_argument("only an int4 weight takes zero points");
+  if (weight.shifts && !blocks(weight.dtype))
+    throw std::invalid_argument("only weights in blocks take shifts");
   if (weight.dtype == Dtype::i4) check_groups(weight, shape);
+  if (blocks(weight.dtype)) check_blocks(weight, shape);
 }
 
-// Whether int4 scales are bf16: f16 where that holds every one of them exactly.
-bool needs_bf16(const Weight& weight) {
+// The smallest type that holds every scale exactly.
+ScaleType scale_type(const Weight& weight) {
   const float* end = weight.scales + weight.rows * (weight.cols / weight.group);
   std::uint16_t bits;
-  if (std::all_of(weight.scales, end, [&](float scale) { return to_f16(scale, &bits); })) return false;
-  if (std::all_of(weight.scales, end, [&](float scale) { return to_bf16(scale, &bits); })) return true;
-  throw std::invalid_argument("int4 scales must all be numbers of float16, or all of bfloat16");
+  if (std::all_of(weight.scales, end, [&](float scale) { return to_f16(scale, &bits); }))
+    return ScaleType::f16;
+  if (std::all_of(weight.scales, end, [&](float scale) { return to_bf16(scale, &bits); }))
+    return ScaleType::bf16;
+  return ScaleType::f32;
+}
+
+bool needs_bf16(const Weight& weight) {
+  const ScaleType type = scale_type(weight);
+  if (type == ScaleType::f32)
+    throw std::invalid_argument("int4 scales must all be numbers of float16, or all of bfloat16");
+  return type == ScaleType::bf16;
 }
 
 AlignedBuffer padded_copy(const float* from, std::int64_t rows, std::int64_t panels) {
@@ -123,6 +148,97 @@ bool pack_groups(const Linear& linear, const Weight& weight, std::int64_t row, s
   return in_range;
 }
 
+// --- Blocks: b8 and b4 ---
+
+std::int64_t scale_bytes(const Linear& linear) {
+  return kPanelRows * (linear.scale_type == ScaleType::f32 ? 4 : 2);
+}
+
+std::int64_t block_header(const Linear& linear) {
+  return scale_bytes(linear) + (linear.shifts ? kPanelRows * 4 : 0);
+}
+
+std::int64_t block_bytes(const Linear& linear) {
+  const std::int64_t columns = linear.dtype == Dtype::b8 ? 4 : 8;  // in 64 bytes of codes
+  return block_header(linear) + ceil_div(linear.group, columns) * 64;
+}
+
+// Where a code of one lane lies, and in which half of its byte.
+struct CodePlace {
+  std::int64_t byte;
+  int bits;
+};
+
+CodePlace code_place(const Linear& linear, std::int64_t lane, std::int64_t k) {
+  const std::int64_t at = block_header(linear);
+  if (linear.dtype == Dtype::b8) return {at + (k / 4 * kPanelRows + lane) * 4 + k % 4, 0};
+  return {at + (k / 8 * kPanelRows + lane) * 4 + k % 4, k % 8 < 4 ? 0 : 4};
+}
+
+void store_scale(const Linear& linear, float scale, std::int64_t lane, char* block) {
+  std::uint16_t half = 0;
+  if (linear.scale_type == ScaleType::f32) {
+    std::memcpy(block + 4 * lane, &scale, sizeof scale);
+    return;
+  }
+  linear.scale_type == ScaleType::f16 ? to_f16(scale, &half) : to_bf16(scale, &half);
+  std::memcpy(block + 2 * lane, &half, sizeof half);
+}
+
+float load_scale(const Linear& linear, std::int64_t lane, const char* block) {
+  float scale;
+  std::uint16_t half;
+  std::memcpy(&half, block + 2 * lane, sizeof half);
+  std::memcpy(&scale, block + 4 * lane, sizeof scale);
+  if (linear.scale_type == ScaleType::f32) return scale;
+  return linear.scale_type == ScaleType::f16 ? from_f16(half) : from_bf16(half);
+}
+
+// Codes [columns] of one lane into a zeroed block; false where one is out of range.
+bool pack_codes(const Linear& linear, const std::int8_t* from, std::int64_t lane, char* block) {
+  if (linear.dtype == Dtype::b8) {
+    for (std::int64_t k = 0; k < linear.group; ++k) block[code_place(linear, lane, k).byte] = from[k];
+    return true;
+  }
+  bool in_range = true;
+  for (std::int64_t k = 0; k < linear.group; ++k) {
+    const int code = from[k] + (linear.shifts ? 0 : 8);
+    const CodePlace place = code_place(linear, lane, k);
+    in_range = in_range && code >= 0 && code <= 15;
+    block[place.byte] = static_cast<char>(block[place.byte] | (code & 15) << place.bits);
+  }
+  return in_range;
+}
+
+bool pack_blocks(const Linear& linear, const Weight& weight, std::int64_t row, std::int64_t rows,
+                 char* panel) {
+  const std::int64_t groups = linear.cols / linear.group;
+  bool in_range = true;
+  for (std::int64_t g = 0; g < groups; ++g, panel += block_bytes(linear))
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const std::int64_t at = (row + r) * groups + g;
+      store_scale(linear, weight.scales[at], r, panel);
+      if (linear.shifts) std::memcpy(panel + scale_bytes(linear) + 4 * r, weight.shifts + at, 4);
+      const auto* codes = static_cast<const std::int8_t*>(weight.data) + at * linear.group;
+      in_range = pack_codes(linear, codes, r, panel) && in_range;
+    }
+  return in_range;
+}
+
+void unpack_blocks(const Linear& linear, const char* panel, std::int64_t lane, float* out) {
+  for (std::int64_t begin = 0; begin < linear.cols; begin += linear.group, panel += block_bytes(linear)) {
+    float shift = 0;
+    if (linear.shifts) std::memcpy(&shift, panel + scale_bytes(linear) + 4 * lane, sizeof shift);
+    const float scale = load_scale(linear, lane, panel);
+    for (std::int64_t k = 0; k < linear.group; ++k) {
+      const CodePlace place = code_place(linear, lane, k);
+      int code = static_cast<std::int8_t>(panel[place.byte]);
+      if (linear.dtype == Dtype::b4) code = (code >> place.bits & 15) - (linear.shifts ? 0 : 8);
+      out[begin + k] = std::fma(static_cast<float>(code), scale, shift);
+    }
+  }
+}
+
 bool pack_one(Linear& linear, const Weight& source, std::int64_t panel) {
   const void* weight = source.data;
   const std::int64_t row = panel * kPanelRows;
@@ -142,6 +258,9 @@ bool pack_one(Linear& linear, const Weight& source, std::int64_t panel) {
       return true;
     case Dtype::i4:
       return pack_groups(linear, source, row, rows, to);
+    case Dtype::b8:
+    case Dtype::b4:
+      return pack_blocks(linear, source, row, rows, to);
     case Dtype::i8:
       const auto* from = static_cast<const std::int8_t*>(weight) + start;
       (linear.depth == 8 ? pack_panel<std::int8_t, 8> : pack_panel<std::int8_t, 4>)(
@@ -183,6 +302,8 @@ LinearKernel kernel_of(const LinearKernels& kernels, Dtype dtype) {
     case Dtype::bf16: return kernels.bf16;
     case Dtype::i8: return kernels.i8;
     case Dtype::i4: return kernels.i4;
+    case Dtype::b8: return kernels.b8;
+    case Dtype::b4: return kernels.b4;
   }
   return nullptr;
 }
@@ -194,8 +315,10 @@ std::int64_t element_bytes(Dtype dtype) {
     case Dtype::f32: return 4;
     case Dtype::f16: return 2;
     case Dtype::bf16: return 2;
-    case Dtype::i8: return 1;
-    case Dtype::i4: return 1;
+    case Dtype::i8:
+    case Dtype::i4:
+    case Dtype::b8:
+    case Dtype::b4: return 1;
   }
   return 0;
 }
@@ -222,6 +345,11 @@ std::unique_ptr<Linear> pack_linear(ThreadPool& pool, const Weight& weight, Isa 
     linear->zeros = weight.zeros != nullptr;
     linear->bf16_scales = needs_bf16(weight);
     linear->panel_bytes = cols / weight.group * group_bytes(*linear);
+  } else if (blocks(dtype)) {
+    linear->group = weight.group;
+    linear->shifts = weight.shifts != nullptr;
+    linear->scale_type = scale_type(weight);
+    linear->panel_bytes = cols / weight.group * block_bytes(*linear);
   } else {
     linear->panel_bytes =
         ceil_div(cols, linear->depth) * linear->depth * kPanelRows * element_bytes(dtype);
@@ -239,7 +367,9 @@ std::unique_ptr<Linear> pack_linear(ThreadPool& pool, const Weight& weight, Isa 
     for (std::int64_t panel = next.take(); panel < linear->panels; panel = next.take())
       if (!pack_one(*linear, weight, panel)) in_range = false;
   });
-  if (!in_range) throw std::invalid_argument("int4 codes and zero points must be -8 to 7");
+  if (!in_range) throw std::invalid_argument(
+        weight.shifts ? "4-bit codes that have shifts must be 0 to 15"
+                      : "int4 codes and zero points must be -8 to 7");
   return linear;
 }
 
@@ -292,6 +422,10 @@ void unpack_row(const Linear& linear, std::int64_t row, float* out) {
     }
     case Dtype::i4:
       unpack_groups(linear, panel, lane, out);
+      return;
+    case Dtype::b8:
+    case Dtype::b4:
+      unpack_blocks(linear, panel, lane, out);
       return;
   }
 }
@@ -362,7 +496,10 @@ void linear_chunk(const Linear& linear, const float* x, std::int64_t x_stride,
   task.y = y + token * y_stride + row;
   task.y_stride = y_stride;
   task.accumulate = accumulate;
-  if (linear.dtype == Dtype::i8 || linear.dtype == Dtype::i4) {
+  task.group = linear.group;
+  task.scale_type = linear.scale_type;
+  task.shifts = linear.shifts;
+  if (takes_codes(linear.dtype)) {
     task.scales = linear.scales.as<float>() + row;
     task.row_sums = linear.row_sums.as<std::int32_t>() + row;
     task.code_stride = code_stride(linear.cols);
@@ -370,7 +507,6 @@ void linear_chunk(const Linear& linear, const float* x, std::int64_t x_stride,
     task.signed_codes = quantized->signed_codes + token * task.code_stride;
     task.minus_sums = quantized->minus_sums + token * (task.code_stride / 32);
     task.x_scales = quantized->scales + token;
-    task.group = linear.group;
     task.zeros = linear.zeros;
     task.bf16_scales = linear.bf16_scales;
   } else if (input_of(linear) == Input::halves) {

@@ -57,13 +57,14 @@ void measure(ThreadPool& pool, Isa isa, Dtype dtype, const char* name, const Sha
     std::memcpy(&weight[i], &value, 4);
     if (dtype == Dtype::f16 || dtype == Dtype::bf16) std::memcpy(&weight[i], "\x12\x3c\x13\xbc", 4);
   }
-  if (dtype == Dtype::i4)
+  const bool nibbles = dtype == Dtype::i4 || dtype == Dtype::b4, bytes_in_blocks = dtype == Dtype::b8;
+  if (nibbles)
     for (char& code : weight) code = static_cast<char>(code % 8);
   constexpr std::int64_t kGroup = 32;
   const std::vector<float> scales(static_cast<std::size_t>(shape.rows * shape.cols / kGroup), 0x1p-7f);
   Weight given = {weight.data(), dtype, shape.rows, shape.cols};
-  if (dtype == Dtype::i8 || dtype == Dtype::i4) given.scales = scales.data();
-  if (dtype == Dtype::i4) given.group = kGroup;
+  if (dtype == Dtype::i8 || nibbles || bytes_in_blocks) given.scales = scales.data();
+  if (nibbles || bytes_in_blocks) given.group = kGroup;
   const std::int64_t bytes = pack_linear(pool, given, isa)->nbytes();
   std::vector<std::unique_ptr<Linear>> copies;  // as many as it takes for each to be cold again
   for (std::int64_t i = 0; i < std::clamp<std::int64_t>(kColdBytes / bytes, 1, 200); ++i)
@@ -132,7 +133,8 @@ int main(int argc, char** argv) {
   std::printf("%s, %d threads, memory read %.1f GB/s\n", std::string(isa_name(isa)).c_str(), threads, bandwidth);
   std::printf("tokens: GB/s of weights, share of the read bandwidth, GOPS\n");
   const std::vector<std::pair<Dtype, const char*>> dtypes = {
-      {Dtype::f32, "f32"}, {Dtype::f16, "f16"}, {Dtype::bf16, "bf16"}, {Dtype::i8, "i8"}, {Dtype::i4, "i4"}};
+      {Dtype::f32, "f32"}, {Dtype::f16, "f16"}, {Dtype::bf16, "bf16"}, {Dtype::i8, "i8"}, {Dtype::i4, "i4"},
+      {Dtype::b8, "b8"}, {Dtype::b4, "b4"}};
   for (const auto& [dtype, name] : dtypes)
     if (only.empty() || only == name)
       for (const Shape& shape : {Shape{896, 896}, Shape{4864, 896}, Shape{896, 4864}, Shape{151936, 896}})

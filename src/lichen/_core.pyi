@@ -37,9 +37,13 @@ class Linear:
     """A weight [rows, cols], packed for one instruction set.
 
     ``weight`` is float32 for dtype "f32", the bits as uint16 for "f16" and "bf16", int8 codes for
-    "i8" and "i4" (-8 to 7).  ``scales`` belong to these two: [rows] or [rows, 1] for "i8",
-    [rows, groups] for "i4", which all have to be numbers of float16, or all of bfloat16.  ``zeros``
-    [rows, groups] is for "i4" and optional, ``bias`` [rows] for all: ``w = (code - zero) * scale``.
+    the others (-8 to 7 for "i4" and "b4").  ``scales`` belong to these: [rows] or [rows, 1] for
+    "i8", [rows, groups] for "i4", "b8" and "b4"; of "i4" they all have to be numbers of float16, or
+    all of bfloat16.  ``zeros`` [rows, groups] is for "i4" and optional, ``bias`` [rows] for all:
+    ``w = (code - zero) * scale``.  "i8" and "i4" meet inputs that are quantized to int8 by row.
+    "b8" and "b4" are blocks of codes that stand for floats and meet floats, with optional
+    ``shifts`` [rows, groups]: ``w = code * scale + shift``, in one rounding; codes of "b4" with
+    shifts are 0 to 15.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class Linear:
         bias: _Floats | None,
         isa: str,
         zeros: npt.NDArray[np.int8] | None = None,
+        shifts: _Floats | None = None,
     ) -> None: ...
     @property
     def rows(self) -> int: ...
@@ -64,7 +69,7 @@ class Linear:
         """One row of the weight, [cols]."""
 
     def apply(self, pool: ThreadPool, x: _Floats) -> _Floats:
-        """``x [T, cols] @ weight.T + bias``, [T, rows]; integer weights quantize x by row."""
+        """``x [T, cols] @ weight.T + bias``, [T, rows]; "i8" and "i4" quantize x by row."""
 
 class Cache:
     """Keys and values of all layers in pages of ``page_tokens`` (a multiple of 16).

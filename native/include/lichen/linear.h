@@ -10,9 +10,13 @@
 
 namespace lichen {
 
-enum class Dtype { f32, f16, bf16, i8, i4 };
+enum class ScaleType;  // see kernels/linear/kernel.h
+enum class Dtype { f32, f16, bf16, i8, i4, b8, b4 };
 
-// Of an element as pack_linear takes it; i4 codes come one a byte.
+// Whether a product with such weights takes its input in int8.
+constexpr bool takes_codes(Dtype dtype) { return dtype == Dtype::i8 || dtype == Dtype::i4; }
+
+// Of an element as pack_linear takes it; codes of 4 bits come one a byte.
 std::int64_t element_bytes(Dtype dtype);
 
 inline constexpr std::int64_t kPanelRows = 16;  // one vector lane is one output row
@@ -22,6 +26,9 @@ inline constexpr std::int64_t kCodePadding = 64;
 //   f32, f16: [panel][k][16]; bf16, i8: [panel][k/depth][16][depth], cols padded with zeros
 //   i4: [panel][group] of { 16-bit scales [16]; zero points [16], a byte each, if there are any; codes
 //       [group/8][16][4], a byte holding columns k and k + 4 of every eight, as code + 8 }
+//   b8, b4: [panel][group] of { scales [16], f32 or where that is exact 16 bits; shifts, float[16], if there
+//       are any; codes [group/4][16][4], or as in i4, as code + 8 or with shifts as they are }
+// i8 and i4 meet inputs in int8; b8 and b4 are blocks of codes that stand for floats and meet floats.
 // So int4 in groups of 32 takes 4.5 bits a weight, and is read from its first byte to its last.
 struct Linear {
   Isa isa;
@@ -38,6 +45,8 @@ struct Linear {
   std::int64_t group = 0;    // i4: columns that share a scale
   bool zeros = false;        // i4: whether groups have zero points
   bool bf16_scales = false;  // i4: scales are bf16, or f16
+  ScaleType scale_type{};    // b8, b4: of their scales, f32 unless 16 bits are exact
+  bool shifts = false;       // b8, b4: whether groups have shifts
 
   std::int64_t nbytes() const;
 };
@@ -47,10 +56,12 @@ struct Weight {
   const void* data;               // [rows][cols]: float, uint16_t (bits of f16 or bf16), or int8_t codes
   Dtype dtype;
   std::int64_t rows, cols;
-  const float* scales = nullptr;  // i8: [rows]; i4: [rows][cols / group], all f16 or all bf16 numbers
+  const float* scales = nullptr;  // i8: [rows]; others [rows][cols / group], of i4 all f16 or all bf16
   const std::int8_t* zeros = nullptr;  // i4: [rows][cols / group] or null: w = (code - zero) * scale
-  std::int64_t group = 0;              // i4: 32, 64 or 128
+  std::int64_t group = 0;              // i4: 32, 64 or 128; b8, b4: 16, 32, 64, 128 or all of cols
   const float* bias = nullptr;         // [rows] or null
+  const float* shifts = nullptr;       // b8, b4: like scales, or null: w = code * scale + shift; codes
+                                       // of b4 are then 0 to 15, else -8 to 7
 };
 
 // Throws std::invalid_argument (in words) or std::bad_alloc.
@@ -115,7 +126,7 @@ std::int64_t linear_chunks(const Linear& linear, std::int64_t tokens);
 // to float32 and each output is one chain of float32 fused multiply-adds, k ascending from 0; i8 sums
 // are exact in int32, then y = float(sum) * (x_scale * w_scale). i4 sums are exact in each group, then
 // y = (one chain of fused multiply-adds float(sum) * w_scale, groups ascending from 0) * x_scale. Then
-// bias, then the old y are added.
+// bias, then the old y are added. b8 and b4 give the bits of f32 weights fma(code, scale, shift).
 // Every instruction set gives the same bits, but for bf16 weights where they meet halves. There an output
 // is one chain of the sums of 32 columns for the high halves and one for the low ones (kernels/linear/
 // amx.cpp), and then the sum of these two.

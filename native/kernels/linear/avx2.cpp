@@ -120,9 +120,78 @@ struct I4 : Int4In256<Scales> {
   }
 };
 
+struct Blocks {
+  using Floats = FloatPair;
+
+  static Floats nothing() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+  static Floats load_floats(const char* from) {
+    return {_mm256_loadu_ps(reinterpret_cast<const float*>(from)),
+            _mm256_loadu_ps(reinterpret_cast<const float*>(from + 32))};
+  }
+  static Floats load_scales(const char* from, ScaleType type) {
+    if (type == ScaleType::f32) return load_floats(from);
+    const auto* halves = reinterpret_cast<const __m128i*>(from);
+    const __m128i low = _mm_loadu_si128(halves), high = _mm_loadu_si128(halves + 1);
+    return type == ScaleType::f16 ? FloatPair{F16Scales::widen(low), F16Scales::widen(high)}
+                                  : FloatPair{Bf16Scales::widen(low), Bf16Scales::widen(high)};
+  }
+  static __m256i load_vector(const char* from) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+  }
+  static void scale_and_store(__m256i code, __m256 scale, __m256 shift, float* out) {
+    _mm256_store_ps(out, _mm256_fmadd_ps(_mm256_cvtepi32_ps(code), scale, shift));
+  }
+};
+
+struct Bytes : Blocks {
+  static constexpr int kColumns = 4;
+
+  template <int K>
+  static __m256i column(__m256i codes) {
+    return _mm256_srai_epi32(_mm256_slli_epi32(codes, 24 - 8 * K), 24);
+  }
+  static void expand_half(__m256i codes, __m256 scale, __m256 shift, float* out) {
+    scale_and_store(column<0>(codes), scale, shift, out);
+    scale_and_store(column<1>(codes), scale, shift, out + 16);
+    scale_and_store(column<2>(codes), scale, shift, out + 32);
+    scale_and_store(column<3>(codes), scale, shift, out + 48);
+  }
+  static void expand(const char* from, const Floats& scale, const Floats& shift, bool, float* out) {
+    expand_half(load_vector(from), scale.low, shift.low, out);
+    expand_half(load_vector(from + 32), scale.high, shift.high, out + 8);
+  }
+};
+
+struct Nibbles : Blocks {
+  static constexpr int kColumns = 8;
+
+  template <int Bits>
+  static __m256i column(__m256i codes, __m256i lowest) {
+    const __m256i code = _mm256_and_si256(_mm256_srli_epi32(codes, Bits), _mm256_set1_epi32(15));
+    return _mm256_add_epi32(code, lowest);
+  }
+  static void expand_half(__m256i codes, __m256i lowest, __m256 scale, __m256 shift, float* out) {
+    scale_and_store(column<0>(codes, lowest), scale, shift, out);
+    scale_and_store(column<8>(codes, lowest), scale, shift, out + 16);
+    scale_and_store(column<16>(codes, lowest), scale, shift, out + 32);
+    scale_and_store(column<24>(codes, lowest), scale, shift, out + 48);
+    scale_and_store(column<4>(codes, lowest), scale, shift, out + 64);
+    scale_and_store(column<12>(codes, lowest), scale, shift, out + 80);
+    scale_and_store(column<20>(codes, lowest), scale, shift, out + 96);
+    scale_and_store(column<28>(codes, lowest), scale, shift, out + 112);
+  }
+  static void expand(const char* from, const Floats& scale, const Floats& shift, bool from_zero,
+                     float* out) {
+    const __m256i lowest = _mm256_set1_epi32(from_zero ? 0 : -8);
+    expand_half(load_vector(from), lowest, scale.low, shift.low, out);
+    expand_half(load_vector(from + 32), lowest, scale.high, shift.high, out + 8);
+  }
+};
+
 #include "kernels/linear/quantize.inc.h"
 #include "kernels/linear/tile.inc.h"
 #include "kernels/linear/groups.inc.h"
+#include "kernels/linear/blocks.inc.h"
 
 }  // namespace
 
@@ -133,6 +202,8 @@ void linear_i8_avx2(const LinearTask& task) { multiply<I8>(task, task.codes, tas
 void linear_i4_avx2(const LinearTask& task) {
   task.bf16_scales ? multiply_grouped<I4<Bf16Scales>>(task) : multiply_grouped<I4<F16Scales>>(task);
 }
+void linear_b8_avx2(const LinearTask& task) { multiply_blocks<Bytes, F32>(task); }
+void linear_b4_avx2(const LinearTask& task) { multiply_blocks<Nibbles, F32>(task); }
 
 void quantize_avx2(const QuantizeTask& task) { quantize(task); }
 

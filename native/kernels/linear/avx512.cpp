@@ -96,9 +96,64 @@ struct I4 : Int4In512<Scales> {
   }
 };
 
+struct Blocks {
+  using Floats = __m512;
+
+  static Floats nothing() { return _mm512_setzero_ps(); }
+  static Floats load_floats(const void* from) { return _mm512_loadu_ps(from); }
+  static Floats load_scales(const void* from, ScaleType type) {
+    if (type == ScaleType::f32) return load_floats(from);
+    const __m256i bits = _mm256_loadu_si256(static_cast<const __m256i*>(from));
+    return type == ScaleType::f16 ? F16Scales::widen(bits) : Bf16Scales::widen(bits);
+  }
+};
+
+struct Bytes : Blocks {
+  static constexpr int kColumns = 4;
+
+  template <int K>
+  static void column(__m512i codes, Floats scale, Floats shift, float* out) {
+    const __m512i code = _mm512_srai_epi32(_mm512_slli_epi32(codes, 24 - 8 * K), 24);
+    _mm512_store_ps(out + 16 * K, _mm512_fmadd_ps(_mm512_cvtepi32_ps(code), scale, shift));
+  }
+  static void expand(const void* from, Floats scale, Floats shift, bool, float* out) {
+    const __m512i codes = _mm512_loadu_si512(from);
+    column<0>(codes, scale, shift, out);
+    column<1>(codes, scale, shift, out);
+    column<2>(codes, scale, shift, out);
+    column<3>(codes, scale, shift, out);
+  }
+};
+
+// A code is looked up as a float: vpermps takes four bits of each lane.
+struct Nibbles : Blocks {
+  static constexpr int kColumns = 8;
+
+  template <int Bits>
+  static void column(__m512i codes, __m512 table, Floats scale, Floats shift, float* out) {
+    const __m512 code = _mm512_permutexvar_ps(_mm512_srli_epi32(codes, Bits), table);
+    _mm512_store_ps(out, _mm512_fmadd_ps(code, scale, shift));
+  }
+  static void expand(const void* from, Floats scale, Floats shift, bool from_zero, float* out) {
+    const __m512 ascending =
+        _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512 table = _mm512_sub_ps(ascending, _mm512_set1_ps(from_zero ? 0.0f : 8.0f));
+    const __m512i codes = _mm512_loadu_si512(from);
+    column<0>(codes, table, scale, shift, out);
+    column<8>(codes, table, scale, shift, out + 16);
+    column<16>(codes, table, scale, shift, out + 32);
+    column<24>(codes, table, scale, shift, out + 48);
+    column<4>(codes, table, scale, shift, out + 64);
+    column<12>(codes, table, scale, shift, out + 80);
+    column<20>(codes, table, scale, shift, out + 96);
+    column<28>(codes, table, scale, shift, out + 112);
+  }
+};
+
 #include "kernels/linear/quantize.inc.h"
 #include "kernels/linear/tile.inc.h"
 #include "kernels/linear/groups.inc.h"
+#include "kernels/linear/blocks.inc.h"
 
 }  // namespace
 
@@ -109,6 +164,8 @@ void linear_i8_avx512(const LinearTask& task) { multiply<I8>(task, task.codes, t
 void linear_i4_avx512(const LinearTask& task) {
   task.bf16_scales ? multiply_grouped<I4<Bf16Scales>>(task) : multiply_grouped<I4<F16Scales>>(task);
 }
+void linear_b8_avx512(const LinearTask& task) { multiply_blocks<Bytes, F32>(task); }
+void linear_b4_avx512(const LinearTask& task) { multiply_blocks<Nibbles, F32>(task); }
 
 void quantize_avx512(const QuantizeTask& task) { quantize(task); }
 

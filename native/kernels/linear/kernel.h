@@ -7,6 +7,9 @@
 
 namespace lichen {
 
+// What the scales of blocks are stored as.
+enum class ScaleType { f32, f16, bf16 };
+
 // A product of some whole panels with some tokens (see lichen/linear.h for the layouts).
 struct LinearTask {
   const char* weights;      // the first panel
@@ -17,7 +20,7 @@ struct LinearTask {
   const float* scales;      // [panels * 16], i8 only
   const int32_t* row_sums;  // [panels * 16], i8 only
   const float* bias;        // [panels * 16] or null
-  const float* x;           // [tokens][x_stride], float weights only
+  const float* x;           // [tokens][x_stride], float weights, b4 and b8 only
   int64_t x_stride;
   const uint8_t* codes;     // [tokens][code_stride], q + 128 for i8
   const int8_t* signed_codes;  // the same as q, for i4
@@ -25,9 +28,11 @@ struct LinearTask {
   int64_t code_stride;
   const float* x_scales;    // [tokens], i8 and i4
   const uint16_t* halves;   // [tokens][2][code_stride], bf16 only, where it is multiplied in bf16
-  int64_t group;            // columns that share a scale, i4 only
+  int64_t group;            // columns that share a scale, i4, b4 and b8
   bool zeros;               // whether groups have zero points, i4 only
   bool bf16_scales;         // or f16, i4 only
+  ScaleType scale_type;     // b4 and b8 only
+  bool shifts;              // whether groups have shifts, b4 and b8 only
   int64_t tokens;           // at most kTaskTokens
   float* y;                 // [tokens][y_stride], at these panels' first row
   int64_t y_stride;
@@ -64,6 +69,8 @@ void linear_f16_portable(const LinearTask&);
 void linear_bf16_portable(const LinearTask&);
 void linear_i8_portable(const LinearTask&);
 void linear_i4_portable(const LinearTask&);
+void linear_b8_portable(const LinearTask&);
+void linear_b4_portable(const LinearTask&);
 void quantize_portable(const QuantizeTask&);
 
 void linear_f32_avx2(const LinearTask&);
@@ -71,6 +78,8 @@ void linear_f16_avx2(const LinearTask&);
 void linear_bf16_avx2(const LinearTask&);
 void linear_i8_avx2(const LinearTask&);
 void linear_i4_avx2(const LinearTask&);
+void linear_b8_avx2(const LinearTask&);
+void linear_b4_avx2(const LinearTask&);
 void quantize_avx2(const QuantizeTask&);
 
 void linear_i8_avx_vnni(const LinearTask&);
@@ -81,6 +90,8 @@ void linear_f16_avx512(const LinearTask&);
 void linear_bf16_avx512(const LinearTask&);
 void linear_i8_avx512(const LinearTask&);
 void linear_i4_avx512(const LinearTask&);
+void linear_b8_avx512(const LinearTask&);
+void linear_b4_avx512(const LinearTask&);
 void quantize_avx512(const QuantizeTask&);
 
 void linear_i8_avx512_vnni(const LinearTask&);

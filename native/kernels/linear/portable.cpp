@@ -148,9 +148,52 @@ struct I4 {
   }
 };
 
+struct Blocks {
+  using Floats = FloatLanes;
+
+  static Floats nothing() { return {}; }
+  static Floats load_floats(const char* from) {
+    Floats floats;
+    memcpy(floats.lane, from, sizeof floats.lane);
+    return floats;
+  }
+  static Floats load_scales(const char* from, ScaleType type) {
+    if (type == ScaleType::f32) return load_floats(from);
+    return type == ScaleType::f16 ? I4<F16Scales>::load_scales(from) : I4<Bf16Scales>::load_scales(from);
+  }
+};
+
+struct Bytes : Blocks {
+  static constexpr int kColumns = 4;
+
+  static void expand(const char* from, const Floats& scale, const Floats& shift, bool, float* out) {
+    const auto* codes = reinterpret_cast<const int8_t*>(from);
+    for (int k = 0; k < kColumns; ++k)
+      for (int r = 0; r < 16; ++r)
+        out[16 * k + r] = fmaf(codes[4 * r + k], scale.lane[r], shift.lane[r]);
+  }
+};
+
+struct Nibbles : Blocks {
+  static constexpr int kColumns = 8;
+
+  static void expand(const char* from, const Floats& scale, const Floats& shift, bool from_zero,
+                     float* out) {
+    const auto* pairs = reinterpret_cast<const uint8_t*>(from);
+    const int lowest = from_zero ? 0 : -8;
+    for (int k = 0; k < kColumns; ++k)
+      for (int r = 0; r < 16; ++r) {
+        const uint8_t pair = pairs[4 * r + k % 4];
+        const int code = (k < 4 ? pair & 15 : pair >> 4) + lowest;
+        out[16 * k + r] = fmaf(static_cast<float>(code), scale.lane[r], shift.lane[r]);
+      }
+  }
+};
+
 #include "kernels/linear/quantize.inc.h"
 #include "kernels/linear/tile.inc.h"
 #include "kernels/linear/groups.inc.h"
+#include "kernels/linear/blocks.inc.h"
 
 }  // namespace
 
@@ -161,6 +204,8 @@ void linear_i8_portable(const LinearTask& task) { multiply<I8>(task, task.codes,
 void linear_i4_portable(const LinearTask& task) {
   task.bf16_scales ? multiply_grouped<I4<Bf16Scales>>(task) : multiply_grouped<I4<F16Scales>>(task);
 }
+void linear_b8_portable(const LinearTask& task) { multiply_blocks<Bytes, F32>(task); }
+void linear_b4_portable(const LinearTask& task) { multiply_blocks<Nibbles, F32>(task); }
 
 void quantize_portable(const QuantizeTask& task) { quantize(task); }
 
