@@ -171,7 +171,7 @@ struct CodePlace {
 
 CodePlace code_place(const Linear& linear, std::int64_t lane, std::int64_t k) {
   const std::int64_t at = block_header(linear);
-  if (linear.dtype == Dtype::b8) return {at + (k / 4 * kPanelRows + lane) * 4 + k % 4, 0};
+  if (linear.dtype == Dtype::b8) return {at + k * kPanelRows + lane, 0};
   return {at + (k / 8 * kPanelRows + lane) * 4 + k % 4, k % 8 < 4 ? 0 : 4};
 }
 

@@ -25,7 +25,7 @@ from lichen.engine.memory import require
 from lichen.engine.sampling import Sampler, log_softmax
 from lichen.engine.scheduler import CACHE_BYTES, KV_TYPES
 from lichen.errors import InputError
-from lichen.tensor import FloatArray, QuantizedTensor
+from lichen.tensor import AnyTensor, BlockTensor, QuantizedTensor
 from lichen.tokenizer import StreamDecoder, Tokenizer
 
 #: How float weights are held: as stored, or converted on loading.
@@ -74,9 +74,9 @@ def load(
 
     schemes: Counter[str] = Counter()
 
-    def read(name: str) -> FloatArray | QuantizedTensor:
-        tensor = checkpoint.read(name)
-        if not isinstance(tensor, QuantizedTensor):
+    def read(name: str) -> AnyTensor:
+        tensor = checkpoint.read_exact(name) if dtype == "auto" else checkpoint.read(name)
+        if isinstance(tensor, np.ndarray):
             tensor = cast(tensor, dtype)
         schemes[_in_words(tensor)] += math.prod(tensor.shape)
         return tensor
@@ -273,7 +273,9 @@ def _check(request: Request, prompt: list[int], capacity: int) -> None:
         raise InputError("a stop string is empty; it would end every answer at once.")
 
 
-def _in_words(tensor: FloatArray | QuantizedTensor) -> str:
+def _in_words(tensor: AnyTensor) -> str:
+    if isinstance(tensor, BlockTensor):
+        return "float32"  # the numbers that its codes stand for, and the product's bits
     if not isinstance(tensor, QuantizedTensor):
         return tensor.dtype.name
     return ", ".join(str(part) for part in (tensor.scheme, tensor.activations) if part)

@@ -42,3 +42,30 @@ class QuantizedTensor:
         """Bytes in this unpacked form."""
         zeros = 0 if self.zeros is None else self.zeros.nbytes
         return self.codes.nbytes + self.scales.nbytes + zeros
+
+
+@dataclass(frozen=True)
+class BlockTensor:
+    """Weight [out, in] that stands for floats: ``w = codes * scales + shifts``, rounded once.
+
+    codes  int8 [out, in]; of 4 bits they are -8..7, and with shifts 0..15
+    scales float32 [out, blocks]
+    shifts float32 [out, blocks] or None
+    name   of the stored format
+    """
+
+    codes: npt.NDArray[np.int8]
+    scales: npt.NDArray[np.float32]
+    shifts: npt.NDArray[np.float32] | None
+    bits: int
+    name: str
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Outputs, inputs."""
+        rows, columns = self.codes.shape
+        return rows, columns
+
+
+#: A weight as a checkpoint hands it to the engine.
+AnyTensor = FloatArray | QuantizedTensor | BlockTensor

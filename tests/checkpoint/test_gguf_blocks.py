@@ -8,7 +8,7 @@ from gguf import GGMLQuantizationType as GgmlType
 
 from lichen.checkpoint.gguf_blocks import BLOCK_TYPES, UNREAD_TYPES, BlockType
 
-BLOCKED = [b for b in BLOCK_TYPES.values() if b.dequantize]
+BLOCKED = [b for b in BLOCK_TYPES.values() if b.unpack]
 
 
 def ids(block: BlockType) -> str:

@@ -27,7 +27,7 @@ inline constexpr std::int64_t kCodePadding = 64;
 //   i4: [panel][group] of { 16-bit scales [16]; zero points [16], a byte each, if there are any; codes
 //       [group/8][16][4], a byte holding columns k and k + 4 of every eight, as code + 8 }
 //   b8, b4: [panel][group] of { scales [16], f32 or where that is exact 16 bits; shifts, float[16], if there
-//       are any; codes [group/4][16][4], or as in i4, as code + 8 or with shifts as they are }
+//       are any; b8: codes [group][16]; b4: as in i4, as code + 8 or with shifts as they are }
 // i8 and i4 meet inputs in int8; b8 and b4 are blocks of codes that stand for floats and meet floats.
 // So int4 in groups of 32 takes 4.5 bits a weight, and is read from its first byte to its last.
 struct Linear {

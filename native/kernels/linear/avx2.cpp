@@ -146,19 +146,13 @@ struct Blocks {
 struct Bytes : Blocks {
   static constexpr int kColumns = 4;
 
-  template <int K>
-  static __m256i column(__m256i codes) {
-    return _mm256_srai_epi32(_mm256_slli_epi32(codes, 24 - 8 * K), 24);
-  }
-  static void expand_half(__m256i codes, __m256 scale, __m256 shift, float* out) {
-    scale_and_store(column<0>(codes), scale, shift, out);
-    scale_and_store(column<1>(codes), scale, shift, out + 16);
-    scale_and_store(column<2>(codes), scale, shift, out + 32);
-    scale_and_store(column<3>(codes), scale, shift, out + 48);
+  static void column(const char* from, const Floats& scale, const Floats& shift, float* out) {
+    const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+    scale_and_store(_mm256_cvtepi8_epi32(codes), scale.low, shift.low, out);
+    scale_and_store(_mm256_cvtepi8_epi32(_mm_srli_si128(codes, 8)), scale.high, shift.high, out + 8);
   }
   static void expand(const char* from, const Floats& scale, const Floats& shift, bool, float* out) {
-    expand_half(load_vector(from), scale.low, shift.low, out);
-    expand_half(load_vector(from + 32), scale.high, shift.high, out + 8);
+    for (int k = 0; k < kColumns; ++k) column(from + 16 * k, scale, shift, out + 16 * k);
   }
 };
 

@@ -111,17 +111,15 @@ struct Blocks {
 struct Bytes : Blocks {
   static constexpr int kColumns = 4;
 
-  template <int K>
-  static void column(__m512i codes, Floats scale, Floats shift, float* out) {
-    const __m512i code = _mm512_srai_epi32(_mm512_slli_epi32(codes, 24 - 8 * K), 24);
-    _mm512_store_ps(out + 16 * K, _mm512_fmadd_ps(_mm512_cvtepi32_ps(code), scale, shift));
+  static void column(const char* from, Floats scale, Floats shift, float* out) {
+    const __m512i code = _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+    _mm512_store_ps(out, _mm512_fmadd_ps(_mm512_cvtepi32_ps(code), scale, shift));
   }
-  static void expand(const void* from, Floats scale, Floats shift, bool, float* out) {
-    const __m512i codes = _mm512_loadu_si512(from);
-    column<0>(codes, scale, shift, out);
-    column<1>(codes, scale, shift, out);
-    column<2>(codes, scale, shift, out);
-    column<3>(codes, scale, shift, out);
+  static void expand(const char* from, Floats scale, Floats shift, bool, float* out) {
+    column(from, scale, shift, out);
+    column(from + 16, scale, shift, out + 16);
+    column(from + 32, scale, shift, out + 32);
+    column(from + 48, scale, shift, out + 48);
   }
 };
 

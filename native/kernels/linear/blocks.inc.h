@@ -12,7 +12,7 @@
 // float32 product with the dequantized weight.
 
 // Columns expanded at a time: what is read once should not wait long, what is read often may be longer.
-constexpr int64_t kFewColumns = 64, kManyColumns = 256;
+constexpr int64_t kFewColumns = 64, kManyColumns = 128;
 
 // Columns [begin, begin + count) of one panel to out[count][16]; up to kColumns - 1 more may be written.
 template <class Op>

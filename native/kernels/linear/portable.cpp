@@ -170,7 +170,7 @@ struct Bytes : Blocks {
     const auto* codes = reinterpret_cast<const int8_t*>(from);
     for (int k = 0; k < kColumns; ++k)
       for (int r = 0; r < 16; ++r)
-        out[16 * k + r] = fmaf(codes[4 * r + k], scale.lane[r], shift.lane[r]);
+        out[16 * k + r] = fmaf(codes[16 * k + r], scale.lane[r], shift.lane[r]);
   }
 };
 

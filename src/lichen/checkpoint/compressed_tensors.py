@@ -192,6 +192,10 @@ class CompressedTensors:
         zeros = self._zeros(name, chosen.weights)
         return QuantizedTensor(codes, scales, zeros, chosen.weights, chosen.activations)
 
+    def read_exact(self, name: str) -> FloatArray | QuantizedTensor:
+        """As `read`."""
+        return self.read(name)
+
     def _is_packed(self, name: str) -> bool:
         return name in self._formats and f"{name}_packed" in self._everything
 

@@ -8,6 +8,7 @@ an error, not ignored.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from lichen.checkpoint import files
 from lichen.checkpoint.gguf_file import GgufFile, TensorEntry, read_gguf
 from lichen.checkpoint.gguf_tokenizer import tokenizer_files
 from lichen.errors import InputError
-from lichen.tensor import FloatArray
+from lichen.tensor import BlockTensor, FloatArray
 
 _ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM"}
 
@@ -83,7 +84,7 @@ class GgufCheckpoint:
         """The model's own name and what its weights were."""
         name = self._file.metadata.get("general.name") or self.path.stem
         kind = _FILE_TYPES.get(self._file.metadata.get("general.file_type", -1), "mixed")
-        plain = all(e.type.dequantize is None for e in self._entries.values())
+        plain = all(e.type.unpack is None for e in self._entries.values())
         return f"{name}, {kind} GGUF" if plain else f"{name}, dequantized {kind} GGUF"
 
     @property
@@ -108,6 +109,18 @@ class GgufCheckpoint:
         tensor = self._file.read(self._entry(name))
         heads = self._permuted_heads(name)
         return _unpermute(tensor, heads) if heads else tensor
+
+    def read_exact(self, name: str) -> FloatArray | BlockTensor:
+        """One tensor: the codes and scales of a matrix in blocks, anything else as `read` does."""
+        entry = self._entry(name)
+        if entry.type.unpack is None or len(entry.shape) != 2:
+            return self.read(name)
+        tensor = self._file.read_blocks(entry)
+        if not (heads := self._permuted_heads(name)):
+            return tensor
+        shifts = None if tensor.shifts is None else _unpermute(tensor.shifts, heads)
+        codes, scales = _unpermute(tensor.codes, heads), _unpermute(tensor.scales, heads)
+        return replace(tensor, codes=codes, scales=scales, shifts=shifts)
 
     @cached_property
     def _digest(self) -> str:

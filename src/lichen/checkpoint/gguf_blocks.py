@@ -1,15 +1,16 @@
-"""The block formats of GGUF: layout, and dequantization to float32, vectorized over blocks.
+"""The block formats of GGUF: layout, codes with their scales, and the float32 they stand for.
 
 A tensor's rows are cut into blocks of 32 or 256 weights; a block holds packed codes and its
 float16 scales.  Layouts: ``ggml-common.h`` of ggml (MIT licence); every result is bit-equal to the
 ``gguf`` package's ``quants.py``, which the tests take as oracle.
 
-Each function takes blocks uint8 [n, type bytes] and writes float32 [n, block weights].
+Each function takes blocks uint8 [n, type bytes] and gives codes [n, block weights], scales and,
+where the format has them, shifts [n, groups]: ``w = code * scale + shift``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +18,14 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-Bytes = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.float32]
+from lichen.tensor import BlockTensor
 
-#: Weights dequantized at a time, so that the intermediate arrays stay in the cache.
+Bytes = npt.NDArray[np.uint8]
+Codes = npt.NDArray[np.int8]
+Floats = npt.NDArray[np.float32]
+Parts = tuple[Codes, Floats, "Floats | None"]
+
+#: Weights unpacked at a time, so that the intermediate arrays stay in the cache.
 _CHUNK_WEIGHTS = 1 << 17
 
 
@@ -32,7 +37,7 @@ class BlockType:
     name: str
     weights: int
     size_bytes: int
-    dequantize: Callable[[Bytes, Floats], None] | None = None
+    unpack: Callable[[Bytes], Parts] | None = None
     element: Any = None
 
     def nbytes(self, count: int) -> int:
@@ -41,17 +46,44 @@ class BlockType:
 
     def decode(self, data: Bytes, shape: tuple[int, ...]) -> npt.NDArray[Any]:
         """Weights from their bytes: plain floats as stored, blocks as float32."""
-        if self.dequantize is None:
+        if self.unpack is None:
             floats: npt.NDArray[Any] = data.view(self.element)
             return floats.reshape(shape)
-        blocks = data.reshape(-1, self.size_bytes)
-        out = np.empty((len(blocks), self.weights), np.float32)
-        step = max(1, _CHUNK_WEIGHTS // self.weights)
+        out = np.empty((len(data) // self.size_bytes, self.weights), np.float32)
         # A damaged file can hold infinite scales; that they make NaN is not worth a warning.
         with np.errstate(invalid="ignore", over="ignore"):
-            for start in range(0, len(blocks), step):
-                self.dequantize(blocks[start : start + step], out[start : start + step])
+            for start, (codes, scales, shifts) in self._pieces(data):
+                floats = out[start : start + len(codes)].reshape(*scales.shape, -1)
+                np.multiply(codes.reshape(floats.shape), scales[:, :, None], out=floats)
+                if shifts is not None:
+                    floats += shifts[:, :, None]
         return out.reshape(shape)
+
+    def blocks(self, data: Bytes, shape: tuple[int, int]) -> BlockTensor:
+        """The same weights as codes with scales; only for types made of blocks."""
+        codes = np.empty((len(data) // self.size_bytes, self.weights), np.int8)
+        scales: list[Floats] = []
+        shifts: list[Floats] = []
+        with np.errstate(invalid="ignore", over="ignore"):
+            for start, parts in self._pieces(data):
+                codes[start : start + len(parts[0])] = parts[0]
+                scales.append(parts[1])
+                shifts += [] if parts[2] is None else [parts[2]]
+        rows = shape[0]
+        return BlockTensor(
+            codes.reshape(shape),
+            np.concatenate(scales).reshape(rows, -1),
+            np.concatenate(shifts).reshape(rows, -1) if shifts else None,
+            4 if self.name.startswith("Q4") else 8,
+            self.name,
+        )
+
+    def _pieces(self, data: Bytes) -> Iterator[tuple[int, Parts]]:
+        assert self.unpack is not None
+        blocks = data.reshape(-1, self.size_bytes)
+        step = max(1, _CHUNK_WEIGHTS // self.weights)
+        for start in range(0, len(blocks), step):
+            yield start, self.unpack(blocks[start : start + step])
 
 
 def _half(blocks: Bytes, at: int) -> Floats:
@@ -78,35 +110,33 @@ def _fifth_bits(packed: Bytes) -> Bytes:
     return np.left_shift(bits, 4, out=bits)
 
 
-def _q4_0(blocks: Bytes, out: Floats) -> None:
+def _q4_0(blocks: Bytes) -> Parts:
     codes = _nibbles(_part(blocks, 2, 18)).view(np.int8)
     np.subtract(codes, 8, out=codes)
-    np.multiply(codes, _half(blocks, 0), out=out, dtype=np.float32)
+    return codes, _half(blocks, 0), None
 
 
-def _q4_1(blocks: Bytes, out: Floats) -> None:
-    np.multiply(_nibbles(_part(blocks, 4, 20)), _half(blocks, 0), out=out, dtype=np.float32)
-    out += _half(blocks, 2)
+def _q4_1(blocks: Bytes) -> Parts:
+    codes = _nibbles(_part(blocks, 4, 20)).view(np.int8)
+    return codes, _half(blocks, 0), _half(blocks, 2)
 
 
-def _q5_0(blocks: Bytes, out: Floats) -> None:
+def _q5_0(blocks: Bytes) -> Parts:
     codes = _nibbles(_part(blocks, 6, 22))
     codes |= _fifth_bits(_part(blocks, 2, 6))
     signed = codes.view(np.int8)
     np.subtract(signed, 16, out=signed)
-    np.multiply(signed, _half(blocks, 0), out=out, dtype=np.float32)
+    return signed, _half(blocks, 0), None
 
 
-def _q5_1(blocks: Bytes, out: Floats) -> None:
+def _q5_1(blocks: Bytes) -> Parts:
     codes = _nibbles(_part(blocks, 8, 24))
     codes |= _fifth_bits(_part(blocks, 4, 8))
-    np.multiply(codes, _half(blocks, 0), out=out, dtype=np.float32)
-    out += _half(blocks, 2)
+    return codes.view(np.int8), _half(blocks, 0), _half(blocks, 2)
 
 
-def _q8_0(blocks: Bytes, out: Floats) -> None:
-    codes = _part(blocks, 2, 34).view(np.int8)
-    np.multiply(codes, _half(blocks, 0), out=out, dtype=np.float32)
+def _q8_0(blocks: Bytes) -> Parts:
+    return _part(blocks, 2, 34).view(np.int8), _half(blocks, 0), None
 
 
 def _scales_and_minima(packed: Bytes) -> tuple[Floats, Floats]:
@@ -121,30 +151,26 @@ def _scales_and_minima(packed: Bytes) -> tuple[Floats, Floats]:
     return scales.astype(np.float32), minima.astype(np.float32)
 
 
-def _scale_and_shift(blocks: Bytes, codes: Bytes, out: Floats) -> None:
-    """Codes [n, 8, 32] times their scale minus their minimum: the common end of Q4_K and Q5_K."""
+def _scales_and_shifts(blocks: Bytes) -> tuple[Floats, Floats]:
+    """The common header of Q4_K and Q5_K; both are exact in float32."""
     scales, minima = _scales_and_minima(_part(blocks, 4, 16))
-    scales *= _half(blocks, 0)
-    minima *= _half(blocks, 2)
-    weights = out.reshape(-1, 8, 32)
-    np.multiply(codes, scales[:, :, None], out=weights, dtype=np.float32)
-    weights -= minima[:, :, None]
+    return scales * _half(blocks, 0), minima * -_half(blocks, 2)
 
 
-def _q4_k(blocks: Bytes, out: Floats) -> None:
+def _q4_k(blocks: Bytes) -> Parts:
     codes = _nibbles(_part(blocks, 16, 144).reshape(-1, 32))
-    _scale_and_shift(blocks, codes.reshape(-1, 8, 32), out)
+    return codes.view(np.int8).reshape(-1, 256), *_scales_and_shifts(blocks)
 
 
-def _q5_k(blocks: Bytes, out: Floats) -> None:
+def _q5_k(blocks: Bytes) -> Parts:
     codes = _nibbles(_part(blocks, 48, 176).reshape(-1, 32)).reshape(-1, 8, 32)
     high = _part(blocks, 16, 48)
     for group in range(8):
         codes[:, group] |= (high >> group & 1) << 4
-    _scale_and_shift(blocks, codes, out)
+    return codes.view(np.int8).reshape(-1, 256), *_scales_and_shifts(blocks)
 
 
-def _q6_k(blocks: Bytes, out: Floats) -> None:
+def _q6_k(blocks: Bytes) -> Parts:
     codes = _nibbles(_part(blocks, 0, 128).reshape(-1, 64)).reshape(-1, 2, 4, 32)
     high = _part(blocks, 128, 192).reshape(-1, 2, 32)
     for group in range(4):
@@ -152,12 +178,7 @@ def _q6_k(blocks: Bytes, out: Floats) -> None:
     signed = codes.view(np.int8)
     np.subtract(signed, 32, out=signed)
     scales = _part(blocks, 192, 208).view(np.int8) * _half(blocks, 208)
-    np.multiply(
-        signed.reshape(-1, 16, 16),
-        scales[:, :, None],
-        out=out.reshape(-1, 16, 16),
-        dtype=np.float32,
-    )
+    return signed.reshape(-1, 256), scales, None
 
 
 #: Every type that lichen reads, by its number in the file (``enum ggml_type``).

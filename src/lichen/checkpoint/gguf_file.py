@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from lichen.checkpoint.gguf_blocks import BLOCK_TYPES, UNREAD_TYPES, BlockType
 from lichen.errors import InputError
+from lichen.tensor import BlockTensor
 
 _STRING, _ARRAY = 8, 9
 _SCALARS = {
@@ -58,7 +59,16 @@ class GgufFile:
     tensors: dict[str, TensorEntry]
 
     def read(self, entry: TensorEntry) -> npt.NDArray[Any]:
-        """A tensor's weights: floats as stored, blocks as float32.
+        """A tensor's weights: floats as stored, blocks as float32."""
+        return entry.type.decode(self._bytes(entry), entry.shape)
+
+    def read_blocks(self, entry: TensorEntry) -> BlockTensor:
+        """The codes and scales of a matrix that is stored in blocks."""
+        rows, columns = entry.shape
+        return entry.type.blocks(self._bytes(entry), (rows, columns))
+
+    def _bytes(self, entry: TensorEntry) -> npt.NDArray[np.uint8]:
+        """A tensor as it lies in the file.
 
         Plain reads rather than a memory map: mapped pages would count as this process's memory,
         and a file that shrinks under the map would kill it.
@@ -70,7 +80,7 @@ class GgufFile:
             raise InputError(f"{self.path}: cannot be read ({error.strerror}).") from None
         if data.size != entry.nbytes:
             raise InputError(f"{self.path}: ended inside tensor {entry.name}; fetch it again.")
-        return entry.type.decode(data, entry.shape)
+        return data
 
 
 def read_gguf(path: Path) -> GgufFile:

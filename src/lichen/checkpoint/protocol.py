@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from lichen.tensor import FloatArray, QuantizedTensor
+from lichen.tensor import BlockTensor, FloatArray, QuantizedTensor
 
 
 class Checkpoint(Protocol):
@@ -46,6 +46,10 @@ class Checkpoint(Protocol):
 
     def read(self, name: str) -> FloatArray | QuantizedTensor:
         """One tensor: float types as stored, GGUF block types dequantized to float32."""
+        ...
+
+    def read_exact(self, name: str) -> FloatArray | QuantizedTensor | BlockTensor:
+        """As `read`, but a matrix of GGUF blocks as its codes, which stand for the same numbers."""
         ...
 
     def digest(self) -> str:

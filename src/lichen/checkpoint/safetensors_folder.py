@@ -72,6 +72,10 @@ class SafetensorsFolder:
             raise InputError(f"{self.path / file}: tensor {name}: {error}.") from None
         return tensor
 
+    def read_exact(self, name: str) -> FloatArray:
+        """As `read`."""
+        return self.read(name)
+
     @cached_property
     def _digest(self) -> str:
         own = ["config.json", *files.tokenizer_files(self.path), *self.weight_files]

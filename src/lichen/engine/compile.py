@@ -19,10 +19,10 @@ from lichen import graph as ops
 from lichen.engine.key_units import key_units
 from lichen.errors import InputError
 from lichen.schemes import dequantize
-from lichen.tensor import FloatArray, QuantizedTensor
+from lichen.tensor import AnyTensor, BlockTensor, FloatArray, QuantizedTensor
 
-#: Names a weight and gets it: a float array as stored, or a quantized tensor.
-ReadWeight = Callable[[str], "FloatArray | QuantizedTensor"]
+#: Names a weight and gets it.
+ReadWeight = Callable[[str], AnyTensor]
 
 _KERNEL_TYPES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 
@@ -43,7 +43,7 @@ class _ReadAhead:
         self._read = read
         self._following = dict(pairwise(names))
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
-        self._coming: tuple[str, Future[FloatArray | QuantizedTensor]] | None = None
+        self._coming: tuple[str, Future[AnyTensor]] | None = None
 
     def __enter__(self) -> _ReadAhead:
         return self
@@ -51,7 +51,7 @@ class _ReadAhead:
     def __exit__(self, *exception: object) -> None:
         self._thread.shutdown(cancel_futures=True)
 
-    def read(self, name: str) -> FloatArray | QuantizedTensor:
+    def read(self, name: str) -> AnyTensor:
         coming, self._coming = self._coming, None
         if coming is not None and coming[0] == name:
             tensor = coming[1].result()
@@ -201,7 +201,7 @@ class _Packer:
     def vector(self, name: str) -> FloatArray:
         if name not in self._vectors:
             tensor = self._checked(name)
-            if isinstance(tensor, QuantizedTensor):
+            if not isinstance(tensor, np.ndarray):
                 raise InputError(f"tensor {name} is quantized, but a vector of floats is needed.")
             self._vectors[name] = np.ascontiguousarray(tensor, dtype=np.float32)
         return self._vectors[name]
@@ -214,46 +214,62 @@ class _Packer:
     def _pack(self, weight: str, bias: str | None) -> _core.Linear:
         tensor = self._checked(weight)
         shift = None if bias is None else self.vector(bias)
-        if isinstance(tensor, QuantizedTensor) and (kernel := _integer_kernel(tensor)):
-            return self._pack_integers(tensor, kernel, shift)
-        array = dequantize(tensor) if isinstance(tensor, QuantizedTensor) else tensor
-        kernel = _KERNEL_TYPES[array.dtype.name]
-        array = np.ascontiguousarray(array)
+        if isinstance(tensor, QuantizedTensor) and tensor.activations is not None:
+            return self._pack_integers(tensor, shift)
+        if isinstance(tensor, QuantizedTensor):
+            tensor = _as_blocks(tensor)
+        if isinstance(tensor, BlockTensor):
+            return self._pack_blocks(tensor, shift)
+        kernel = _KERNEL_TYPES[tensor.dtype.name]
+        array = np.ascontiguousarray(tensor)
         bits = array if kernel == "f32" else array.view(np.uint16)
         return _core.Linear(self._pool, bits, kernel, None, shift, self._isa)
 
-    def _pack_integers(
-        self, tensor: QuantizedTensor, kernel: str, bias: FloatArray | None
-    ) -> _core.Linear:
+    def _pack_integers(self, tensor: QuantizedTensor, bias: FloatArray | None) -> _core.Linear:
         groups = tensor.scales.shape[1]
         scales = np.broadcast_to(tensor.scales, (tensor.shape[0], groups))
         return _core.Linear(
             self._pool,
             np.ascontiguousarray(tensor.codes),
-            kernel,
+            {8: "i8", 4: "i4"}[tensor.scheme.bits],
             np.ascontiguousarray(scales, dtype=np.float32),
             bias,
             self._isa,
             tensor.zeros,
         )
 
-    def _checked(self, name: str) -> FloatArray | QuantizedTensor:
+    def _pack_blocks(self, tensor: BlockTensor, bias: FloatArray | None) -> _core.Linear:
+        kernel = f"b{tensor.bits}"
+        codes = np.ascontiguousarray(tensor.codes)
+        scales, shifts = tensor.scales, tensor.shifts
+        return _core.Linear(self._pool, codes, kernel, scales, bias, self._isa, None, shifts)
+
+    def _checked(self, name: str) -> AnyTensor:
         tensor = self._read(name)
         if tensor.shape != self._shapes[name]:
             raise InputError(
                 f"tensor {name} has shape {list(tensor.shape)}, but config.json asks for"
                 f" {list(self._shapes[name])}."
             )
-        if not isinstance(tensor, QuantizedTensor) and tensor.dtype.name not in _KERNEL_TYPES:
+        if isinstance(tensor, np.ndarray) and tensor.dtype.name not in _KERNEL_TYPES:
             raise InputError(f"tensor {name} has type {tensor.dtype}; lichen computes with floats.")
         return tensor
 
 
-def _integer_kernel(tensor: QuantizedTensor) -> str | None:
-    """The kernel for a weight that meets int8 inputs; None where inputs stay in floats."""
-    if tensor.activations is None:
-        return None
-    return {8: "i8", 4: "i4"}[tensor.scheme.bits]
+def _as_blocks(tensor: QuantizedTensor) -> BlockTensor | FloatArray:
+    """A weight whose inputs stay floats, as codes for the same floats; floats where none are.
+
+    A zero point times a scale of 16 bits is exact in float32, so ``code * scale + shift`` rounds
+    as ``(code - zero) * scale`` does.
+    """
+    bits, rows = tensor.scheme.bits, tensor.shape[0]
+    scales = np.ascontiguousarray(np.broadcast_to(tensor.scales, (rows, tensor.scales.shape[1])))
+    if tensor.zeros is None:
+        return BlockTensor(tensor.codes, scales, None, bits, str(tensor.scheme))
+    if bits != 4 or tensor.scheme.scale_type == "float32":
+        return dequantize(tensor)
+    shifts = scales * (np.float32(-8) - tensor.zeros)
+    return BlockTensor(tensor.codes + np.int8(8), scales, shifts, bits, str(tensor.scheme))
 
 
 def cast(tensor: FloatArray, dtype: str) -> FloatArray:
