@@ -64,6 +64,19 @@ const Kernels kAvx512Vnni = {
      linear_i4_avx512_vnni, quantize_avx512, linear_b8_avx512, linear_b4_avx512},
     norm_avx512, elementwise_avx512, attention_avx512};
 
+#if LICHEN_HAS_AVX512_BF16
+LinearKernels with_bf16(LinearKernels kernels) {
+  kernels.bf16 = linear_bf16_avx512_bf16;
+  kernels.bf16_depth = 2;
+  return kernels;
+}
+
+// With BF16: Intel Cooper Lake (2020), Sapphire Rapids; AMD Zen 4 and Zen 5.
+const Kernels kAvx512Bf16 = {with_bf16(kAvx512Vnni.linear), norm_avx512, elementwise_avx512, attention_avx512};
+#else
+const Kernels& kAvx512Bf16 = kAvx512Vnni;
+#endif
+
 #if LICHEN_HAS_AMX
 LinearKernels with_amx(LinearKernels kernels) {
   kernels.bf16 = linear_bf16_amx;
@@ -128,6 +141,7 @@ const Kernels& kernels(Isa isa) {
     case Isa::avx_vnni: return kAvxVnni;
     case Isa::avx512: return kAvx512;
     case Isa::avx512_vnni: return kAvx512Vnni;
+    case Isa::avx512_bf16: return kAvx512Bf16;
     case Isa::amx: return kAmx;
 #elif defined(__aarch64__)
     case Isa::neon: return kNeon;
@@ -155,6 +169,9 @@ PeakLoops peak_loops(Isa isa) {
 #endif
     case Isa::avx512: return {peak_i8_avx512, peak_bf16_avx512};
     case Isa::avx512_vnni: return {peak_i8_avx512_vnni, peak_bf16_avx512};
+#if LICHEN_HAS_AVX512_BF16
+    case Isa::avx512_bf16: return {peak_i8_avx512_vnni, peak_bf16_avx512_bf16};
+#endif
 #if LICHEN_HAS_AMX
     case Isa::amx: return {peak_i8_amx, peak_bf16_amx};
 #endif

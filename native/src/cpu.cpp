@@ -19,11 +19,12 @@
 namespace lichen {
 namespace {
 
-constexpr std::array<std::pair<Isa, std::string_view>, 9> kNames = {{{Isa::portable, "portable"},
+constexpr std::array<std::pair<Isa, std::string_view>, 10> kNames = {{{Isa::portable, "portable"},
                                                                      {Isa::avx2, "avx2"},
                                                                      {Isa::avx_vnni, "avx_vnni"},
                                                                      {Isa::avx512, "avx512"},
                                                                      {Isa::avx512_vnni, "avx512_vnni"},
+                                                                     {Isa::avx512_bf16, "avx512_bf16"},
                                                                      {Isa::amx, "amx"},
                                                                      {Isa::neon, "neon"},
                                                                      {Isa::neon_dotprod, "neon_dotprod"},
@@ -91,6 +92,8 @@ std::vector<Isa> probe() {
   found.push_back(Isa::avx512);
   if (!all(extended.ecx, bit_AVX512VNNI)) return found;
   found.push_back(Isa::avx512_vnni);
+  if (LICHEN_HAS_AVX512_BF16 && extended.eax >= 1 && all(cpuid(7, 1).eax, bit_AVX512BF16))
+    found.push_back(Isa::avx512_bf16);
   if (kAmxEmulated || (LICHEN_HAS_AMX && all(extended.edx, kAmx) && tiles_granted(state)))
     found.push_back(Isa::amx);
   return found;

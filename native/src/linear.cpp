@@ -52,7 +52,7 @@ void check(const Weight& weight) {
     throw std::invalid_argument("an int8 weight of " + shape + " is too wide: int32 sums hold " +
                                 std::to_string(kMostInt8Cols) + " columns");
   if ((takes_codes(weight.dtype) || blocks(weight.dtype)) != (weight.scales != nullptr))
-    throw std::invalid_argument("an integer weight needs scales, and no other weight takes them");
+    throw std::invalid_argument("a weight of codes needs scales, and no other weight takes them");
   if (weight.zeros && weight.dtype != Dtype::i4)
     throw std::invalid_argument("only an int4 weight takes zero points");
   if (weight.shifts && !blocks(weight.dtype))

@@ -23,9 +23,11 @@ struct Case {
   Dtype dtype;
   Shape shape;
   bool bias, accumulate;
-  std::int64_t group = 0;  // of i4
-  bool zeros = false;
+  std::int64_t group = 0;  // of i4, b8 and b4
+  bool zeros = false;      // or shifts, of b8 and b4
 };
+
+bool blocks(Dtype dtype) { return dtype == Dtype::b8 || dtype == Dtype::b4; }
 
 bool integers(Dtype dtype) { return dtype == Dtype::i8 || dtype == Dtype::i4; }
 
@@ -42,11 +44,12 @@ struct RandomWeight {
   std::vector<std::int8_t> codes;
   std::vector<float> scales;
   std::vector<std::int8_t> zeros;
+  std::vector<float> shifts;
   std::vector<float> values;  // [rows][cols]; for i8 and i4 the codes, their zero points taken away
 
   const void* data(Dtype dtype) const {
     if (dtype == Dtype::f32) return f32.data();
-    return integers(dtype) ? static_cast<const void*>(codes.data()) : u16.data();
+    return integers(dtype) || blocks(dtype) ? static_cast<const void*>(codes.data()) : u16.data();
   }
 };
 
@@ -64,6 +67,22 @@ void add_groups(const Case& c, RandomWeight& w, std::mt19937& random) {
   }
 }
 
+// Blocks with shifts take codes of 4 bits from 0 on. Scales are numbers of float32 in blocks of 16, and of
+// float16 in others.
+void add_blocks(const Case& c, RandomWeight& w, std::mt19937& random) {
+  const int bits = c.dtype == Dtype::b8 ? 8 : 4, count = 1 << bits;
+  const int lowest = c.zeros && bits == 4 ? 0 : -count / 2;
+  for (std::int64_t i = 0; i < c.shape.rows * c.shape.cols / c.group; ++i) {
+    w.scales.push_back(from_bits(0x3c000000 + (random() % 0x400000 & (c.group == 16 ? 0xffffffff : 0xffffe000))));
+    w.shifts.push_back(c.zeros ? from_bits(0xbd000000 + random() % 0x400000) : 0.0f);
+  }
+  for (std::int64_t i = 0; i < c.shape.rows * c.shape.cols; ++i) {
+    const auto block = static_cast<std::size_t>(i / c.group);
+    w.codes.push_back(static_cast<std::int8_t>(static_cast<int>(random() % static_cast<unsigned>(count)) + lowest));
+    w.values.push_back(std::fma(static_cast<float>(w.codes.back()), w.scales[block], w.shifts[block]));
+  }
+}
+
 RandomWeight random_weight(const Case& c, std::mt19937& random) {
   const Dtype dtype = c.dtype;
   const Shape& shape = c.shape;
@@ -71,6 +90,10 @@ RandomWeight random_weight(const Case& c, std::mt19937& random) {
   RandomWeight w;
   if (dtype == Dtype::i4) {
     add_groups(c, w, random);
+    return w;
+  }
+  if (blocks(dtype)) {
+    add_blocks(c, w, random);
     return w;
   }
   const std::int64_t count = shape.rows * shape.cols;
@@ -109,7 +132,23 @@ void quantize(const float* x, std::int64_t cols, std::vector<int>& q, float& sca
         static_cast<int>(std::nearbyint(std::clamp(x[k] / scale, -128.0f, 127.0f)));
 }
 
-std::vector<float> expected(const Case& c, const RandomWeight& w, const std::vector<float>& x,
+float rounded_to_bf16(float value) {
+  std::uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return from_bits((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000);
+}
+
+// Of a row in bf16, the second column of each pair first.
+float bf16_product(const float* w, const float* x, std::int64_t cols) {
+  float value = 0;
+  for (std::int64_t k = 0; k < cols; k += 2) {
+    if (k + 1 < cols) value = std::fma(w[k + 1], rounded_to_bf16(x[k + 1]), value);
+    value = std::fma(w[k], rounded_to_bf16(x[k]), value);
+  }
+  return value;
+}
+
+std::vector<float> expected(Isa isa, const Case& c, const RandomWeight& w, const std::vector<float>& x,
                             const std::vector<float>& bias, std::vector<float> y) {
   std::vector<int> q;
   for (std::int64_t t = 0; t < c.shape.tokens; ++t) {
@@ -133,6 +172,8 @@ std::vector<float> expected(const Case& c, const RandomWeight& w, const std::vec
           value = std::fma(static_cast<float>(sum), group_scale, static_cast<float>(value));
         }
         value = value * scale;
+      } else if (c.dtype == Dtype::bf16 && isa == Isa::avx512_bf16) {
+        value = bf16_product(wr, row, c.shape.cols);
       } else {
         for (std::int64_t k = 0; k < c.shape.cols; ++k) value = std::fma(wr[k], row[k], static_cast<float>(value));
       }
@@ -188,12 +229,13 @@ bool run_case(ThreadPool& pool, Isa isa, const Case& c, std::mt19937& random) {
   for (float& v : y) v = c.accumulate ? normal(random) : NAN;
   for (float& v : bias) v = normal(random);
   if (c.shape.tokens > 1) std::fill(x.begin(), x.begin() + c.shape.cols, 0.0f);
-  const std::vector<float> want = expected(c, w, x, bias, y);
+  const std::vector<float> want = expected(isa, c, w, x, bias, y);
 
   const auto linear = pack_linear(
       pool,
-      {w.data(c.dtype), c.dtype, c.shape.rows, c.shape.cols, integers(c.dtype) ? w.scales.data() : nullptr,
-       c.zeros ? w.zeros.data() : nullptr, c.group, c.bias ? bias.data() : nullptr},
+      {w.data(c.dtype), c.dtype, c.shape.rows, c.shape.cols, w.scales.empty() ? nullptr : w.scales.data(),
+       c.zeros && integers(c.dtype) ? w.zeros.data() : nullptr, c.group, c.bias ? bias.data() : nullptr,
+       c.zeros && blocks(c.dtype) ? w.shifts.data() : nullptr},
       isa);
   // The last token by itself, too: it must not see its neighbours.
   const std::int64_t last = c.shape.tokens - 1;
@@ -238,15 +280,16 @@ int main(int argc, char** argv) {
                         static_cast<long>(shape.cols), options);
           }
   for (Isa isa : isas)
-    for (std::int64_t group : {32, 64, 128})
+    for (const auto& [dtype, group] : {std::pair<Dtype, std::int64_t>{Dtype::i4, 32}, {Dtype::i4, 64}, {Dtype::i4, 128},
+                                       {Dtype::b8, 16}, {Dtype::b8, 32}, {Dtype::b4, 16}, {Dtype::b4, 32}})
       for (const Shape& shape : shapes)
         for (int options = 0; options < 8; ++options, ++cases) {
           const Shape whole = {shape.tokens, shape.rows, (shape.cols + group - 1) / group * group};
-          const Case c = {Dtype::i4, whole, (options & 1) != 0, (options & 2) != 0, group, (options & 4) != 0};
+          const Case c = {dtype, whole, (options & 1) != 0, (options & 2) != 0, group, (options & 4) != 0};
           if (run_case(pool, isa, c, random)) continue;
           ++failures;
-          std::printf("%s: int4 in groups of %ld, %ld x %ld x %ld, options %d differ\n", std::string(isa_name(isa)).c_str(),
-                      static_cast<long>(group), static_cast<long>(whole.tokens), static_cast<long>(whole.rows),
+          std::printf("%s: dtype %d in groups of %ld, %ld x %ld x %ld, options %d differ\n", std::string(isa_name(isa)).c_str(),
+                      static_cast<int>(dtype), static_cast<long>(group), static_cast<long>(whole.tokens), static_cast<long>(whole.rows),
                       static_cast<long>(whole.cols), options);
         }
   std::printf("%d cases, %d failures\n", cases, failures);

@@ -18,8 +18,13 @@ from lichen import _core
 Array = npt.NDArray[Any]
 
 ISAS = _core.supported_isas()
-#: Of int4, groups of 32 without and with zero points, and 128 with scales in bfloat16.
-DTYPES = ["f32", "f16", "bf16", "i8", "i4", "i4-zeros", "i4-128-bf16"]
+#: Of int4, groups of 32 without and with zero points, and 128 with scales in bfloat16; of blocks
+#: whole rows and groups of 16 and 32, with scales of float16, bfloat16 and float32.
+DTYPES = [
+    "f32", "f16", "bf16", "i8", "i4", "i4-zeros", "i4-128-bf16",
+    "b8", "b8-16-shifts", "b4", "b4-shifts",
+]  # fmt: skip
+BLOCKS = [dtype for dtype in DTYPES if dtype.startswith(("b8", "b4"))]
 STORED = {"f32": np.float32, "f16": np.float16, "bf16": ml_dtypes.bfloat16}
 POOL = _core.ThreadPool(2)
 
@@ -47,9 +52,12 @@ class Layer:
         self.dtype = dtype
         self.scales: Array | None = None
         self.zeros: Array | None = None
+        self.shifts: Array | None = None
         self.bias = normal(seed + 1, rows) if bias else None
         if dtype.startswith("i4"):
             self.fill_groups(rng, rows, cols)
+        elif dtype in BLOCKS:
+            self.fill_blocks(rng, rows, cols)
         elif dtype == "i8":
             self.stored: Array = rng.integers(-128, 128, (rows, cols), dtype=np.int8)
             self.scales = rng.uniform(0.001, 0.1, rows).astype(np.float32)
@@ -70,6 +78,23 @@ class Layer:
             self.zeros = rng.integers(-8, 8, (rows, groups), dtype=np.int8)
         self.values = self.whole_codes() * np.repeat(self.scales, self.size, axis=1)
 
+    def fill_blocks(self, rng: np.random.Generator, rows: int, cols: int) -> None:
+        """``w = code * scale + shift`` in one rounding: in double it is exact, or nearly."""
+        self.size = {"b8": cols, "b8-16-shifts": 16}.get(self.dtype, 32)
+        groups = -(-cols // self.size)
+        low, high = (-128, 128) if self.dtype.startswith("b8") else (-8, 8)
+        self.stored = rng.integers(low, high, (rows, groups * self.size), dtype=np.int8)
+        kinds = {"b8-16-shifts": ml_dtypes.bfloat16, "b4-shifts": np.float32}
+        kind = kinds.get(self.dtype, np.float16)
+        self.scales = rng.uniform(-0.1, 0.1, (rows, groups)).astype(kind).astype(np.float32)
+        spread = np.repeat(self.scales, self.size, axis=1).astype(np.float64)
+        shift = 0.0
+        if "shifts" in self.dtype:
+            self.stored += np.int8(8 if self.dtype.startswith("b4") else 0)
+            self.shifts = rng.uniform(-1, 1, (rows, groups)).astype(np.float32)
+            shift = np.repeat(self.shifts, self.size, axis=1).astype(np.float64)
+        self.values = (self.stored * spread + shift).astype(np.float32)
+
     def whole_codes(self) -> Array:
         """Codes less their zero points."""
         zeros = np.zeros_like(self.scales) if self.zeros is None else self.zeros
@@ -82,7 +107,9 @@ class Layer:
 
     def packed(self, isa: str) -> _core.Linear:
         kind = self.dtype.split("-")[0]
-        return _core.Linear(POOL, self.stored, kind, self.scales, self.bias, isa, self.zeros)
+        return _core.Linear(
+            POOL, self.stored, kind, self.scales, self.bias, isa, self.zeros, self.shifts
+        )
 
 
 def quantize(x: Array) -> tuple[Array, Array]:
@@ -138,6 +165,21 @@ def lost_in_halves(isa: str, layer: Layer, x: Array) -> Array:
     return kept * (2.0**-17 if splits(isa, layer.dtype) else 0)
 
 
+def rounds_inputs(isa: str, dtype: str) -> bool:
+    """Whether products of this kind round their inputs to bfloat16."""
+    return dtype == "bf16" and isa == "avx512_bf16"
+
+
+def bf16_product(layer: Layer, x: Array) -> Array:
+    """Pairs of columns, the second first; products of two bfloat16 are exact in float32."""
+    x = x.astype(ml_dtypes.bfloat16).astype(np.float32)
+    total = np.zeros((len(x), len(layer.values)), np.float32)
+    for pair in range(0, layer.cols, 2):
+        for k in (pair + 1, pair)[pair + 1 == layer.cols :]:
+            total += x[:, k, None] * layer.values[:, k]
+    return total if layer.bias is None else total + layer.bias
+
+
 def same_bits(a: Array, b: Array) -> bool:
     return a.shape == b.shape and a.tobytes() == b.tobytes()
 
@@ -176,6 +218,8 @@ def test_int4_is_bit_equal_to_integer_arithmetic(
 def test_float_weights_are_within_rounding(isa: str, dtype: str, rows: int, cols: int):
     layer = Layer(dtype, rows, cols, bias=True)
     x = normal(3, 7, cols)
+    if rounds_inputs(isa, dtype):
+        x = x.astype(ml_dtypes.bfloat16).astype(np.float32)
     exact = x.astype(np.float64) @ layer.values.T.astype(np.float64) + layer.bias
     assert (np.abs(layer.packed(isa).apply(POOL, x) - exact) <= rounding_bound(isa, layer, x)).all()
 
@@ -186,11 +230,28 @@ def test_float_weights_are_within_rounding(isa: str, dtype: str, rows: int, cols
 def test_every_isa_gives_the_bits_of_portable(isa: str, dtype: str, rows: int, cols: int):
     layer = Layer(dtype, rows, cols, bias=True)
     x = normal(4, 9, layer.cols)
-    y, portable = (layer.packed(name).apply(POOL, x) for name in (isa, "portable"))
+    y = layer.packed(isa).apply(POOL, x)
     if splits(isa, dtype):
+        portable = layer.packed("portable").apply(POOL, x)
         assert (np.abs(y - portable) <= 2 * rounding_bound(isa, layer, x)).all()
-    else:
-        assert same_bits(y, portable)
+        return
+    same = bf16_product(layer, x) if rounds_inputs(isa, dtype) else None
+    want = layer.packed("portable").apply(POOL, x) if same is None else same
+    assert same_bits(y, want)
+
+
+@every_isa
+@every_shape
+@pytest.mark.parametrize("dtype", BLOCKS)
+def test_blocks_give_the_bits_of_the_floats_they_stand_for(
+    isa: str, dtype: str, rows: int, cols: int
+):
+    layer = Layer(dtype, rows, cols, bias=True)
+    floats = _core.Linear(POOL, layer.values, "f32", None, layer.bias, isa)
+    linear = layer.packed(isa)
+    for tokens in (1, 5, 13, 140):
+        x = normal(tokens, tokens, layer.cols)
+        assert same_bits(linear.apply(POOL, x), floats.apply(POOL, x))
 
 
 @every_isa
@@ -239,6 +300,11 @@ def test_any_shape(isa: str, dtype: str, rows: int, cols: int, tokens: int, bias
         assert same_bits(y, int8_product(layer, x))
     elif dtype.startswith("i4"):
         assert same_bits(y, int4_product(layer, x))
+    elif rounds_inputs(isa, dtype):
+        assert same_bits(y, bf16_product(layer, x))
+    elif dtype in BLOCKS:
+        floats = _core.Linear(POOL, layer.values, "f32", None, layer.bias, isa)
+        assert same_bits(y, floats.apply(POOL, x))
     else:
         exact = x.astype(np.float64) @ layer.values.T.astype(np.float64)
         exact += 0 if layer.bias is None else layer.bias
@@ -375,6 +441,8 @@ def test_packed_size_is_the_weight_and_little_more():
     assert 4864 * 896 <= linear.nbytes <= 1.02 * 4864 * 896
     assert Layer("i4", 4864, 896).packed(ISAS[-1]).nbytes * 8 == 4.5 * 4864 * 896
     assert Layer("i4-128-bf16", 4864, 896).packed(ISAS[-1]).nbytes * 8 == 4.125 * 4864 * 896
+    assert Layer("b4", 4864, 896).packed(ISAS[-1]).nbytes * 8 == 4.5 * 4864 * 896
+    assert Layer("b4-shifts", 4864, 896).packed(ISAS[-1]).nbytes * 8 == 6 * 4864 * 896
 
 
 @pytest.mark.parametrize(
@@ -393,6 +461,25 @@ def test_unusable_groups_are_refused(codes: Any, scales: Any, zeros: Any, words:
         _core.Linear(
             POOL, np.zeros(codes, np.int8), "i4", np.ones(scales, np.float32), None, ISAS[-1], shift
         )
+
+
+def test_unusable_blocks_are_refused():
+    def pack(codes: Array, kind: str, scales: Array, shifts: Array | None) -> None:
+        _core.Linear(POOL, codes, kind, scales, None, ISAS[-1], None, shifts)
+
+    codes, ones = np.zeros((2, 96), np.int8), np.ones((2, 3), np.float32)
+    with pytest.raises(ValueError, match="16, 32, 64, 128 or all columns, not 48"):
+        pack(codes, "b8", ones[:, :2].copy(), None)
+    with pytest.raises(ValueError, match="shifts must have the shape of the scales"):
+        pack(codes, "b8", ones, ones[:, :1].copy())
+    with pytest.raises(ValueError, match="only weights in blocks take shifts"):
+        pack(codes, "i4", ones, ones)
+    with pytest.raises(ValueError, match="needs scales"):
+        _core.Linear(POOL, codes, "b8", None, None, ISAS[-1])
+    with pytest.raises(ValueError, match="must be 0 to 15"):
+        pack(codes - np.int8(1), "b4", ones, ones)
+    with pytest.raises(ValueError, match="must be -8 to 7"):
+        pack(codes + np.int8(8), "b4", ones, None)
 
 
 def test_int4_numbers_out_of_range_are_refused():

@@ -8,7 +8,9 @@
 namespace lichen {
 
 // In ascending order of preference. kernels/dispatch.cpp says which processors each one means.
-enum class Isa { portable, avx2, avx_vnni, avx512, avx512_vnni, amx, neon, neon_dotprod, neon_i8mm };
+enum class Isa {
+  portable, avx2, avx_vnni, avx512, avx512_vnni, avx512_bf16, amx, neon, neon_dotprod, neon_i8mm
+};
 
 // Every set that both the processor (CPUID) and the operating system (XCR0, hwcaps) grant; best last.
 // `portable` is always there.

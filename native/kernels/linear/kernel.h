@@ -97,10 +97,13 @@ void quantize_avx512(const QuantizeTask&);
 void linear_i8_avx512_vnni(const LinearTask&);
 void linear_i4_avx512_vnni(const LinearTask&);
 
+void linear_bf16_avx512_bf16(const LinearTask&);
+
 void linear_bf16_amx(const LinearTask&);
 void linear_i8_amx(const LinearTask&);
 void linear_i4_amx(const LinearTask&);
 void split_amx(const SplitTask&);
+
 void linear_f32_neon(const LinearTask&);
 void linear_f16_neon(const LinearTask&);
 void linear_bf16_neon(const LinearTask&);
