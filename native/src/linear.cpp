@@ -55,6 +55,10 @@ void check(const Weight& weight) {
     throw std::invalid_argument("a weight of codes needs scales, and no other weight takes them");
   if (weight.zeros && weight.dtype != Dtype::i4)
     throw std::invalid_argument("only an int4 weight takes zero points");
+  const float scale = weight.input_scale;
+  if (scale != 0 && !(takes_codes(weight.dtype) && std::isfinite(scale) && scale > 0))
+    throw std::invalid_argument(
+        "the scale of inputs must be a positive number, and is only for weights that meet int8");
   if (weight.shifts && !blocks(weight.dtype))
     throw std::invalid_argument("only weights in blocks take shifts");
   if (weight.dtype == Dtype::i4) check_groups(weight, shape);
@@ -337,6 +341,7 @@ std::unique_ptr<Linear> pack_linear(ThreadPool& pool, const Weight& weight, Isa 
   linear->rows = rows;
   linear->cols = cols;
   linear->panels = ceil_div(rows, kPanelRows);
+  linear->input_scale = weight.input_scale;
   linear->depth = dtype == Dtype::i8     ? kernels.i8_depth
                   : dtype == Dtype::bf16 ? kernels.bf16_depth
                                          : 1;
@@ -431,15 +436,17 @@ void unpack_row(const Linear& linear, std::int64_t row, float* out) {
 }
 
 void quantize_rows(Isa isa, const float* x, std::int64_t x_stride, std::int64_t begin,
-                   std::int64_t end, std::int64_t cols, const QuantizedRows& out) {
+                   std::int64_t end, std::int64_t cols, const QuantizedRows& out,
+                   float given_scale) {
   const std::int64_t stride = code_stride(cols);
   linear_kernels(isa).quantize({x + begin * x_stride, x_stride, end - begin, cols,
                                 out.codes + begin * stride, out.signed_codes + begin * stride,
-                                out.minus_sums + begin * (stride / 32), stride, out.scales + begin});
+                                out.minus_sums + begin * (stride / 32), stride, out.scales + begin,
+                                given_scale});
 }
 
 Input input_of(const Linear& linear) {
-  if (linear.dtype == Dtype::i8 || linear.dtype == Dtype::i4) return Input::codes;
+  if (takes_codes(linear.dtype)) return Input::codes;
   const bool splits = linear.dtype == Dtype::bf16 && linear_kernels(linear.isa).split;
   return splits ? Input::halves : Input::floats;
 }
@@ -448,7 +455,8 @@ void prepare_rows(const Linear& linear, const float* x, std::int64_t x_stride, s
                   std::int64_t end, const QuantizedRows& out) {
   const std::int64_t cols = linear.cols, stride = code_stride(cols);
   const Input input = input_of(linear);
-  if (input == Input::codes) quantize_rows(linear.isa, x, x_stride, begin, end, cols, out);
+  if (input == Input::codes)
+    quantize_rows(linear.isa, x, x_stride, begin, end, cols, out, linear.input_scale);
   if (input == Input::halves)
     linear_kernels(linear.isa).split({x + begin * x_stride, x_stride, end - begin, cols,
                                       out.halves + begin * 2 * stride, stride});

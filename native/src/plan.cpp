@@ -222,7 +222,9 @@ void Plan::linear(Value x, const std::vector<Product>& products, bool accumulate
     for (const LinearPhase::Product& other : checked)
       require(other.out != out, "linear: two products would write value ", out);
     checked.push_back({linear, out});
-    readers.emplace(input_of(*linear), linear);
+    const auto& [input, first] = *readers.emplace(input_of(*linear), linear).first;
+    require(input != Input::codes || first->input_scale == linear->input_scale,
+            "linear: two products would quantize value ", x, " with different scales");
   }
   for (const auto& [input, linear] : readers)
     if (input != Input::floats) prepare(x, linear);

@@ -43,7 +43,8 @@ class Linear:
     ``w = (code - zero) * scale``.  "i8" and "i4" meet inputs that are quantized to int8 by row.
     "b8" and "b4" are blocks of codes that stand for floats and meet floats, with optional
     ``shifts`` [rows, groups]: ``w = code * scale + shift``, in one rounding; codes of "b4" with
-    shifts are 0 to 15.
+    shifts are 0 to 15.  ``input_scale`` is the one scale of all inputs of "i8" or "i4"; 0 gives
+    each row the scale that its largest number asks for.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Linear:
         isa: str,
         zeros: npt.NDArray[np.int8] | None = None,
         shifts: _Floats | None = None,
+        input_scale: float = 0.0,
     ) -> None: ...
     @property
     def rows(self) -> int: ...
@@ -63,6 +65,8 @@ class Linear:
     def cols(self) -> int: ...
     @property
     def dtype(self) -> str: ...
+    @property
+    def input_scale(self) -> float: ...
     @property
     def nbytes(self) -> int: ...
     def dequantize_row(self, row: int) -> _Floats:

@@ -92,7 +92,7 @@ def linear(x: Float32, weight: FloatArray | QuantizedTensor) -> Float32:
     if isinstance(weight, QuantizedTensor) and weight.activations is None:
         return x @ dequantize(weight).T
     if isinstance(weight, QuantizedTensor):
-        codes, scales = quantize_rows(x)
+        codes, scales = quantize_rows(x, weight.input_scale)
         return grouped_product(codes, weight) * scales
     return x @ weight.astype(np.float32).T
 
@@ -108,14 +108,18 @@ def grouped_product(x: npt.NDArray[np.int8], weight: QuantizedTensor) -> Float32
     return np.asarray((sums * weight.scales.T[:, None, :]).sum(axis=0), np.float32)
 
 
-def quantize_rows(x: Float32) -> tuple[npt.NDArray[np.int8], Float32]:
-    """Dynamic int8 a token: codes [tokens, in] and scales [tokens, 1].
+def quantize_rows(
+    x: Float32, input_scale: float | None = None
+) -> tuple[npt.NDArray[np.int8], Float32]:
+    """Activations in int8: codes [tokens, in] and scales [tokens, 1], dynamic or all as given.
 
     As compressed-tensors does it: the range is 255 steps wide, so the scale is absmax / 127.5.
     """
     absmax = np.max(np.abs(x), axis=-1, keepdims=True)
     scales = (absmax / np.float32(127.5)).astype(np.float32)
     scales[scales == 0] = np.finfo(np.float32).eps
+    if input_scale is not None:
+        scales[:] = input_scale
     codes = np.clip(np.rint(x / scales), -128, 127)
     return codes.astype(np.int8), scales
 

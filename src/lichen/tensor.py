@@ -23,6 +23,7 @@ class QuantizedTensor:
     scales float32 [out, groups]; one group for per-channel, [1, 1] for per-tensor
     zeros  int8 [out, groups] or None for a symmetric scheme
     activations  how the input of the product is quantized; None leaves it in floats
+    input_scale  of static activations, the same for every input
     """
 
     codes: npt.NDArray[np.int8]
@@ -30,6 +31,7 @@ class QuantizedTensor:
     zeros: npt.NDArray[np.int8] | None
     scheme: Scheme
     activations: ActivationScheme | None = None
+    input_scale: float | None = None
 
     @property
     def shape(self) -> tuple[int, int]:

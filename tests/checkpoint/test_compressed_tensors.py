@@ -26,6 +26,7 @@ from lichen.solvers import absmax
 from lichen.tensor import QuantizedTensor
 
 W8A8 = LayerFormat(Scheme(8), ActivationScheme())
+STATIC = LayerFormat(Scheme(8), ActivationScheme(granularity="tensor", dynamic=False))
 W8A16 = LayerFormat(Scheme(8), None)
 GROUPS = Scheme(4, True, "group", 32)
 W4A8 = LayerFormat(GROUPS, ActivationScheme())
@@ -78,10 +79,12 @@ def test_the_config_is_the_documented_one():
         [W4A16, W4A16, None],
         [W4A8, W4A16, W8A8],
         [ZEROS, W4A8, W8A16],
+        [STATIC, STATIC, None],
+        [STATIC, W8A8, W4A16],
     ],
     ids=[
         *("all-but-head", "one", "two-formats", "weights-only", "head-too"),
-        *("int4", "int4-weights-only", "int4-and-int8", "zero-points"),
+        *("int4", "int4-weights-only", "int4-and-int8", "zero-points", "static", "some-static"),
     ],
 )
 def test_what_is_written_reads_back(formats):
@@ -167,7 +170,7 @@ def test_all_faults_are_named_at_once():
     bad = group_of(
         targets=["re:("],
         weights=weights,
-        input_activations=INT8 | {"strategy": "tensor", "dynamic": False},
+        input_activations=INT8 | {"strategy": "channel", "dynamic": "local"},
         output_activations=INT8,
         format="pack-quantized",
         speed=3,
@@ -197,8 +200,8 @@ def test_all_faults_are_named_at_once():
         "group_0: weights dynamic is True (supported: False)",
         "group_0: weights colour 'green' is not supported",
         "group_0: weights group_size is 32 (supported: None)",
-        "group_0: input_activations strategy is 'tensor' (supported: 'token')",
-        "group_0: input_activations dynamic is False (supported: True)",
+        "group_0: input_activations strategy is 'channel' (supported: 'token' or 'tensor')",
+        "group_0: input_activations dynamic is 'local' (supported: True or False)",
     ):
         assert fault in message
 
@@ -327,6 +330,65 @@ def test_one_scale_for_the_whole_tensor(folder):
     tensor = open_checkpoint(folder).read(Q)
     assert tensor.scales.tolist() == [[0.5]]
     np.testing.assert_array_equal(dequantize(tensor), tensor.codes * np.float32(0.5))
+
+
+def make_static(folder, scale):
+    config = json.loads((folder / "config.json").read_text())
+    group = config["quantization_config"]["config_groups"]["group_0"]
+    group["input_activations"] |= {"strategy": "tensor", "dynamic": False}
+    write_json(folder / "config.json", config)
+
+    def change(tensors):
+        for name in [name for name in tensors if name.endswith(".weight_scale")]:
+            tensors[name.replace("weight_scale", "input_scale")] = scale
+
+    edit(folder, change)
+
+
+@pytest.mark.parametrize("shape", [(1,), ()], ids=str)
+def test_a_static_scale_of_inputs(folder, shape):
+    make_static(folder, np.full(shape, 0.25, np.float32))
+    zero = Q.replace("weight", "input_zero_point")
+    edit(folder, lambda t: t.update({zero: np.zeros(1, np.int8)}))
+    checkpoint = open_checkpoint(folder)
+    assert not [name for name in checkpoint.names() if "input" in name and "layernorm" not in name]
+    tensor = checkpoint.read(Q)
+    assert tensor.input_scale == 0.25
+    assert tensor.activations == STATIC.activations
+    assert "static int8 activations per tensor" in checkpoint.description
+    written = stored(Q.removesuffix(".weight"), tensor)
+    assert written[Q.replace("weight", "input_scale")].tolist() == [0.25]
+
+
+@pytest.mark.parametrize(
+    ("scale", "words"),
+    [
+        (np.ones(2, np.float32), r"input_scale is F32 \[2\], not one float"),
+        (np.ones(1, np.int8), r"input_scale is I8 \[1\], not one float"),
+        (np.zeros(1, np.float32), "input_scale is 0.0, not positive"),
+        (np.full(1, np.nan, np.float32), "input_scale is nan, not positive"),
+    ],
+    ids=["two", "int8", "zero", "nan"],
+)
+def test_a_static_scale_that_is_none_is_refused(folder, scale, words):
+    make_static(folder, scale)
+    with pytest.raises(InputError, match=words):
+        open_checkpoint(folder).read(Q)
+
+
+def test_a_static_scale_that_is_missing_is_refused(folder):
+    make_static(folder, np.ones(1, np.float32))
+    edit(folder, lambda t: t.pop(Q.replace("weight", "input_scale")))
+    with pytest.raises(InputError, match=r"q_proj.input_scale is missing"):
+        open_checkpoint(folder)
+
+
+@pytest.mark.parametrize(("strategy", "dynamic"), [("token", False), ("tensor", True)])
+def test_static_scales_are_per_tensor_and_dynamic_ones_per_token(strategy, dynamic):
+    inputs = INT8 | {"strategy": strategy, "dynamic": dynamic}
+    config = config_of(config_groups={"a": group_of(input_activations=inputs)})
+    with pytest.raises(InputError, match=f"(dynamic|static) per {strategy}"):
+        parse_config(config)
 
 
 def test_a_zero_point_of_zeros_is_ignored(folder):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
-from tests.tiny import write_tiny_model
+from safetensors.numpy import load_file, save_file
+from tests.tiny import write_json, write_tiny_model
 
-from lichen import _core, models
+from lichen import _core, models, reference
 from lichen.checkpoint import open_checkpoint
 from lichen.completion import Request
 from lichen.loading import load
@@ -41,6 +45,32 @@ def made(folder: Path, recipe: str, dtype: str) -> Path:
     return folder / "out"
 
 
+def make_static(folder: Path) -> None:
+    """Give every quantized layer's input one scale, another for each, as calibration might."""
+    config = json.loads((folder / "config.json").read_text())
+    group = config["quantization_config"]["config_groups"]["group_0"]
+    group["input_activations"] |= {"strategy": "tensor", "dynamic": False}
+    write_json(folder / "config.json", config)
+    tensors = load_file(folder / "model.safetensors")
+    layers = [name.removesuffix(".weight_scale") for name in tensors if name.endswith("_scale")]
+    for number, layer in enumerate(sorted(layers)):
+        # Small enough that some inputs saturate.
+        tensors[f"{layer}.input_scale"] = np.array([0.01 + 0.001 * (number % 5)], np.float32)
+    save_file(tensors, folder / "model.safetensors")
+
+
+def round_inputs_of_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the reference do what processors that multiply bfloat16 do."""
+    exact = reference.linear
+
+    def rounding(x: np.ndarray, weight: Any) -> np.ndarray:
+        if isinstance(weight, np.ndarray) and weight.dtype == ml_dtypes.bfloat16:
+            x = x.astype(ml_dtypes.bfloat16).astype(np.float32)
+        return exact(x, weight)
+
+    monkeypatch.setattr(reference, "linear", rounding)
+
+
 def by_reference(folder: Path) -> np.ndarray:
     checkpoint = open_checkpoint(folder)
     graph = models.build(checkpoint.config)
@@ -52,13 +82,28 @@ def by_reference(folder: Path) -> np.ndarray:
 @pytest.mark.parametrize("isa", _core.supported_isas())
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_the_engine_computes_what_the_codes_mean(tmp_path, recipe, dtype, isa):
+def test_the_engine_computes_what_the_codes_mean(tmp_path, monkeypatch, recipe, dtype, isa):
     """Prompt by prompt: where x / scale lies next to a half, its last bit decides a code."""
     folder = made(tmp_path, recipe, dtype)
+    if isa == "avx512_bf16":
+        round_inputs_of_bfloat16(monkeypatch)
     engine = load(folder, isa=isa, threads=1).engine
     ours = np.stack([np.concatenate(list(engine.logits(ids))) for ids in PROMPTS])
     same = np.abs(ours - by_reference(folder)).max(axis=(1, 2)) < 1e-4
     assert same.mean() >= 0.5
+
+
+@pytest.mark.parametrize("isa", _core.supported_isas())
+@pytest.mark.parametrize("recipe", ["int8", "int4-zeros"])
+def test_static_activation_scales(tmp_path, recipe, isa):
+    folder = made(tmp_path, recipe, "float32")
+    dynamic = by_reference(folder)
+    make_static(folder)
+    engine = load(folder, isa=isa, threads=1).engine
+    ours = np.stack([np.concatenate(list(engine.logits(ids))) for ids in PROMPTS])
+    static = by_reference(folder)
+    assert (np.abs(ours - static).max(axis=(1, 2)) < 1e-4).mean() >= 0.5
+    assert np.abs(static - dynamic).max() > 1e-2
 
 
 def test_int4_answers_alone_as_among_others_with_any_number_of_threads(tmp_path):

@@ -411,6 +411,43 @@ def test_activations_are_quantized_as_compressed_tensors_does(
     assert (dequantized(isa, x) == fake_quantized(x)).all()
 
 
+@every_isa
+@pytest.mark.parametrize("dtype", ["i8", "i4-zeros"])
+def test_static_scales_saturate_and_are_bit_equal(isa: str, dtype: str):
+    layer, scale = Layer(dtype, 40, 130, bias=True), np.float32(0.0123)
+    kind = dtype.split("-")[0]
+    linear = _core.Linear(
+        POOL, layer.stored, kind, layer.scales, layer.bias, isa, layer.zeros, None, float(scale)
+    )
+    x = normal(3, 9, layer.cols)
+    x[4] = 0
+    x[5] *= 1e30
+    assert (np.abs(x / scale) > 128).any()
+
+    def static(_: Array) -> tuple[Array, Array]:
+        return np.rint(np.clip(x / scale, -128, 127)).astype(np.int64), np.full((9, 1), scale)
+
+    product = int8_product if dtype == "i8" else int4_product
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(globals(), "quantize", static)
+        want = product(layer, x)
+    y = linear.apply(POOL, x)
+    assert same_bits(y, want)
+    x[2, 7], x[6, 0] = np.nan, np.inf
+    broken = linear.apply(POOL, x)
+    assert np.isnan(broken[[2, 6]]).all()
+    assert same_bits(broken[[0, 1, 3, 4, 5, 7, 8]], y[[0, 1, 3, 4, 5, 7, 8]])
+
+
+@pytest.mark.parametrize("scale", [-1.0, np.nan, np.inf], ids=str)
+def test_unusable_static_scales_are_refused(scale: float):
+    codes, ones = np.zeros((2, 32), np.int8), np.ones((2, 1), np.float32)
+    with pytest.raises(ValueError, match="must be a positive number"):
+        _core.Linear(POOL, codes, "i8", ones, None, ISAS[-1], None, None, scale)
+    with pytest.raises(ValueError, match="only for weights that meet int8"):
+        _core.Linear(POOL, codes, "b8", ones, None, ISAS[-1], None, None, 0.5)
+
+
 # --- Packing --------------------------------------------------------------------------------------
 
 

@@ -48,6 +48,8 @@ struct Linear {
   ScaleType scale_type{};    // b8, b4: of their scales, f32 unless 16 bits are exact
   bool shifts = false;       // b8, b4: whether groups have shifts
 
+  float input_scale = 0;     // i8, i4: of their quantized input, or 0: each row has its own
+
   std::int64_t nbytes() const;
 };
 
@@ -62,6 +64,7 @@ struct Weight {
   const float* bias = nullptr;         // [rows] or null
   const float* shifts = nullptr;       // b8, b4: like scales, or null: w = code * scale + shift; codes
                                        // of b4 are then 0 to 15, else -8 to 7
+  float input_scale = 0;               // i8, i4: of their quantized input; 0: each row has its own
 };
 
 // Throws std::invalid_argument (in words) or std::bad_alloc.
@@ -96,13 +99,14 @@ class QuantizedBuffer {
   AlignedBuffer codes_, signed_codes_, minus_sums_, scales_, halves_;
 };
 
-// Quantizes rows [begin, end) of x[tokens][x_stride] into the same rows of `out`: dynamic, per token,
-// symmetric, exactly as compressed-tensors does (quantization/utils/helpers.py, calculate_qparams, and
+// Quantizes rows [begin, end) of x[tokens][x_stride] into the same rows of `out`: symmetric, dynamic per
+// token or, where it is not 0, with the given scale, exactly as compressed-tensors does (quantization/utils/helpers.py, calculate_qparams, and
 // quantization/lifecycle/forward_helpers.py, _quantize):
-//   scale = absmax / 127.5 (2^-23 where that is 0);  q = round_half_even(clamp(x / scale, -128, 127))
+//   dynamic scale = absmax / 127.5 (2^-23 where that is 0);  q = round_half_even(clamp(x / scale, -128, 127))
 // A row with a NaN or an infinity gets scale NaN and q = 0, so that its products are NaN, as in float.
 void quantize_rows(Isa isa, const float* x, std::int64_t x_stride, std::int64_t begin,
-                   std::int64_t end, std::int64_t cols, const QuantizedRows& out);
+                   std::int64_t end, std::int64_t cols, const QuantizedRows& out,
+                   float given_scale = 0);
 
 // What a product reads of its input: floats; codes in int8 (i8 and i4 weights); or halves (bf16 weights,
 // where the instruction set multiplies in bf16), each x as two numbers of bf16, both rounded to nearest:

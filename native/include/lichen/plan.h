@@ -41,7 +41,8 @@ class Plan {
   void embedding(std::shared_ptr<const Linear> table, Value out);
   void rms_norm(Value x, Value out, Weights weight, float epsilon);
   void layer_norm(Value x, Value out, Weights weight, Weights bias, float epsilon);
-  // Products of one input in one phase; weights that read it in the same form (see Input) share it.
+  // Products of one input in one phase. Weights that read it in the same form (see Input) share it; those
+  // that read codes must agree on their scale.
   void linear(Value x, const std::vector<Product>& products, bool accumulate);
   void rope(Value x, std::int64_t heads, std::int64_t head_dim, const Weights& inverse_frequencies,
             float scale, bool interleaved);

@@ -52,6 +52,7 @@ struct QuantizeTask {
   int32_t* minus_sums;
   int64_t code_stride;
   float* scales;
+  float given_scale;  // of every row, or 0: each row's own
 };
 using QuantizeKernel = void (*)(const QuantizeTask&);
 

@@ -1,4 +1,4 @@
-// Dynamic per-token quantization (see quantize_rows in lichen/linear.h), written so that a compiler
+// Quantization of activations (see quantize_rows in lichen/linear.h), written so that a compiler
 // turns it into vectors of any width. Included inside each ISA file's anonymous namespace.
 
 // The bits of |x|, which order as the values do, with infinities and NaNs on top.
@@ -45,7 +45,7 @@ void quantize(const QuantizeTask& task) {
     const bool finite = largest_bits < kInfinityBits;
     float largest;
     __builtin_memcpy(&largest, &largest_bits, sizeof largest);
-    const float scale = largest / 127.5f;
+    const float scale = task.given_scale != 0.0f ? task.given_scale : largest / 127.5f;
     const float kept = !finite ? __builtin_nanf("") : scale == 0.0f ? 0x1p-23f : scale;
     task.scales[t] = kept;
     for (int64_t k = 0; k < cols; ++k) codes[k] = finite ? code_of(x[k], kept) : 128;

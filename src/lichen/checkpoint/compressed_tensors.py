@@ -3,7 +3,8 @@
 A quantized layer ``X`` is stored as ``X.weight`` int8 [out, in] and ``X.weight_scale`` [out, 1]
 (format "int-quantized"), or as ``X.weight_packed`` int32 [out, in / 8], ``X.weight_scale``
 [out, groups], ``X.weight_shape`` int64 [2] and, with zero points, ``X.weight_zero_point`` int32
-[out / 8, groups] ("pack-quantized").  `quantization_config` says which.
+[out / 8, groups] ("pack-quantized"), either with ``X.input_scale`` [1] where inputs have a static
+scale.  `quantization_config` says which.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from lichen.schemes import FloatType, Scheme, int4
 from lichen.tensor import FloatArray, QuantizedTensor
 
 #: What stands beside a quantized weight.
-_PARTS = ("scale", "zero_point", "shape")
+_PARTS = ("weight_scale", "weight_zero_point", "weight_shape", "input_scale", "input_zero_point")
 
 _FLOATS = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 _FLOAT_TYPES: dict[str, FloatType] = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -41,6 +42,8 @@ def stored(layer: str, tensor: QuantizedTensor) -> dict[str, npt.NDArray[Any]]:
     parts["weight_scale"] = tensor.scales.astype(_FLOATS[tensor.scheme.scale_type])
     if tensor.zeros is not None:
         parts["weight_zero_point"] = np.ascontiguousarray(int4.pack(tensor.zeros.T).T)
+    if tensor.input_scale is not None:
+        parts["input_scale"] = np.array([tensor.input_scale], np.float32)
     return {f"{layer}.{part}": array for part, array in parts.items()}
 
 
@@ -72,7 +75,8 @@ class CompressedTensors:
                 faults.append(f"{name} has no {name.removesuffix('_packed')}_scale")
         if faults:
             raise InputError(f"{base.path}: {'; '.join(faults)}.")
-        parts = {f"{weight}_{part}" for weight in self._formats for part in _PARTS}
+        layers = [weight.removesuffix(".weight") for weight in self._formats]
+        parts = {f"{layer}.{part}" for layer in layers for part in _PARTS}
         stored = (name for name in base.names() if name not in parts)
         self._names = tuple(name.removesuffix("_packed") for name in stored)
 
@@ -100,6 +104,19 @@ class CompressedTensors:
             yield from self._plain_faults(weight, scheme)
         else:
             yield from self._packed_faults(weight, scheme)
+        if chosen.activations and not chosen.activations.dynamic:
+            yield from self._input_faults(f"{layer}.input_scale")
+
+    def _input_faults(self, scale: str) -> Iterator[str]:
+        """The static scale of a layer's inputs is one number."""
+        if scale not in self._everything:
+            yield f"{scale} is missing"
+        elif self._base.dtype(scale) not in _FLOAT_TYPES or self._base.shape(scale) not in (
+            (1,),
+            (),
+        ):
+            found = f"{self._base.dtype(scale)} {list(self._base.shape(scale))}"
+            yield f"{scale} is {found}, not one float"
 
     def _plain_faults(self, weight: str, scheme: Scheme) -> Iterator[str]:
         if self._base.dtype(weight) != "I8":
@@ -190,7 +207,19 @@ class CompressedTensors:
         else:
             codes, scales = self._integers(name), scales.reshape(-1, 1)
         zeros = self._zeros(name, chosen.weights)
-        return QuantizedTensor(codes, scales, zeros, chosen.weights, chosen.activations)
+        activations = chosen.activations
+        static = activations is not None and not activations.dynamic
+        scale = self._input_scale(name.removesuffix(".weight")) if static else None
+        return QuantizedTensor(codes, scales, zeros, chosen.weights, activations, scale)
+
+    def _input_scale(self, layer: str) -> float:
+        scale = float(self._plain(f"{layer}.input_scale").astype(np.float32).reshape(()))
+        if not 0 < scale < np.inf:
+            raise InputError(f"{self._base.path}: {layer}.input_scale is {scale}, not positive.")
+        shift = f"{layer}.input_zero_point"
+        if shift in self._everything and self._plain(shift).any():
+            raise InputError(f"{self._base.path}: {shift} is not zero in a symmetric format.")
+        return scale
 
     def read_exact(self, name: str) -> FloatArray | QuantizedTensor:
         """As `read`."""

@@ -198,14 +198,14 @@ def _parse_group(
     weights, inputs = group.get("weights"), group.get("input_activations")
     found += _argument_faults("weights", weights, _allowed_weights(weights))
     if inputs is not None:
-        found += _argument_faults("input_activations", inputs, _ALLOWED_INPUTS)
+        found += _input_faults(inputs)
     scheme = Scheme(8) if found else _scheme(weights)
     stored = group.get("format") or (_inferred(inputs) if whole == _MIXED else whole)
     if not found and stored != FORMATS[scheme.bits]:
         needed = FORMATS[scheme.bits]
         found.append(f"{scheme.bits}-bit weights in format {stored!r} (lichen reads {needed!r})")
     faults += [f"{name}: {fault}" for fault in found]
-    chosen = LayerFormat(scheme, None if inputs is None else ActivationScheme())
+    chosen = LayerFormat(scheme, None if found else _inputs_of(inputs))
     return tuple(group.get("targets") or ()), chosen
 
 
@@ -223,10 +223,28 @@ _ALLOWED_INPUTS: dict[str, Sequence[Any]] = {
     "num_bits": (8,),
     "type": ("int",),
     "symmetric": (True,),
-    "strategy": ("token",),
+    "strategy": ("token", "tensor"),
     "group_size": (None,),
-    "dynamic": (True,),
+    "dynamic": (True, False),
 }
+
+
+def _input_faults(arguments: Any) -> Iterator[str]:
+    """One scale for each token, found as they come, or one for all, found beforehand."""
+    found = list(_argument_faults("input_activations", arguments, _ALLOWED_INPUTS))
+    yield from found
+    if not found:
+        given = _DEFAULTS | arguments
+        if given["dynamic"] != (given["strategy"] == "token"):
+            kind = "dynamic" if given["dynamic"] else "static"
+            yield f"input_activations are {kind} per {given['strategy']}"
+
+
+def _inputs_of(arguments: Any) -> ActivationScheme | None:
+    if arguments is None:
+        return None
+    given = _DEFAULTS | arguments
+    return ActivationScheme(granularity=given["strategy"], dynamic=given["dynamic"])
 
 
 def _allowed_weights(arguments: Any) -> Mapping[str, Sequence[Any]]:

@@ -133,7 +133,8 @@ class _Compiler:
             other = self._weights.matrix(node.operation.weight, node.operation.bias)
             products.append((other, self._new(node.value)))
             self._done.add(node.value.index)
-        self._plan.linear(x, products)
+        for scale in dict.fromkeys(matrix.input_scale for matrix, _ in products):
+            self._plan.linear(x, [p for p in products if p[0].input_scale == scale])
 
     def _key_units(self, k: ops.Value, head_dim: int) -> FloatArray | None:
         """What an int8 cache holds keys in units of; None where they are no rotated product."""
@@ -236,6 +237,7 @@ class _Packer:
             bias,
             self._isa,
             tensor.zeros,
+            input_scale=tensor.input_scale or 0.0,
         )
 
     def _pack_blocks(self, tensor: BlockTensor, bias: FloatArray | None) -> _core.Linear:
