@@ -229,7 +229,10 @@ def share_of_equal_prompts(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def integer_product(weight: QuantizedTensor, bias: torch.Tensor | None, x: torch.Tensor):
-    """y = (int8 codes of x, dynamic per token) @ (codes of w) in each group, times both scales."""
+    """y = (int8 codes of x) @ (codes of w) in each group, times both scales.
+
+    The inputs' scales are dynamic, per token or for each group of the weight.
+    """
     tokens = x.numpy()
     parts = weight.codes.astype(np.int64).reshape(*weight.scales.shape, -1)
     if weight.zeros is not None:
@@ -237,11 +240,13 @@ def integer_product(weight: QuantizedTensor, bias: torch.Tensor | None, x: torch
     if weight.activations is None:
         y = tokens @ (parts * weight.scales[:, :, None]).reshape(weight.shape).astype(np.float32).T
     else:
-        scale = np.abs(tokens).max(-1, keepdims=True) / np.float32(127.5)
-        codes = np.clip(np.rint(tokens / scale), -128, 127).astype(np.int64)
+        groups = parts.shape[1] if weight.activations.group_size else 1
+        shared = tokens.reshape(*tokens.shape[:-1], groups, -1)
+        scale = np.abs(shared).max(-1, keepdims=True) / np.float32(127.5)
+        codes = np.clip(np.rint(shared / scale), -128, 127).astype(np.int64)
         grouped = codes.reshape(*tokens.shape[:-1], *parts.shape[1:])
-        sums = np.einsum("...gk,rgk->...rg", grouped, parts)
-        y = (sums * weight.scales).sum(-1).astype(np.float32) * scale
+        sums = np.einsum("...gk,rgk->...rg", grouped, parts) * weight.scales
+        y = (sums * scale[..., 0][..., None, :]).sum(-1).astype(np.float32)
     return torch.from_numpy(y) + (0 if bias is None else bias)
 
 

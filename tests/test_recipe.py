@@ -26,9 +26,21 @@ def test_int8_quantizes_everything_but_the_head():
 
 def test_int4_has_groups_of_32_and_a_head_in_int8():
     recipe = load_recipe("int4")
-    groups = Rule(Scheme(4, True, "group", 32), ActivationScheme(), "mse")
-    assert recipe.rule(LAYERS[0]) == groups
+    inputs = ActivationScheme(granularity="group", group_size=32)
+    assert recipe.rule(LAYERS[0]) == Rule(Scheme(4, True, "group", 32), inputs, "mse")
     assert recipe.rule("lm_head") == Rule(Scheme(8), ActivationScheme(), "absmax", keep_tied=True)
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    ['granularity = "group"', "group_size = 32", 'granularity = "group", group_size = 64'],
+)
+def test_inputs_in_groups_have_the_groups_of_the_weights(inputs):
+    text = rules_of(
+        f'match = "*"\nweights = {{ bits = 4 }}\nactivations = {{ bits = 8, {inputs} }}'
+    )
+    with pytest.raises(InputError, match="per group need the group_size of the weights"):
+        parse_recipe(text, "mine")
 
 
 def test_four_bits_come_in_groups_of_32_unless_it_is_said():

@@ -147,7 +147,8 @@ std::shared_ptr<Linear> make_linear(ThreadPool& pool, const AnyMatrix& weight,
                                     const std::optional<Scales>& scales,
                                     const std::optional<Floats>& bias, const std::string& isa,
                                     const std::optional<Codes>& zeros,
-                                    const std::optional<FloatMatrix>& shifts, float input_scale) {
+                                    const std::optional<FloatMatrix>& shifts, float input_scale,
+                                    std::int64_t input_group) {
   Weight given = {weight.data(), dtype_of(dtype, weight), static_cast<std::int64_t>(weight.shape(0)),
                   static_cast<std::int64_t>(weight.shape(1))};
   if (scales) {
@@ -170,6 +171,7 @@ std::shared_ptr<Linear> make_linear(ThreadPool& pool, const AnyMatrix& weight,
     given.shifts = shifts->data();
   }
   given.input_scale = input_scale;
+  given.input_group = input_group;
   if (bias) {
     require_rows("bias", bias->shape(0), given.rows);
     given.bias = bias->data();
@@ -301,11 +303,12 @@ NB_MODULE(_core, m) {
       .def(nb::new_(&make_linear), nb::arg("pool"), nb::arg("weight").noconvert(), nb::arg("dtype"),
            nb::arg("scales").noconvert().none(), nb::arg("bias").noconvert().none(), nb::arg("isa"),
            nb::arg("zeros").noconvert().none() = nb::none(),
-           nb::arg("shifts").noconvert().none() = nb::none(), nb::arg("input_scale") = 0.0f)
+           nb::arg("shifts").noconvert().none() = nb::none(), nb::arg("input_scale") = 0.0f, nb::arg("input_group") = 0)
       .def_ro("rows", &Linear::rows)
       .def_ro("cols", &Linear::cols)
       .def_prop_ro("dtype", [](const Linear& linear) { return dtype_name(linear.dtype); })
       .def_ro("input_scale", &Linear::input_scale)
+      .def_ro("input_group", &Linear::input_group)
       .def_prop_ro("nbytes", &Linear::nbytes)
       .def("dequantize_row", &dequantize_row, nb::arg("row"))
       .def("apply", &apply, nb::arg("pool"), nb::arg("x").noconvert());

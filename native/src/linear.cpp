@@ -59,6 +59,9 @@ void check(const Weight& weight) {
   if (scale != 0 && !(takes_codes(weight.dtype) && std::isfinite(scale) && scale > 0))
     throw std::invalid_argument(
         "the scale of inputs must be a positive number, and is only for weights that meet int8");
+  const bool grouped = weight.dtype == Dtype::i4 && scale == 0 && weight.input_group == weight.group;
+  if (weight.input_group != 0 && !grouped)
+    throw std::invalid_argument("only the inputs of int4 weights have scales for groups, of as many columns");
   if (weight.shifts && !blocks(weight.dtype))
     throw std::invalid_argument("only weights in blocks take shifts");
   if (weight.dtype == Dtype::i4) check_groups(weight, shape);
@@ -342,6 +345,7 @@ std::unique_ptr<Linear> pack_linear(ThreadPool& pool, const Weight& weight, Isa 
   linear->cols = cols;
   linear->panels = ceil_div(rows, kPanelRows);
   linear->input_scale = weight.input_scale;
+  linear->input_group = weight.input_group;
   linear->depth = dtype == Dtype::i8     ? kernels.i8_depth
                   : dtype == Dtype::bf16 ? kernels.bf16_depth
                                          : 1;
@@ -437,12 +441,12 @@ void unpack_row(const Linear& linear, std::int64_t row, float* out) {
 
 void quantize_rows(Isa isa, const float* x, std::int64_t x_stride, std::int64_t begin,
                    std::int64_t end, std::int64_t cols, const QuantizedRows& out,
-                   float given_scale) {
-  const std::int64_t stride = code_stride(cols);
+                   float given_scale, std::int64_t group) {
+  const std::int64_t stride = code_stride(cols), shared = group ? group : cols;
   linear_kernels(isa).quantize({x + begin * x_stride, x_stride, end - begin, cols,
                                 out.codes + begin * stride, out.signed_codes + begin * stride,
-                                out.minus_sums + begin * (stride / 32), stride, out.scales + begin,
-                                given_scale});
+                                out.minus_sums + begin * (stride / 32), stride,
+                                out.scales + begin * ceil_div(cols, shared), shared, given_scale});
 }
 
 Input input_of(const Linear& linear) {
@@ -456,7 +460,8 @@ void prepare_rows(const Linear& linear, const float* x, std::int64_t x_stride, s
   const std::int64_t cols = linear.cols, stride = code_stride(cols);
   const Input input = input_of(linear);
   if (input == Input::codes)
-    quantize_rows(linear.isa, x, x_stride, begin, end, cols, out, linear.input_scale);
+    quantize_rows(linear.isa, x, x_stride, begin, end, cols, out, linear.input_scale,
+                  linear.input_group);
   if (input == Input::halves)
     linear_kernels(linear.isa).split({x + begin * x_stride, x_stride, end - begin, cols,
                                       out.halves + begin * 2 * stride, stride});
@@ -466,7 +471,7 @@ QuantizedBuffer::QuantizedBuffer(std::int64_t tokens, std::int64_t cols)
     : codes_(static_cast<std::size_t>(tokens * code_stride(cols))),
       signed_codes_(static_cast<std::size_t>(tokens * code_stride(cols))),
       minus_sums_(static_cast<std::size_t>(tokens * code_stride(cols) / 32) * sizeof(std::int32_t)),
-      scales_(static_cast<std::size_t>(tokens) * sizeof(float)),
+      scales_(static_cast<std::size_t>(tokens * code_stride(cols) / 32) * sizeof(float)),
       halves_(static_cast<std::size_t>(2 * tokens * code_stride(cols)) * sizeof(std::uint16_t)) {}
 
 QuantizedRows QuantizedBuffer::rows() {
@@ -514,7 +519,8 @@ void linear_chunk(const Linear& linear, const float* x, std::int64_t x_stride,
     task.codes = quantized->codes + token * task.code_stride;
     task.signed_codes = quantized->signed_codes + token * task.code_stride;
     task.minus_sums = quantized->minus_sums + token * (task.code_stride / 32);
-    task.x_scales = quantized->scales + token;
+    task.x_groups = linear.input_group != 0;
+    task.x_scales = quantized->scales + token * (task.x_groups ? linear.cols / linear.group : 1);
     task.zeros = linear.zeros;
     task.bf16_scales = linear.bf16_scales;
   } else if (input_of(linear) == Input::halves) {

@@ -223,7 +223,8 @@ void Plan::linear(Value x, const std::vector<Product>& products, bool accumulate
       require(other.out != out, "linear: two products would write value ", out);
     checked.push_back({linear, out});
     const auto& [input, first] = *readers.emplace(input_of(*linear), linear).first;
-    require(input != Input::codes || first->input_scale == linear->input_scale,
+    require(input != Input::codes || (first->input_scale == linear->input_scale &&
+                                      first->input_group == linear->input_group),
             "linear: two products would quantize value ", x, " with different scales");
   }
   for (const auto& [input, linear] : readers)

@@ -44,7 +44,8 @@ class Linear:
     "b8" and "b4" are blocks of codes that stand for floats and meet floats, with optional
     ``shifts`` [rows, groups]: ``w = code * scale + shift``, in one rounding; codes of "b4" with
     shifts are 0 to 15.  ``input_scale`` is the one scale of all inputs of "i8" or "i4"; 0 gives
-    each row the scale that its largest number asks for.
+    each row the scale that its largest number asks for, or with "i4" each ``input_group`` columns
+    of a row, which are as many as share a scale of the weight.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Linear:
         zeros: npt.NDArray[np.int8] | None = None,
         shifts: _Floats | None = None,
         input_scale: float = 0.0,
+        input_group: int = 0,
     ) -> None: ...
     @property
     def rows(self) -> int: ...
@@ -67,6 +69,8 @@ class Linear:
     def dtype(self) -> str: ...
     @property
     def input_scale(self) -> float: ...
+    @property
+    def input_group(self) -> int: ...
     @property
     def nbytes(self) -> int: ...
     def dequantize_row(self, row: int) -> _Floats:

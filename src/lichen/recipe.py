@@ -34,8 +34,9 @@ _WEIGHTS: dict[str, list[Any]] = {
 _ACTIVATIONS: dict[str, list[Any]] = {
     "bits": [8],
     "symmetric": [True],
-    "granularity": ["token"],
+    "granularity": ["token", "group"],
     "dynamic": [True],
+    "group_size": list(int4.GROUP_SIZES),
 }
 
 _TOML_NAMES = {
@@ -202,6 +203,13 @@ class _Reader:
         scheme = self._scheme(weights, f"{where}.weights")
         chosen = self._choice(entry.get("solver", "absmax"), f"{where}.solver", solvers())
         inputs = ActivationScheme(**activations) if activations else None
+        grouped = inputs is not None and (inputs.granularity == "group" or inputs.group_size)
+        if (
+            inputs
+            and grouped
+            and (inputs.granularity, inputs.group_size) != ("group", scheme.group_size)
+        ):
+            self.faults.append(f"{where}.activations per group need the group_size of the weights")
         return Rule(scheme, inputs, chosen, entry.get("keep_tied", False))
 
     def _scheme(self, weights: dict[str, Any], where: str) -> Scheme:

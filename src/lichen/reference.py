@@ -6,6 +6,7 @@ Slow and simple on purpose: one sequence, no paging, no fusion, float32 througho
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -92,9 +93,26 @@ def linear(x: Float32, weight: FloatArray | QuantizedTensor) -> Float32:
     if isinstance(weight, QuantizedTensor) and weight.activations is None:
         return x @ dequantize(weight).T
     if isinstance(weight, QuantizedTensor):
+        if weight.activations is not None and weight.activations.group_size:
+            return grouped_inputs(x, weight)
         codes, scales = quantize_rows(x, weight.input_scale)
         return grouped_product(codes, weight) * scales
     return x @ weight.astype(np.float32).T
+
+
+def grouped_inputs(x: Float32, weight: QuantizedTensor) -> Float32:
+    """A product whose inputs have a scale for each group of the weight: a sum over the groups."""
+    total = np.zeros((len(x), len(weight.codes)), np.float32)
+    size = weight.codes.shape[1] // weight.scales.shape[1]
+    for group in range(weight.scales.shape[1]):
+        columns, one = slice(group * size, (group + 1) * size), slice(group, group + 1)
+        zeros = None if weight.zeros is None else weight.zeros[:, one]
+        part = replace(
+            weight, codes=weight.codes[:, columns], scales=weight.scales[:, one], zeros=zeros
+        )
+        codes, scales = quantize_rows(x[:, columns])
+        total += grouped_product(codes, part) * scales
+    return total
 
 
 def grouped_product(x: npt.NDArray[np.int8], weight: QuantizedTensor) -> Float32:

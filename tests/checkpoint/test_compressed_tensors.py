@@ -27,6 +27,9 @@ from lichen.tensor import QuantizedTensor
 
 W8A8 = LayerFormat(Scheme(8), ActivationScheme())
 STATIC = LayerFormat(Scheme(8), ActivationScheme(granularity="tensor", dynamic=False))
+GROUPED = LayerFormat(
+    Scheme(4, True, "group", 32), ActivationScheme(granularity="group", group_size=32)
+)
 W8A16 = LayerFormat(Scheme(8), None)
 GROUPS = Scheme(4, True, "group", 32)
 W4A8 = LayerFormat(GROUPS, ActivationScheme())
@@ -81,10 +84,12 @@ def test_the_config_is_the_documented_one():
         [ZEROS, W4A8, W8A16],
         [STATIC, STATIC, None],
         [STATIC, W8A8, W4A16],
+        [GROUPED, W4A8, W8A8],
     ],
     ids=[
         *("all-but-head", "one", "two-formats", "weights-only", "head-too"),
         *("int4", "int4-weights-only", "int4-and-int8", "zero-points", "static", "some-static"),
+        "grouped-inputs",
     ],
 )
 def test_what_is_written_reads_back(formats):
@@ -200,7 +205,7 @@ def test_all_faults_are_named_at_once():
         "group_0: weights dynamic is True (supported: False)",
         "group_0: weights colour 'green' is not supported",
         "group_0: weights group_size is 32 (supported: None)",
-        "group_0: input_activations strategy is 'channel' (supported: 'token' or 'tensor')",
+        "group_0: input_activations strategy is 'channel' (supported: 'token' or 'tensor' or 'group')",  # noqa: E501
         "group_0: input_activations dynamic is 'local' (supported: True or False)",
     ):
         assert fault in message
@@ -388,6 +393,25 @@ def test_static_scales_are_per_tensor_and_dynamic_ones_per_token(strategy, dynam
     inputs = INT8 | {"strategy": strategy, "dynamic": dynamic}
     config = config_of(config_groups={"a": group_of(input_activations=inputs)})
     with pytest.raises(InputError, match=f"(dynamic|static) per {strategy}"):
+        parse_config(config)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ({"strategy": "group", "group_size": 64}, "in groups of 64, the weights are not"),
+        ({"strategy": "group"}, "group_size None per group"),
+        ({"strategy": "token", "group_size": 32}, "group_size 32 per token"),
+    ],
+    ids=["other-size", "no-size", "size-per-token"],
+)
+def test_grouped_inputs_have_the_groups_of_the_weights(inputs, words):
+    config = config_of(format="int-quantized")
+    config["config_groups"]["group_0"] |= {
+        "weights": INT8 | {"num_bits": 4, "strategy": "group", "group_size": 32, "dynamic": False},
+        "input_activations": INT8 | {"dynamic": True} | inputs,
+    }
+    with pytest.raises(InputError, match=words):
         parse_config(config)
 
 

@@ -32,7 +32,9 @@ RECIPES = {
     "int8": load_recipe("int8").text,
     "int4": load_recipe("int4").text,
     "int4-zeros": recipe_of("bits = 4, symmetric = false"),
+    "int8-float-inputs": recipe_of("bits = 8", inputs=""),
     "int4-float-inputs": recipe_of("bits = 4", inputs=""),
+    "int4-inputs-per-token": recipe_of("bits = 4"),
     "int4-and-int8": '[[layers]]\nmatch = "*.v_proj"\nweights = { bits = 8 }\n'
     + INPUTS
     + recipe_of("bits = 4"),

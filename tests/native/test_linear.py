@@ -411,6 +411,37 @@ def test_activations_are_quantized_as_compressed_tensors_does(
     assert (dequantized(isa, x) == fake_quantized(x)).all()
 
 
+def grouped_inputs_product(layer: Layer, x: Array) -> Array:
+    """As `int4_product`, but each group's part meets a scale of its own inputs."""
+    assert layer.scales is not None
+    weight = layer.whole_codes().astype(np.int64)
+    total = np.zeros((len(x), len(weight)), np.float32)
+    for group, begin in enumerate(range(0, layer.cols, layer.size)):
+        part = slice(begin, begin + layer.size)
+        codes, x_scales = quantize(x[:, part])
+        sums = (codes @ weight[:, part].T).astype(np.float32) * layer.scales[:, group]
+        total = (sums * x_scales.astype(np.float64) + total).astype(np.float32)
+    return total if layer.bias is None else total + layer.bias
+
+
+@every_isa
+@every_shape
+@pytest.mark.parametrize("dtype", [dtype for dtype in DTYPES if dtype.startswith("i4")])
+def test_inputs_with_scales_for_groups(isa: str, dtype: str, rows: int, cols: int):
+    layer = Layer(dtype, rows, cols, bias=True)
+    linear = _core.Linear(
+        POOL, layer.stored, "i4", layer.scales, layer.bias, isa, layer.zeros, None, 0.0, layer.size
+    )
+    x = normal(3, 140, layer.cols)
+    want = grouped_inputs_product(layer, x)
+    for tokens in (1, 5, 13, 140):
+        assert same_bits(linear.apply(POOL, x[:tokens]), want[:tokens])
+    x[2, 7], x[6, 0] = np.nan, np.inf
+    broken = linear.apply(POOL, x[:8])
+    assert np.isnan(broken[[2, 6]]).all()
+    assert same_bits(broken[[0, 1, 3, 4, 5, 7]], want[[0, 1, 3, 4, 5, 7]])
+
+
 @every_isa
 @pytest.mark.parametrize("dtype", ["i8", "i4-zeros"])
 def test_static_scales_saturate_and_are_bit_equal(isa: str, dtype: str):
@@ -446,6 +477,10 @@ def test_unusable_static_scales_are_refused(scale: float):
         _core.Linear(POOL, codes, "i8", ones, None, ISAS[-1], None, None, scale)
     with pytest.raises(ValueError, match="only for weights that meet int8"):
         _core.Linear(POOL, codes, "b8", ones, None, ISAS[-1], None, None, 0.5)
+    with pytest.raises(ValueError, match="of as many columns"):
+        _core.Linear(POOL, codes, "i4", ones, None, ISAS[-1], None, None, 0.0, 64)
+    with pytest.raises(ValueError, match="only the inputs of int4"):
+        _core.Linear(POOL, codes, "i8", ones, None, ISAS[-1], None, None, 0.0, 32)
 
 
 # --- Packing --------------------------------------------------------------------------------------

@@ -49,6 +49,7 @@ struct Linear {
   bool shifts = false;       // b8, b4: whether groups have shifts
 
   float input_scale = 0;     // i8, i4: of their quantized input, or 0: each row has its own
+  std::int64_t input_group = 0;  // i4: group, where its input has scales for groups; else 0
 
   std::int64_t nbytes() const;
 };
@@ -65,6 +66,7 @@ struct Weight {
   const float* shifts = nullptr;       // b8, b4: like scales, or null: w = code * scale + shift; codes
                                        // of b4 are then 0 to 15, else -8 to 7
   float input_scale = 0;               // i8, i4: of their quantized input; 0: each row has its own
+  std::int64_t input_group = 0;        // i4: group, where each group of a row has its own; else 0
 };
 
 // Throws std::invalid_argument (in words) or std::bad_alloc.
@@ -79,7 +81,7 @@ struct QuantizedRows {
   std::uint8_t* codes;        // [tokens][code_stride(cols)]: q + 128
   std::int8_t* signed_codes;  // [tokens][code_stride(cols)]: q
   std::int32_t* minus_sums;   // [tokens][code_stride(cols) / 32]: minus the sum of 32 q
-  float* scales;              // [tokens]
+  float* scales;              // [tokens][groups]
   std::uint16_t* halves;      // [tokens][2][code_stride(cols)]: bf16, see Input::halves
 };
 
@@ -103,10 +105,11 @@ class QuantizedBuffer {
 // token or, where it is not 0, with the given scale, exactly as compressed-tensors does (quantization/utils/helpers.py, calculate_qparams, and
 // quantization/lifecycle/forward_helpers.py, _quantize):
 //   dynamic scale = absmax / 127.5 (2^-23 where that is 0);  q = round_half_even(clamp(x / scale, -128, 127))
+// Where group is not 0, that is done for each so many columns of a row by themselves.
 // A row with a NaN or an infinity gets scale NaN and q = 0, so that its products are NaN, as in float.
 void quantize_rows(Isa isa, const float* x, std::int64_t x_stride, std::int64_t begin,
                    std::int64_t end, std::int64_t cols, const QuantizedRows& out,
-                   float given_scale = 0);
+                   float given_scale = 0, std::int64_t group = 0);
 
 // What a product reads of its input: floats; codes in int8 (i8 and i4 weights); or halves (bf16 weights,
 // where the instruction set multiplies in bf16), each x as two numbers of bf16, both rounded to nearest:
@@ -129,11 +132,12 @@ std::int64_t linear_chunks(const Linear& linear, std::int64_t tokens);
 // Batch-invariant: an output depends on its own row of x only, bit for bit. Float weights are widened
 // to float32 and each output is one chain of float32 fused multiply-adds, k ascending from 0; i8 sums
 // are exact in int32, then y = float(sum) * (x_scale * w_scale). i4 sums are exact in each group, then
-// y = (one chain of fused multiply-adds float(sum) * w_scale, groups ascending from 0) * x_scale. Then
-// bias, then the old y are added. b8 and b4 give the bits of f32 weights fma(code, scale, shift).
-// Every instruction set gives the same bits, but for bf16 weights where they meet halves. There an output
-// is one chain of the sums of 32 columns for the high halves and one for the low ones (kernels/linear/
-// amx.cpp), and then the sum of these two.
+// y = (one chain of fused multiply-adds float(sum) * w_scale, groups ascending from 0) * x_scale, or with
+// scales for groups one chain of (float(sum) * w_scale) * x_scale. Then bias, then the old y are added.
+// b8 and b4 give the bits of f32 weights fma(code, scale, shift).
+// Every instruction set gives the same bits, but for bf16 weights where it multiplies in bf16: see
+// kernels/linear/avx512_bf16.cpp, and amx.cpp, where an output is one chain of the sums of 32 columns for the
+// high halves and one for the low ones, and then the sum of these two.
 void linear_chunk(const Linear& linear, const float* x, std::int64_t x_stride,
                   const QuantizedRows* quantized, std::int64_t tokens, float* y,
                   std::int64_t y_stride, bool accumulate, std::int64_t chunk);

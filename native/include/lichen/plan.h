@@ -42,7 +42,7 @@ class Plan {
   void rms_norm(Value x, Value out, Weights weight, float epsilon);
   void layer_norm(Value x, Value out, Weights weight, Weights bias, float epsilon);
   // Products of one input in one phase. Weights that read it in the same form (see Input) share it; those
-  // that read codes must agree on their scale.
+  // that read codes must agree on their scales.
   void linear(Value x, const std::vector<Product>& products, bool accumulate);
   void rope(Value x, std::int64_t heads, std::int64_t head_dim, const Weights& inverse_frequencies,
             float scale, bool interleaved);

@@ -264,6 +264,9 @@ struct Meeting {
   int64_t x_stride;
   int64_t group;   // columns
   int64_t groups;
+  const float* x_scales;  // [tokens][x_groups] from the first group on, or null: no scales of their own
+  int64_t x_groups;
+  int64_t height;         // tokens
   Piece ahead;
 };
 
@@ -290,8 +293,15 @@ template <int C>
     __builtin_prefetch(meeting.ahead.first + g * meeting.ahead.bytes_per_group + i, 0, 2);
   const __m512 scales = _mm512_load_ps(work.scales[g]);
 #pragma GCC unroll 16
-  for (int r = 0; r < kTileRows; ++r)
-    total[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_load_si512(work.sums[C][r])), scales, total[r]);
+  for (int r = 0; r < kTileRows; ++r) {
+    const __m512 sums = _mm512_cvtepi32_ps(_mm512_load_si512(work.sums[C][r]));
+    if (meeting.x_scales) {
+      const float x_scale = meeting.x_scales[smaller(r, meeting.height - 1) * meeting.x_groups + g];
+      total[r] = _mm512_fmadd_ps(_mm512_mul_ps(sums, scales), _mm512_set1_ps(x_scale), total[r]);
+    } else {
+      total[r] = _mm512_fmadd_ps(sums, scales, total[r]);
+    }
+  }
 }
 
 // Four groups are on their way at any time, so that products, stores and additions overlap.
@@ -324,10 +334,12 @@ void total_panel(const LinearTask& task, const Rows& rows, const char* panel, bo
     const char* next = panel + (g + count) * group_bytes;
     const bool last = !more && g + count == groups;
     expand<Scales>(task, panel + g * group_bytes, count, work);
-    for (int64_t tile = 0; tile < tiles; ++tile)
-      add_groups({rows.tile(tile, g * task.group), rows.stride, task.group, count,
-                  {next + tile * share * count, last ? 0 : share}},
+    for (int64_t tile = 0; tile < tiles; ++tile) {
+      const float* x_scales = task.x_groups ? task.x_scales + rows.start(tile) * groups + g : nullptr;
+      add_groups({rows.tile(tile, g * task.group), rows.stride, task.group, count, x_scales, groups,
+                  rows.height(), {next + tile * share * count, last ? 0 : share}},
                  g == 0, work, work.totals[tile]);
+    }
   }
 }
 
@@ -342,7 +354,7 @@ void multiply_int4(const LinearTask& task) {
     for (int64_t t = 0; t < task.tokens; ++t) {
       const int64_t tile = t / kTileRows;
       float* total = work.totals[tile][t - rows.start(tile)];
-      for (int64_t r = 0; r < kRows; ++r) total[r] *= task.x_scales[t];
+      for (int64_t r = 0; r < kRows && !task.x_groups; ++r) total[r] *= task.x_scales[t];
       finish_panel(total, task, t, p * kRows);
     }
   }

@@ -8,8 +8,11 @@
 //   offset                sum + zero points times minus the sum of a token's activations
 //   open, add, close      integer sums of a block of 32 columns
 //   scale_add             total + float(sum) * scale, in one rounding
+//   add_scaled            total + part * a token's scale, in one rounding
 //
-// A group's sum is exact; a row is one chain of fused multiply-adds over its groups, first to last.
+// A group's sum is exact; a row is one chain of fused multiply-adds over its groups, first to last. Inputs
+// have one scale a token, which comes last, or (Grouped) one for each group of the weight, which comes
+// with it.
 
 constexpr int64_t kBlock = 32;          // columns
 constexpr int64_t kBytesAhead = 3072;   // of a panel that is read once, as it streams by
@@ -50,7 +53,7 @@ void add_block(const uint8_t* codes, int64_t panel_bytes, const int8_t* x, int64
 }
 
 // T tokens times P panels, all columns: from the packed groups to the outputs.
-template <class Op, int P, int T>
+template <class Op, bool Grouped, int P, int T>
 void group_tile(const LinearTask& task, const char* panels, int64_t token, int64_t row,
                 const Piece& ahead) {
   const int64_t blocks = task.group / kBlock, groups = task.cols / task.group;
@@ -58,6 +61,8 @@ void group_tile(const LinearTask& task, const char* panels, int64_t token, int64
   const int64_t group_bytes = header + task.group * (kRows / 2);
   const int8_t* x = task.signed_codes + token * task.code_stride;
   const int32_t* minus_sums = task.minus_sums + token * (task.code_stride / kBlock);
+
+  const float* x_scales = task.x_scales + token * (Grouped ? groups : 1);
 
   typename Op::Floats total[T][P];
 #pragma GCC unroll 8
@@ -82,7 +87,14 @@ void group_tile(const LinearTask& task, const char* panels, int64_t token, int64
     for (int p = 0; p < P; ++p) {
       const typename Op::Floats scales = Op::load_scales(panels + p * task.panel_bytes);
 #pragma GCC unroll 8
-      for (int t = 0; t < T; ++t) total[t][p] = Op::scale_add(sum[t][p], scales, total[t][p]);
+      for (int t = 0; t < T; ++t) {
+        if constexpr (Grouped) {
+          const typename Op::Floats part = Op::scale_add(sum[t][p], scales, Op::nothing());
+          total[t][p] = Op::add_scaled(part, x_scales[t * groups + g], total[t][p]);
+        } else {
+          total[t][p] = Op::scale_add(sum[t][p], scales, total[t][p]);
+        }
+      }
     }
   }
 #pragma GCC unroll 8
@@ -91,35 +103,35 @@ void group_tile(const LinearTask& task, const char* panels, int64_t token, int64
     for (int p = 0; p < P; ++p) {
       alignas(64) float values[kRows];
       Op::store(values, total[t][p]);
-      for (int64_t r = 0; r < kRows; ++r) values[r] *= task.x_scales[token + t];
+      for (int64_t r = 0; r < kRows && !Grouped; ++r) values[r] *= x_scales[t];
       finish_panel(values, task, token + t, row + p * kRows);
     }
 }
 
 // group_tile() with the number of tokens known only at run time: 1 <= tokens <= T.
-template <class Op, int P, int T>
+template <class Op, bool Grouped, int P, int T>
 void any_group_tile(int64_t tokens, const LinearTask& task, const char* panels, int64_t token,
                     int64_t row, const Piece& ahead) {
   if constexpr (T > 1) {
-    if (tokens < T) return any_group_tile<Op, P, T - 1>(tokens, task, panels, token, row, ahead);
+    if (tokens < T) return any_group_tile<Op, Grouped, P, T - 1>(tokens, task, panels, token, row, ahead);
   }
-  group_tile<Op, P, T>(task, panels, token, row, ahead);
+  group_tile<Op, Grouped, P, T>(task, panels, token, row, ahead);
 }
 
 // Few tokens: panel after panel, as they lie in memory.
-template <class Op>
+template <class Op, bool Grouped>
 void stream_panels(const LinearTask& task) {
   const int64_t group_bytes = task.panel_bytes / (task.cols / task.group);
   for (int64_t p = 0; p < task.panels; ++p) {
     const char* panel = task.weights + p * task.panel_bytes;
-    any_group_tile<Op, 1, Op::kTokens>(task.tokens, task, panel, 0, p * kRows,
+    any_group_tile<Op, Grouped, 1, Op::kTokens>(task.tokens, task, panel, 0, p * kRows,
                                        {panel + kBytesAhead, group_bytes});
   }
 }
 
 // Many tokens: each of the tiles prefetches its share of the next P panels. Returns the first panel
 // that is left over.
-template <class Op, int P>
+template <class Op, bool Grouped, int P>
 int64_t tile_panels(const LinearTask& task, int64_t panel) {
   const int64_t groups = task.cols / task.group;
   const int64_t tiles = ceil_div(task.tokens, Op::kTokens);
@@ -132,7 +144,7 @@ int64_t tile_panels(const LinearTask& task, int64_t panel) {
     for (int64_t i = 0; i < tiles; ++i) {
       const int64_t tokens = tile_tokens + (i < longer_tiles);
       const char* next = panels + P * task.panel_bytes + i * share * groups;
-      any_group_tile<Op, P, Op::kTokens>(tokens, task, panels, token, panel * kRows,
+      any_group_tile<Op, Grouped, P, Op::kTokens>(tokens, task, panels, token, panel * kRows,
                                          {next, more ? share : 0});
       token += tokens;
     }
@@ -140,9 +152,14 @@ int64_t tile_panels(const LinearTask& task, int64_t panel) {
   return panel;
 }
 
+template <class Op, bool Grouped>
+void multiply_inputs(const LinearTask& task) {
+  if (task.tokens <= Op::kTokens) return stream_panels<Op, Grouped>(task);
+  const int64_t panel = tile_panels<Op, Grouped, Op::kPanels>(task, 0);
+  if constexpr (Op::kPanels > 1) tile_panels<Op, Grouped, 1>(task, panel);
+}
+
 template <class Op>
 void multiply_grouped(const LinearTask& task) {
-  if (task.tokens <= Op::kTokens) return stream_panels<Op>(task);
-  const int64_t panel = tile_panels<Op, Op::kPanels>(task, 0);
-  if constexpr (Op::kPanels > 1) tile_panels<Op, 1>(task, panel);
+  task.x_groups ? multiply_inputs<Op, true>(task) : multiply_inputs<Op, false>(task);
 }

@@ -60,6 +60,10 @@ struct Int4In256 {
     return {_mm256_fmadd_ps(_mm256_cvtepi32_ps(sum.low), scales.low, total.low),
             _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum.high), scales.high, total.high)};
   }
+  static Floats add_scaled(const Floats& part, float scale, const Floats& total) {
+    const __m256 spread = _mm256_set1_ps(scale);
+    return {_mm256_fmadd_ps(part.low, spread, total.low), _mm256_fmadd_ps(part.high, spread, total.high)};
+  }
   static void store(float* to, const Floats& total) {
     _mm256_store_ps(to, total.low);
     _mm256_store_ps(to + 8, total.high);

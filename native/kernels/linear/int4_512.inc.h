@@ -41,5 +41,8 @@ struct Int4In512 {
   static Floats scale_add(Ints sum, Floats scales, Floats total) {
     return _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scales, total);
   }
+  static Floats add_scaled(Floats part, float scale, Floats total) {
+    return _mm512_fmadd_ps(part, _mm512_set1_ps(scale), total);
+  }
   static void store(float* to, Floats total) { _mm512_store_ps(to, total); }
 };

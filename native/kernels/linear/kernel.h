@@ -26,7 +26,8 @@ struct LinearTask {
   const int8_t* signed_codes;  // the same as q, for i4
   const int32_t* minus_sums;   // [tokens][code_stride / 32], minus the sum of 32 q, for i4
   int64_t code_stride;
-  const float* x_scales;    // [tokens], i8 and i4
+  const float* x_scales;    // [tokens], i8 and i4; [tokens][cols / group] with x_groups
+  bool x_groups;            // whether inputs have a scale for each group, i4 only
   const uint16_t* halves;   // [tokens][2][code_stride], bf16 only, where it is multiplied in bf16
   int64_t group;            // columns that share a scale, i4, b4 and b8
   bool zeros;               // whether groups have zero points, i4 only
@@ -52,7 +53,8 @@ struct QuantizeTask {
   int32_t* minus_sums;
   int64_t code_stride;
   float* scales;
-  float given_scale;  // of every row, or 0: each row's own
+  int64_t group;      // columns of a row that share a scale: scales [tokens][ceil(cols / group)]
+  float given_scale;  // the one scale of all, or 0: each group's own
 };
 using QuantizeKernel = void (*)(const QuantizeTask&);
 

@@ -128,6 +128,10 @@ struct Int4InNeon {
     return {scale_add(sum.q0, scales.q0, total.q0), scale_add(sum.q1, scales.q1, total.q1),
             scale_add(sum.q2, scales.q2, total.q2), scale_add(sum.q3, scales.q3, total.q3)};
   }
+  static Floats add_scaled(const Floats& part, float scale, const Floats& total) {
+    return {vfmaq_n_f32(total.q0, part.q0, scale), vfmaq_n_f32(total.q1, part.q1, scale),
+            vfmaq_n_f32(total.q2, part.q2, scale), vfmaq_n_f32(total.q3, part.q3, scale)};
+  }
   static void store(float* to, const Floats& total) {
     vst1q_f32(to, total.q0);
     vst1q_f32(to + 4, total.q1);

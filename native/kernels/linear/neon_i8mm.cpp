@@ -113,10 +113,12 @@ struct I4 : Int4InNeon<Scales> {
     const int64_t header = kRows * (task.zeros ? 3 : 2);
     const int8_t* x = task.signed_codes + token * stride;
     const int32_t* minus_sums = task.minus_sums + token * (stride / kSummed);
+    const int64_t groups = task.cols / task.group;
+    const float* x_scales = task.x_scales + token * (task.x_groups ? groups : 1);
     FloatLanes total[T];
     for (int t = 0; t < T; ++t) total[t] = Base::nothing();
 
-    for (int64_t begin = 0; begin < task.cols; begin += task.group) {
+    for (int64_t g = 0; g < groups; ++g) {
       const IntLanes zeros = task.zeros ? Base::load_zeros(panel + 2 * kRows) : Base::eight();
       const FloatLanes scales = Base::load_scales(panel);
       const auto* codes = reinterpret_cast<const uint8_t*>(panel + header);
@@ -133,7 +135,11 @@ struct I4 : Int4InNeon<Scales> {
       for (int t = 0; t < T; ++t) {
         const int32_t minus = total_of(minus_sums + t * (stride / kSummed), task.group / kSummed);
         const IntLanes rows = t % 2 == 0 ? rows_of<0>(sum[t / 2]) : rows_of<1>(sum[t / 2]);
-        total[t] = Base::scale_add(Base::offset(rows, zeros, minus), scales, total[t]);
+        const IntLanes whole = Base::offset(rows, zeros, minus);
+        total[t] = task.x_groups
+                       ? Base::add_scaled(Base::scale_add(whole, scales, Base::nothing()),
+                                          x_scales[t * groups + g], total[t])
+                       : Base::scale_add(whole, scales, total[t]);
       }
       minus_sums += task.group / kSummed;
       panel += header + task.group * (kRows / 2);
@@ -141,7 +147,7 @@ struct I4 : Int4InNeon<Scales> {
     for (int t = 0; t < T; ++t) {
       float values[kRows];
       Base::store(values, total[t]);
-      for (int64_t r = 0; r < kRows; ++r) values[r] *= task.x_scales[token + t];
+      for (int64_t r = 0; r < kRows && !task.x_groups; ++r) values[r] *= x_scales[t];
       finish_panel(values, task, token + t, row);
     }
   }

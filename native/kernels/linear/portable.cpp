@@ -143,6 +143,10 @@ struct I4 {
       total.lane[r] = fmaf(static_cast<float>(sum.lane[r]), scales.lane[r], total.lane[r]);
     return total;
   }
+  static Floats add_scaled(const Floats& part, float scale, Floats total) {
+    for (int r = 0; r < 16; ++r) total.lane[r] = fmaf(part.lane[r], scale, total.lane[r]);
+    return total;
+  }
   static void store(float* to, const Floats& total) {
     for (int r = 0; r < 16; ++r) to[r] = total.lane[r];
   }

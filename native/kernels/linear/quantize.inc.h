@@ -31,25 +31,33 @@ inline void sign_and_sum(const uint8_t* codes, int64_t count, int8_t* signed_cod
   }
 }
 
-void quantize(const QuantizeTask& task) {
+// Columns that share a scale; returns it.
+inline float quantize_group(const float* x, int64_t cols, float given_scale, uint8_t* codes) {
   constexpr int32_t kInfinityBits = 0x7f800000;
-  const int64_t cols = task.cols;
+  int32_t largest_bits = 0;
+  for (int64_t k = 0; k < cols; ++k) {
+    const int32_t bits = magnitude_bits(x[k]);
+    largest_bits = bits > largest_bits ? bits : largest_bits;
+  }
+  const bool finite = largest_bits < kInfinityBits;
+  float largest;
+  __builtin_memcpy(&largest, &largest_bits, sizeof largest);
+  const float scale = given_scale != 0.0f ? given_scale : largest / 127.5f;
+  const float kept = !finite ? __builtin_nanf("") : scale == 0.0f ? 0x1p-23f : scale;
+  for (int64_t k = 0; k < cols; ++k) codes[k] = finite ? code_of(x[k], kept) : 128;
+  return kept;
+}
+
+void quantize(const QuantizeTask& task) {
+  float* scales = task.scales;
   for (int64_t t = 0; t < task.tokens; ++t) {
     const float* x = task.x + t * task.x_stride;
     uint8_t* codes = task.codes + t * task.code_stride;
-    int32_t largest_bits = 0;
-    for (int64_t k = 0; k < cols; ++k) {
-      const int32_t bits = magnitude_bits(x[k]);
-      largest_bits = bits > largest_bits ? bits : largest_bits;
+    for (int64_t k = 0; k < task.cols; k += task.group) {
+      const int64_t left = task.cols - k;
+      *scales++ = quantize_group(x + k, left < task.group ? left : task.group, task.given_scale, codes + k);
     }
-    const bool finite = largest_bits < kInfinityBits;
-    float largest;
-    __builtin_memcpy(&largest, &largest_bits, sizeof largest);
-    const float scale = task.given_scale != 0.0f ? task.given_scale : largest / 127.5f;
-    const float kept = !finite ? __builtin_nanf("") : scale == 0.0f ? 0x1p-23f : scale;
-    task.scales[t] = kept;
-    for (int64_t k = 0; k < cols; ++k) codes[k] = finite ? code_of(x[k], kept) : 128;
-    for (int64_t k = cols; k < task.code_stride; ++k) codes[k] = 128;
+    for (int64_t k = task.cols; k < task.code_stride; ++k) codes[k] = 128;
     sign_and_sum(codes, task.code_stride, task.signed_codes + t * task.code_stride,
                  task.minus_sums + t * (task.code_stride / 32));
   }

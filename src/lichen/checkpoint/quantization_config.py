@@ -94,6 +94,7 @@ def _inputs(scheme: ActivationScheme) -> dict[str, Any]:
         "type": "int",
         "symmetric": scheme.symmetric,
         "strategy": scheme.granularity,
+        **({"group_size": scheme.group_size} if scheme.group_size else {}),
         "dynamic": scheme.dynamic,
     }
 
@@ -198,7 +199,7 @@ def _parse_group(
     weights, inputs = group.get("weights"), group.get("input_activations")
     found += _argument_faults("weights", weights, _allowed_weights(weights))
     if inputs is not None:
-        found += _input_faults(inputs)
+        found += _input_faults(inputs, weights)
     scheme = Scheme(8) if found else _scheme(weights)
     stored = group.get("format") or (_inferred(inputs) if whole == _MIXED else whole)
     if not found and stored != FORMATS[scheme.bits]:
@@ -223,28 +224,36 @@ _ALLOWED_INPUTS: dict[str, Sequence[Any]] = {
     "num_bits": (8,),
     "type": ("int",),
     "symmetric": (True,),
-    "strategy": ("token", "tensor"),
-    "group_size": (None,),
+    "strategy": ("token", "tensor", "group"),
+    "group_size": (None, *int4.GROUP_SIZES),
     "dynamic": (True, False),
 }
 
 
-def _input_faults(arguments: Any) -> Iterator[str]:
-    """One scale for each token, found as they come, or one for all, found beforehand."""
+def _input_faults(arguments: Any, weights: Any) -> Iterator[str]:
+    """One scale for each token or group, found as they come, or one for all, found beforehand."""
     found = list(_argument_faults("input_activations", arguments, _ALLOWED_INPUTS))
     yield from found
-    if not found:
-        given = _DEFAULTS | arguments
-        if given["dynamic"] != (given["strategy"] == "token"):
-            kind = "dynamic" if given["dynamic"] else "static"
-            yield f"input_activations are {kind} per {given['strategy']}"
+    if found:
+        return
+    given = _DEFAULTS | arguments
+    strategy, size = given["strategy"], given["group_size"]
+    if given["dynamic"] != (strategy != "tensor"):
+        kind = "dynamic" if given["dynamic"] else "static"
+        yield f"input_activations are {kind} per {strategy}"
+    if (size is not None) != (strategy == "group"):
+        yield f"input_activations have group_size {size!r} per {strategy}"
+    elif size is not None and size != (isinstance(weights, dict) and weights.get("group_size")):
+        yield f"input_activations are in groups of {size}, the weights are not"
 
 
 def _inputs_of(arguments: Any) -> ActivationScheme | None:
     if arguments is None:
         return None
     given = _DEFAULTS | arguments
-    return ActivationScheme(granularity=given["strategy"], dynamic=given["dynamic"])
+    return ActivationScheme(
+        granularity=given["strategy"], dynamic=given["dynamic"], group_size=given["group_size"]
+    )
 
 
 def _allowed_weights(arguments: Any) -> Mapping[str, Sequence[Any]]:

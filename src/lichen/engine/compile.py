@@ -133,8 +133,8 @@ class _Compiler:
             other = self._weights.matrix(node.operation.weight, node.operation.bias)
             products.append((other, self._new(node.value)))
             self._done.add(node.value.index)
-        for scale in dict.fromkeys(matrix.input_scale for matrix, _ in products):
-            self._plan.linear(x, [p for p in products if p[0].input_scale == scale])
+        for inputs in dict.fromkeys(_inputs(matrix) for matrix, _ in products):
+            self._plan.linear(x, [p for p in products if _inputs(p[0]) == inputs])
 
     def _key_units(self, k: ops.Value, head_dim: int) -> FloatArray | None:
         """What an int8 cache holds keys in units of; None where they are no rotated product."""
@@ -238,6 +238,7 @@ class _Packer:
             self._isa,
             tensor.zeros,
             input_scale=tensor.input_scale or 0.0,
+            input_group=(tensor.activations and tensor.activations.group_size) or 0,
         )
 
     def _pack_blocks(self, tensor: BlockTensor, bias: FloatArray | None) -> _core.Linear:
@@ -256,6 +257,11 @@ class _Packer:
         if isinstance(tensor, np.ndarray) and tensor.dtype.name not in _KERNEL_TYPES:
             raise InputError(f"tensor {name} has type {tensor.dtype}; lichen computes with floats.")
         return tensor
+
+
+def _inputs(matrix: _core.Linear) -> tuple[float, int]:
+    """How a product quantizes its input; those that do it alike share it."""
+    return matrix.input_scale, matrix.input_group
 
 
 def _as_blocks(tensor: QuantizedTensor) -> BlockTensor | FloatArray:

@@ -84,16 +84,22 @@ class Scheme:
 
 @dataclass(frozen=True)
 class ActivationScheme:
-    """How a layer's input is quantized while the model runs: by default a scale for each token."""
+    """How a layer's input is quantized while the model runs: by default a scale for each token.
+
+    granularity  one scale a token, one for all ("tensor", which is not dynamic), or one for each
+                 run of ``group_size`` columns of a token, as many as a group of the weight has
+    """
 
     bits: int = 8
     symmetric: bool = True
-    granularity: Literal["token", "tensor"] = "token"
+    granularity: Literal["token", "tensor", "group"] = "token"
     dynamic: bool = True
+    group_size: int | None = None
 
     def __str__(self) -> str:
         kind = "dynamic" if self.dynamic else "static"
-        return f"{kind} int{self.bits} activations per {self.granularity}"
+        part = f"group of {self.group_size}" if self.group_size else self.granularity
+        return f"{kind} int{self.bits} activations per {part}"
 
 
 def quantize(
