@@ -46,28 +46,31 @@ class ModelDraft:
         self._cursor = cursor
         self._common = common
         self._tokens: Sequence[int] = ()
-        self._fed: list[int] = []
+        self._seen = 0  # of these when guesses were last asked for
+        self._fed = 0  # of them and the guesses behind
         self._guesses: list[int] = []
         self._right = _PRIOR * _PRIOR_WEIGHT
         self._tried = _PRIOR_WEIGHT
 
     def odds(self, tokens: Sequence[int]) -> Sequence[float]:
         """The chances that the first 1, 2, 3 ... guesses after ``tokens`` are right."""
-        self._learn(tokens[len(self._tokens) :])
-        self._tokens = list(tokens)
+        self._learn(tokens[self._seen :])
+        self._tokens, self._seen = tokens, len(tokens)
         share = self._right / self._tried
         return [share**count for count in range(1, _MOST + 1)]
 
     def guess(self, count: int) -> list[int]:
         """The small model's own next tokens."""
-        token = self._catch_up()
+        token = 0
+        for begin in range(self._fed, self._seen, STEP_TOKENS):
+            token = self._feed(self._tokens[begin : begin + STEP_TOKENS])
         self._guesses = [token]
-        begin = time.perf_counter()
+        begin_time = time.perf_counter()
         while len(self._guesses) < count:
             token = self._feed([token])
             self._guesses.append(token)
         if count > 1:
-            self._drafter.learn((time.perf_counter() - begin) / (count - 1))
+            self._drafter.learn((time.perf_counter() - begin_time) / (count - 1))
         return self._guesses
 
     def close(self) -> None:
@@ -75,31 +78,22 @@ class ModelDraft:
         self._cursor.close()
 
     def _learn(self, came: Sequence[int]) -> None:
-        """Compare what came with what was guessed; with no guesses, doubt what is known."""
+        """Compare what came with what was guessed; with no guesses, forget a little."""
         pairs = zip(self._guesses, came, strict=False)
         agreed = next((n for n, (g, c) in enumerate(pairs) if g != c), len(self._guesses))
         for right in [1] * agreed + [0] * (agreed < len(self._guesses)):
             self._right = _FADE * self._right + right
             self._tried = _FADE * self._tried + 1
         if not self._guesses:
-            self._right = _FADE * self._right + (1 - _FADE) * _PRIOR * _PRIOR_WEIGHT
-            self._tried = _FADE * self._tried + (1 - _FADE) * _PRIOR_WEIGHT
+            self._right += (1 - _FADE) * (_PRIOR * _PRIOR_WEIGHT - self._right)
+            self._tried += (1 - _FADE) * (_PRIOR_WEIGHT - self._tried)
+        self._fed = min(self._fed, self._seen + agreed)
         self._guesses = []
 
-    def _catch_up(self) -> int:
-        """Feed what came since, over what was guessed wrongly; the first guess."""
-        known = [token if token < self._common else 0 for token in self._tokens]
-        same = next(
-            (n for n, (a, b) in enumerate(zip(self._fed, known, strict=False)) if a != b),
-            len(self._fed),
-        )
-        del self._fed[min(same, len(known) - 1) :]
-        token = 0
-        for begin in range(len(self._fed), len(known), STEP_TOKENS):
-            token = self._feed(known[begin : begin + STEP_TOKENS])
-        return token
-
-    def _feed(self, ids: list[int]) -> int:
-        logits = self._cursor.feed(len(self._fed), np.array(ids, np.int32), rows=1)
-        self._fed += ids
+    def _feed(self, tokens: Sequence[int]) -> int:
+        """The token that follows; an id that only the first model has is fed as another."""
+        ids = np.array(tokens, np.int32)
+        ids[ids >= self._common] = 0
+        logits = self._cursor.feed(self._fed, ids, rows=1)
+        self._fed += len(ids)
         return int(np.argmax(logits[0, : self._common]))
