@@ -302,7 +302,7 @@ def test_bad_generations_are_refused_in_words(engine, prompt, tokens, words) -> 
 def test_bad_ids_to_score_are_refused_in_words(engine: Engine) -> None:
     with pytest.raises(InputError, match="token id 999 does not exist"):
         next(engine.logits(np.array([1, 999], np.int32)))
-    with pytest.raises(InputError, match="do not fit the key-value cache"):
+    with pytest.raises(InputError, match="text of 100000 tokens is too long"):
         next(engine.logits(np.zeros(100_000, np.int32)))
 
 

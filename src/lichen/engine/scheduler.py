@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Container, Iterable, Iterator
 from collections.abc import Sequence as Sequences
-from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -25,12 +23,13 @@ from lichen.engine.compile import ReadWeight, compile_graph
 from lichen.engine.cursor import Cursor
 from lichen.engine.draft import Drafter, StepCost, lengths
 from lichen.engine.generation import Generation, Sequence
+from lichen.engine.waiting import Waiting
 from lichen.errors import InputError, ResourceError
 from lichen.graph import Graph
 
 PAGE_TOKENS = 32
 STEP_TOKENS = 512
-PROMPT_TOKENS = 128  # of a step in which others generate
+PROMPT_TOKENS = 128  # of a step in which others generate; larger pieces cost as much a token
 LOGIT_TOKENS = 128  # a piece of logits of a 150,000-token vocabulary is then 77 MB
 MAX_SEQUENCES = 64
 CACHE_BYTES = 1 << 30
@@ -103,7 +102,7 @@ class Engine:
         """The numbers of the generations that ended with each step."""
         if not self._busy.acquire(blocking=False):
             raise RuntimeError("this engine is already running; finish or close that run first")
-        waiting = _Waiting(generations)
+        waiting = Waiting(generations)
         running: list[Sequence] = []
         try:
             while True:
@@ -120,15 +119,16 @@ class Engine:
     def logits(self, ids: npt.NDArray[np.int32]) -> Iterator[npt.NDArray[np.float32]]:
         """Logits [piece, vocabulary] after each token of one sequence, piece by piece."""
         self._check_ids(ids)
-        cursor = self.cursor(len(ids))
+        ids = np.ascontiguousarray(ids, np.int32)
+        cursor = self.cursor(len(ids)) if len(ids) <= self.token_capacity else None
         if cursor is None:
             raise InputError(
-                f"{len(ids)} tokens do not fit the key-value cache, which has room for"
-                f" {self.token_capacity}; shorten the text or give the cache more memory."
+                f"a text of {len(ids)} tokens is too long: context and key-value cache have room"
+                f" for {self.token_capacity}; shorten it or give the cache more memory."
             )
         try:
             for begin in range(0, len(ids), LOGIT_TOKENS):
-                yield cursor.feed(begin, np.ascontiguousarray(ids[begin : begin + LOGIT_TOKENS]))
+                yield cursor.feed(begin, ids[begin : begin + LOGIT_TOKENS])
         finally:
             cursor.close()
 
@@ -138,7 +138,7 @@ class Engine:
         return None if table is None else Cursor(self._plan, self._cache, self._pages, table)
 
     def _withdraw(
-        self, running: list[Sequence], waiting: _Waiting, cancelled: Container[int]
+        self, running: list[Sequence], waiting: Waiting, cancelled: Container[int]
     ) -> list[int]:
         """End what was cancelled; its numbers.
 
@@ -154,7 +154,7 @@ class Engine:
         return [s.key for s in ended]
 
     def _admit(
-        self, running: list[Sequence], waiting: _Waiting, cancelled: Container[int]
+        self, running: list[Sequence], waiting: Waiting, cancelled: Container[int]
     ) -> list[int]:
         """Let begin, in order, what there is room for; the numbers of those cancelled before."""
         ended = []
@@ -256,28 +256,6 @@ class Engine:
             self._pages.close(sequence.table, sequence.computed)
             if sequence.drafts:
                 sequence.drafts.close()
-
-
-class _Waiting:
-    """The queue, read only as far as needed."""
-
-    def __init__(self, generations: Iterable[Generation]) -> None:
-        self._source = enumerate(generations)
-        self._front: deque[tuple[int, Generation]] = deque()
-
-    def first(self) -> tuple[int, Generation] | None:
-        """Who is next, with its number; None at the end."""
-        if not self._front:
-            self._front.extend(islice(self._source, 1))
-        return self._front[0] if self._front else None
-
-    def take(self) -> None:
-        """Let the first one go."""
-        self._front.popleft()
-
-    def put_back(self, generations: list[tuple[int, Generation]]) -> None:
-        """Put some back, in their order, before all others."""
-        self._front.extendleft(reversed(generations))
 
 
 def cache_pages(graph: Graph, cache_bytes: int, kv_cache: str) -> int:
