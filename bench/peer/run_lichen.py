@@ -17,7 +17,7 @@ class Lichen:
     """The engine under `lichen generate`."""
 
     def __init__(self, job: dict[str, Any]) -> None:
-        model = load(Path(job["model"]), threads=job["threads"], dtype=job.get("dtype", "auto"))
+        model = load(Path(job["model"]), threads=job["threads"])
         self._engine = model.engine
         self.version = f"lichen {lichen.__version__}"
 
