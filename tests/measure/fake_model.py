@@ -52,6 +52,8 @@ def load(
         case "large":
             block = bytearray(150_000_000)
             block[::4096] = b"x" * len(block[::4096])
+        case "defect":
+            raise ZeroDivisionError("the words of a defect")
         case "noisy":
             print("a library that prints on loading")
             print("and on the other stream", file=sys.stderr)

@@ -125,6 +125,12 @@ def test_a_child_that_dies_is_a_resource_error(tmp_path: Path) -> None:
         probe.measure_model(tmp_path / "crash")
 
 
+def test_a_child_that_fails_is_quoted(tmp_path: Path) -> None:
+    told = r"code 1: ZeroDivisionError: the words of a defect$"
+    with pytest.raises(ResourceError, match=told):
+        probe.measure_model(tmp_path / "defect")
+
+
 def test_a_child_that_hangs_is_given_up(tmp_path: Path) -> None:
     with pytest.raises(ResourceError, match="more than 1 s"):
         probe.measure_model(tmp_path / "slow", timeout=1.0)

@@ -144,7 +144,7 @@ def _die_with_parent() -> None:
     """End this process as soon as stdin does: its other end is open while the parent lives."""
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        os.read(0, 1)  # not sys.stdin: its lock, held at exit, would abort the interpreter
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
