@@ -513,8 +513,8 @@ void linear_chunk(const Linear& linear, const float* x, std::int64_t x_stride,
   task.scale_type = linear.scale_type;
   task.shifts = linear.shifts;
   if (takes_codes(linear.dtype)) {
-    task.scales = linear.scales.as<float>() + row;
-    task.row_sums = linear.row_sums.as<std::int32_t>() + row;
+    task.scales = linear.scales.empty() ? nullptr : linear.scales.as<float>() + row;
+    task.row_sums = linear.row_sums.empty() ? nullptr : linear.row_sums.as<std::int32_t>() + row;
     task.code_stride = code_stride(linear.cols);
     task.codes = quantized->codes + token * task.code_stride;
     task.signed_codes = quantized->signed_codes + token * task.code_stride;
