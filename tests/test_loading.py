@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gguf import GGMLQuantizationType as GgmlType
+from tests.checkpoint.tiny_gguf import write_tiny_gguf
 from tests.tiny import write_tiny_model
 
 from lichen.completion import Completion, Request
@@ -228,6 +230,22 @@ def test_bad_configs_are_refused_in_words(tmp_path: Path, change: dict, words: s
 def test_bad_arguments_are_refused_in_words(folder: Path, argument: dict) -> None:
     with pytest.raises(InputError, match=str(next(iter(argument.values())))):
         load(folder, **argument)
+
+
+@pytest.mark.parametrize("model_type", ["llama", "qwen2"])
+@pytest.mark.parametrize("kind", [GgmlType.Q8_0, GgmlType.Q4_0, GgmlType.Q5_1], ids=str)
+def test_gguf_blocks_compute_the_bits_of_float32(
+    tmp_path: Path, model_type: str, kind: GgmlType
+) -> None:
+    """The rows of llama's queries and keys are put in order, scales and shifts with them."""
+    folder = write_tiny_model(tmp_path / "hf", model_type)
+    path = write_tiny_gguf(tmp_path / "tiny.gguf", folder, kind=kind)
+    ids = np.arange(3, 40, dtype=np.int32)
+    ours, theirs = (
+        np.concatenate(list(load(path, dtype=dtype).engine.logits(ids)))
+        for dtype in ("auto", "float32")
+    )
+    assert ours.tobytes() == theirs.tobytes()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])

@@ -59,6 +59,25 @@ def test_extreme_scales_equal_the_oracle(block: BlockType, scale: float) -> None
     assert (actual.view(np.uint32) == expected.view(np.uint32)).all()
 
 
+@pytest.mark.parametrize("block", BLOCKED, ids=ids)
+def test_codes_and_scales_stand_for_the_same_floats(block: BlockType) -> None:
+    """In one rounding, as the kernels do it: in double, code * scale + shift is (nearly) exact."""
+    data = np.random.default_rng(3).integers(0, 256, (600, block.size_bytes), dtype=np.uint8)
+    for at in (208,) if block.name == "Q6_K" else (0, 2):
+        if at != 2 or block.name in ("Q4_1", "Q5_1", "Q4_K", "Q5_K"):
+            data[:, at + 1] = data[:, at + 1] % 60  # finite and not negative
+    shape = (300, 2 * block.weights)
+    tensor = block.blocks(data.reshape(-1), shape)
+    scales = np.repeat(tensor.scales, shape[1] // tensor.scales.shape[1], axis=1)
+    floats = tensor.codes * scales.astype(np.float64)
+    if tensor.shifts is not None:
+        floats += np.repeat(tensor.shifts, shape[1] // tensor.shifts.shape[1], axis=1)
+    np.testing.assert_array_equal(floats.astype(np.float32), block.decode(data.reshape(-1), shape))
+    low = 0 if tensor.shifts is not None else -(1 << (tensor.bits - 1))
+    assert low <= tensor.codes.min()
+    assert tensor.codes.max() < low + (1 << tensor.bits)
+
+
 @pytest.mark.parametrize(
     ("name", "dtype"), [("F32", np.float32), ("F16", np.float16), ("BF16", ml_dtypes.bfloat16)]
 )

@@ -16,7 +16,7 @@ enum class Isa {
 // `portable` is always there.
 const std::vector<Isa>& supported_isas();
 
-// "portable", "avx2", "avx_vnni", "avx512", "avx512_vnni", "amx", "neon", "neon_dotprod", "neon_i8mm".
+// "portable", "avx2", "avx_vnni", "avx512", "avx512_vnni", "avx512_bf16", "amx", "neon", "neon_dotprod", "neon_i8mm".
 std::string_view isa_name(Isa isa);
 
 // The set of that name, or nothing when there is no such name (supported or not).

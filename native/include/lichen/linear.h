@@ -102,8 +102,8 @@ class QuantizedBuffer {
 };
 
 // Quantizes rows [begin, end) of x[tokens][x_stride] into the same rows of `out`: symmetric, dynamic per
-// token or, where it is not 0, with the given scale, exactly as compressed-tensors does (quantization/utils/helpers.py, calculate_qparams, and
-// quantization/lifecycle/forward_helpers.py, _quantize):
+// token or, where it is not 0, with the given scale, exactly as compressed-tensors does
+// (quantization/utils/helpers.py, calculate_qparams; quantization/lifecycle/forward_helpers.py, _quantize):
 //   dynamic scale = absmax / 127.5 (2^-23 where that is 0);  q = round_half_even(clamp(x / scale, -128, 127))
 // Where group is not 0, that is done for each so many columns of a row by themselves.
 // A row with a NaN or an infinity gets scale NaN and q = 0, so that its products are NaN, as in float.
@@ -135,9 +135,10 @@ std::int64_t linear_chunks(const Linear& linear, std::int64_t tokens);
 // y = (one chain of fused multiply-adds float(sum) * w_scale, groups ascending from 0) * x_scale, or with
 // scales for groups one chain of (float(sum) * w_scale) * x_scale. Then bias, then the old y are added.
 // b8 and b4 give the bits of f32 weights fma(code, scale, shift).
-// Every instruction set gives the same bits, but for bf16 weights where it multiplies in bf16: see
-// kernels/linear/avx512_bf16.cpp, and amx.cpp, where an output is one chain of the sums of 32 columns for the
-// high halves and one for the low ones, and then the sum of these two.
+// Every instruction set gives the same bits, but for bf16 weights where it multiplies in bf16. avx512_bf16
+// rounds x to bf16 and takes columns in pairs, the second of each first (KLD to float32 inputs on code, 0.5B:
+// 3e-5); amx makes one chain of the sums of 32 columns for the high halves of x and one for the low ones, and
+// then the sum of these two (kernels/linear/amx.cpp).
 void linear_chunk(const Linear& linear, const float* x, std::int64_t x_stride,
                   const QuantizedRows* quantized, std::int64_t tokens, float* y,
                   std::int64_t y_stride, bool accumulate, std::int64_t chunk);
