@@ -7,7 +7,9 @@ residual; rotary positions turn in place.  The plan itself reuses the memory of 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 
@@ -24,6 +26,9 @@ from lichen.tensor import AnyTensor, BlockTensor, FloatArray, QuantizedTensor
 #: Names a weight and gets it.
 ReadWeight = Callable[[str], AnyTensor]
 
+#: Larger weights (an embedding, a head) are not read ahead.
+_READ_AHEAD_ELEMENTS = 1 << 24
+
 _KERNEL_TYPES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 
 
@@ -31,17 +36,41 @@ def compile_graph(
     graph: ops.Graph, read: ReadWeight, pool: _core.ThreadPool, isa: str, max_tokens: int
 ) -> _core.Plan:
     """Pack all weights and lay the plan out, for steps of up to ``max_tokens`` tokens."""
-    names = [name for name, _ in graph.weights()]
-    with _ReadAhead(read, names) as ahead:
-        return _Compiler(graph, ahead.read, pool, isa, max_tokens).run()
+    matrices = _largest_first(graph)
+    names = [name for pair in matrices for name in pair if name is not None]
+    shapes = dict(graph.weights())
+    names += [name for name in shapes if name not in names]
+    large = {name for name, shape in shapes.items() if math.prod(shape) > _READ_AHEAD_ELEMENTS}
+    with _ReadAhead(read, names, large) as ahead:
+        compiler = _Compiler(graph, ahead.read, pool, isa, max_tokens)
+        return compiler.run(matrices)
+
+
+def _largest_first(graph: ops.Graph) -> list[tuple[str, str | None]]:
+    """Matrices with their biases, in the order to pack them.
+
+    While a matrix is packed it is in memory twice, so the large ones go first, when little else is.
+    """
+    shapes = dict(graph.weights())
+    pairs: dict[tuple[str, str | None], None] = {}
+    for node in graph.nodes:
+        match node.operation:
+            case ops.Embedding(weight, _, _):
+                pairs[weight, None] = None
+            case ops.Linear(_, weight, bias, _):
+                pairs[weight, bias] = None
+    return sorted(pairs, key=lambda pair: -math.prod(shapes[pair[0]]))
 
 
 class _ReadAhead:
-    """Reads the next weight from disk while the present one is being packed."""
+    """Reads the next weight from disk while the present one is being packed.
 
-    def __init__(self, read: ReadWeight, names: Sequence[str]) -> None:
+    Only one of the `large` ones is in memory at a time.
+    """
+
+    def __init__(self, read: ReadWeight, names: Sequence[str], large: AbstractSet[str]) -> None:
         self._read = read
-        self._following = dict(pairwise(names))
+        self._following = {name: after for name, after in pairwise(names) if after not in large}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
         self._coming: tuple[str, Future[AnyTensor]] | None = None
 
@@ -79,7 +108,9 @@ class _Compiler:
         self._buffers: dict[int, int] = {}
         self._done: set[int] = set()
 
-    def run(self) -> _core.Plan:
+    def run(self, matrices: Sequence[tuple[str, str | None]]) -> _core.Plan:
+        for weight, bias in matrices:
+            self._weights.matrix(weight, bias)
         for position, node in enumerate(self._graph.nodes):
             if node.value.index not in self._done:
                 self._lower(position, node)
