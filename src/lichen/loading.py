@@ -64,7 +64,8 @@ def load(
     graph = models.build(checkpoint.config)
     needed = [name for name, _ in graph.weights()]
     _require_weights(checkpoint, needed)
-    require(checkpoint, needed, dtype, cache_bytes)
+    weights = ((checkpoint.dtype(name), checkpoint.shape(name)) for name in needed)
+    require(checkpoint.path, weights, dtype, cache_bytes)
     tokenizer = Tokenizer.load(checkpoint)
     if draft is not None and not tokenizer.same_ids(draft.tokenizer):
         raise InputError(

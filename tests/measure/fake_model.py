@@ -41,7 +41,14 @@ class SilentModel(FakeModel):
 
 
 def load(
-    path: Path, *, threads: int | None, isa: str | None, dtype: str, speculate: bool
+    path: Path,
+    *,
+    threads: int | None,
+    isa: str | None,
+    dtype: str,
+    kv_cache: str,
+    speculate: bool,
+    cache_bytes: int | None = None,
 ) -> FakeModel:
     """What the last part of the path says happens."""
     match path.name:
@@ -58,7 +65,7 @@ def load(
             print("a library that prints on loading")
             print("and on the other stream", file=sys.stderr)
         case "arguments":
-            raise InputError(f"{threads} {isa} {dtype} {speculate}")
+            raise InputError(f"{threads} {isa} {dtype} {kv_cache} {cache_bytes} {speculate}")
         case "slow":
             time.sleep(30)
     return FakeModel()

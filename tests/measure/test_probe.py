@@ -106,8 +106,9 @@ def test_peak_memory_is_the_childs_own(tmp_path: Path) -> None:
 
 
 def test_arguments_reach_the_loader(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^3 avx2 bfloat16 False$"):
-        probe.measure_model(tmp_path / "arguments", threads=3, isa="avx2", dtype="bfloat16")
+    given = {"threads": 3, "isa": "avx2", "dtype": "bfloat16", "kv_cache": "int8"}
+    with pytest.raises(InputError, match=r"^3 avx2 bfloat16 int8 99 False$"):
+        probe.measure_model(tmp_path / "arguments", **given, cache_bytes=99)
 
 
 def test_what_libraries_print_does_no_harm(tmp_path: Path) -> None:

@@ -6,36 +6,33 @@ import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from lichen.checkpoint import Checkpoint
 from lichen.errors import ResourceError
 
 #: Bytes of an element once it is packed; other stored types are dequantized to float32.
 _ELEMENT_BYTES = {"F32": 4.0, "F16": 2.0, "BF16": 2.0, "I8": 1.0, "I4": 0.5}
 _CAST_BYTES = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0}
 
+#: Type, as a checkpoint spells it, and shape of a weight.
+Stored = tuple[str, tuple[int, ...]]
 
-def require(checkpoint: Checkpoint, weights: Iterable[str], dtype: str, cache_bytes: int) -> None:
+
+def require(path: Path, weights: Iterable[Stored], dtype: str, cache_bytes: int) -> None:
     """Refuse, before anything is read, a model that memory does not hold with its cache."""
-    needed = weight_bytes(checkpoint, weights, dtype)
+    needed = sum(_packed_bytes(stored, dtype) for stored in weights)
     available = available_bytes()
     if available is not None and needed + cache_bytes > available:
         raise ResourceError(
-            f"{checkpoint.path}: the weights take {in_gb(needed)} and the key-value cache"
+            f"{path}: the weights take {in_gb(needed)} and the key-value cache"
             f" {in_gb(cache_bytes)}, but only {in_gb(available)} of memory are available; free"
             " some, take a smaller cache (--cache-gb), or a smaller or quantized model."
         )
 
 
-def weight_bytes(checkpoint: Checkpoint, weights: Iterable[str], dtype: str) -> int:
-    """Bytes of the weights as the engine holds them, from their stored types and ``dtype``."""
-
-    def size(name: str) -> float:
-        stored = checkpoint.dtype(name)
-        plain = _ELEMENT_BYTES.get(stored, 4.0)
-        each = plain if stored in ("I8", "I4") else _CAST_BYTES.get(dtype, plain)
-        return math.prod(checkpoint.shape(name)) * each
-
-    return int(sum(map(size, weights)))
+def _packed_bytes(stored: Stored, dtype: str) -> float:
+    kind, shape = stored
+    plain = _ELEMENT_BYTES.get(kind, 4.0)
+    each = plain if kind in ("I8", "I4") else _CAST_BYTES.get(dtype, plain)
+    return math.prod(shape) * each
 
 
 def available_bytes(root: Path = Path("/")) -> int | None:
