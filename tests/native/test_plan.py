@@ -379,6 +379,21 @@ def test_attention_over_a_smaller_cache(
     np.testing.assert_allclose(np.concatenate(results), layer.expected(ids), rtol=2e-5, atol=5e-6)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+def test_attention_gives_the_same_bits_on_every_instruction_set(dtype: str) -> None:
+    """Across a segment's end, in tiles of many rows and of one."""
+    ids, pages = sequence(1, 1100), shuffled_pages(1, 1100)
+    results = []
+    for name in ISAS:
+        layer = Attention(name, 7, 1, 20, dtype=dtype)
+        cache = layer.cache(pages.size)
+        spans = [(0, 400), (400, 800), (800, 1099), (1099, 1100)]
+        results.append([layer.step(cache, [(ids, *span)], pages)[0] for span in spans])
+    for other in results[1:]:
+        for ours, theirs in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
 def test_int8_keys_in_units(isa: str) -> None:
     units = np.exp2(np.arange(16) % 8 - 3).astype(np.float32)
     ids, pages = sequence(1, 60), shuffled_pages(1, 60)
