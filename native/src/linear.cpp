@@ -464,7 +464,7 @@ void prepare_rows(const Linear& linear, const float* x, std::int64_t x_stride, s
                   linear.input_group);
   if (input == Input::halves)
     linear_kernels(linear.isa).split({x + begin * x_stride, x_stride, end - begin, cols,
-                                      out.halves + begin * 2 * stride, stride});
+                                      out.halves + begin * kHalves * stride, stride});
 }
 
 QuantizedBuffer::QuantizedBuffer(std::int64_t tokens, std::int64_t cols)
@@ -472,7 +472,7 @@ QuantizedBuffer::QuantizedBuffer(std::int64_t tokens, std::int64_t cols)
       signed_codes_(static_cast<std::size_t>(tokens * code_stride(cols))),
       minus_sums_(static_cast<std::size_t>(tokens * code_stride(cols) / 32) * sizeof(std::int32_t)),
       scales_(static_cast<std::size_t>(tokens * code_stride(cols) / 32) * sizeof(float)),
-      halves_(static_cast<std::size_t>(2 * tokens * code_stride(cols)) * sizeof(std::uint16_t)) {}
+      halves_(static_cast<std::size_t>(kHalves * tokens * code_stride(cols)) * sizeof(std::uint16_t)) {}
 
 QuantizedRows QuantizedBuffer::rows() {
   return {codes_.as<std::uint8_t>(), signed_codes_.as<std::int8_t>(), minus_sums_.as<std::int32_t>(),
@@ -525,7 +525,7 @@ void linear_chunk(const Linear& linear, const float* x, std::int64_t x_stride,
     task.bf16_scales = linear.bf16_scales;
   } else if (input_of(linear) == Input::halves) {
     task.code_stride = code_stride(linear.cols);
-    task.halves = quantized->halves + token * 2 * task.code_stride;
+    task.halves = quantized->halves + token * kHalves * task.code_stride;
   } else {
     task.x = x + token * x_stride;
     task.x_stride = x_stride;

@@ -144,7 +144,7 @@ def int4_product(layer: Layer, x: Array) -> Array:
 
 
 def splits(isa: str, dtype: str) -> bool:
-    """Whether products with such weights run in bf16 (Input::halves in lichen/linear.h)."""
+    """Whether such weights meet halves (see Input in lichen/linear.h)."""
     return isa == "amx" and dtype == "bf16"
 
 

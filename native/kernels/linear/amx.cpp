@@ -91,7 +91,7 @@ struct I8 {
 
 struct Bf16 {
   using Lane = float;
-  static constexpr int64_t kRowsPerToken = 2;
+  static constexpr int64_t kRowsPerToken = kHalves;
 
   template <int C, int A, int B>
   static void dot() {
@@ -100,7 +100,7 @@ struct Bf16 {
   static void finish(const Lane* sums, int64_t stride, const LinearTask& task, int64_t token,
                      int64_t row) {
     alignas(64) float total[kRows];
-    for (int64_t r = 0; r < kRows; ++r) total[r] = sums[r] + sums[stride + r];
+    for (int64_t r = 0; r < kRows; ++r) total[r] = kHalves == 2 ? sums[r] + sums[stride + r] : sums[r];
     finish_panel(total, task, token, row);
   }
 };
@@ -378,13 +378,18 @@ inline float from_bf16(uint16_t half) {
   return value;
 }
 
-void split_row(const float* x, int64_t cols, int64_t stride, uint16_t* high, uint16_t* low) {
+void round_row(const float* x, int64_t cols, int64_t stride, uint16_t* high) {
+  for (int64_t k = 0; k < cols; ++k) high[k] = to_bf16(x[k]);
+  for (int64_t k = cols; k < stride; ++k) high[k] = 0;
+}
+
+// What `high` lacks of x.
+void round_rest(const float* x, int64_t cols, int64_t stride, const uint16_t* high, uint16_t* low) {
   for (int64_t k = 0; k < cols; ++k) {
-    high[k] = to_bf16(x[k]);
-    const float rest = x[k] - from_bf16(high[k]);
-    low[k] = (high[k] & 0x7f80) == 0x7f80 ? uint16_t{0} : to_bf16(rest);
+    const uint16_t rest = to_bf16(x[k] - from_bf16(high[k]));
+    low[k] = (high[k] & 0x7f80) == 0x7f80 ? uint16_t{0} : rest;
   }
-  for (int64_t k = cols; k < stride; ++k) high[k] = low[k] = 0;
+  for (int64_t k = cols; k < stride; ++k) low[k] = 0;
 }
 
 }  // namespace
@@ -405,8 +410,10 @@ void linear_i4_amx(const LinearTask& task) {
 
 void split_amx(const SplitTask& task) {
   for (int64_t t = 0; t < task.tokens; ++t) {
-    uint16_t* high = task.halves + t * 2 * task.stride;
-    split_row(task.x + t * task.x_stride, task.cols, task.stride, high, high + task.stride);
+    const float* x = task.x + t * task.x_stride;
+    uint16_t* high = task.halves + t * kHalves * task.stride;
+    round_row(x, task.cols, task.stride, high);
+    if (kHalves == 2) round_rest(x, task.cols, task.stride, high, high + task.stride);
   }
 }
 

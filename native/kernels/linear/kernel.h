@@ -28,7 +28,7 @@ struct LinearTask {
   int64_t code_stride;
   const float* x_scales;    // [tokens], i8 and i4; [tokens][cols / group] with x_groups
   bool x_groups;            // whether inputs have a scale for each group, i4 only
-  const uint16_t* halves;   // [tokens][2][code_stride], bf16 only, where it is multiplied in bf16
+  const uint16_t* halves;   // [tokens][kHalves][code_stride], bf16 only, where it is multiplied in bf16
   int64_t group;            // columns that share a scale, i4, b4 and b8
   bool zeros;               // whether groups have zero points, i4 only
   bool bf16_scales;         // or f16, i4 only
@@ -58,11 +58,15 @@ struct QuantizeTask {
 };
 using QuantizeKernel = void (*)(const QuantizeTask&);
 
+// Numbers of bf16 that an activation is split in. With 1 it would be rounded, to within 2^-9, and AMX would do
+// half the work.
+constexpr int64_t kHalves = 2;
+
 // See Input::halves in lichen/linear.h. Rows [0, tokens), columns from cols to the stride are 0.
 struct SplitTask {
   const float* x;
   int64_t x_stride, tokens, cols;
-  uint16_t* halves;  // [tokens][2][stride]
+  uint16_t* halves;  // [tokens][kHalves][stride]
   int64_t stride;
 };
 using SplitKernel = void (*)(const SplitTask&);
