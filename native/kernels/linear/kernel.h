@@ -58,8 +58,8 @@ struct QuantizeTask {
 };
 using QuantizeKernel = void (*)(const QuantizeTask&);
 
-// Numbers of bf16 that an activation is split in. With 1 it would be rounded, to within 2^-9, and AMX would do
-// half the work.
+// Numbers of bf16 that an activation is split in. With 1 it would be rounded, to within 2^-8, and AMX
+// would do half the work.
 constexpr int64_t kHalves = 2;
 
 // See Input::halves in lichen/linear.h. Rows [0, tokens), columns from cols to the stride are 0.
