@@ -10,7 +10,7 @@
 //   (chain over k of the tile sums of the high row) + (the same of the low row)
 // where a tile sum adds 32 columns as TDPBF16PS does. That order does not depend on the number of tokens, so
 // all numbers of them come here. Integer sums are exact in any order, so few tokens go to the VNNI kernels,
-// which are tuned to stream. int4 is one chain over groups as in groups.inc.h.
+// which are tuned to stream.
 #include <immintrin.h>
 
 #include "kernels/linear/kernel.h"
@@ -226,142 +226,7 @@ void multiply_tiles(const LinearTask& task, const void* x, int64_t stride) {
   Tiles::release();
 }
 
-// --- int4 -----------------------------------------------------------------------------------------
-
-constexpr int64_t kColumnsPerBlock = 1024;  // expanded, 16 KiB of a panel
-constexpr int64_t kInFlight = 4;            // tiles of sums
-
-struct Workspace {
-  alignas(64) int8_t codes[kColumnsPerBlock * kRows];  // [column/4][16][4]: a block, less its zero points
-  alignas(64) float scales[kColumnsPerBlock / kBlock][kRows];
-  alignas(64) int32_t sums[kInFlight][kTileRows][kRows];
-  alignas(64) float totals[kTaskTokens / kTileRows][kTileRows][kRows];
-};
-
-// A block of one panel's groups, from nibbles to signed bytes.
-template <class Scales>
-void expand(const LinearTask& task, const char* group, int64_t groups, Workspace& work) {
-  using Op = Int4In512<Scales>;
-  const int64_t header = kRows * (task.zeros ? 3 : 2);
-  int8_t* to = work.codes;
-  for (int64_t g = 0; g < groups; ++g) {
-    _mm512_store_ps(work.scales[g], Op::load_scales(group));
-    const __m512i zeros = task.zeros ? Op::load_zeros(group + 2 * kRows) : Op::eight();
-    const __m512i bytes = _mm512_mullo_epi32(zeros, _mm512_set1_epi32(0x01010101));
-    const char* codes = group + header;
-    for (int64_t k = 0; k < task.group; k += 8, codes += kLine, to += 2 * kLine) {
-      const auto pair = Op::load(reinterpret_cast<const uint8_t*>(codes));
-      _mm512_store_si512(to, _mm512_sub_epi8(pair.first, bytes));
-      _mm512_store_si512(to + kLine, _mm512_sub_epi8(pair.second, bytes));
-    }
-    group = codes;
-  }
-}
-
-// A tile of tokens and the groups of one block that it meets.
-struct Meeting {
-  const char* x;
-  int64_t x_stride;
-  int64_t group;   // columns
-  int64_t groups;
-  const float* x_scales;  // [tokens][x_groups] from the first group on, or null: no scales of their own
-  int64_t x_groups;
-  int64_t height;         // tokens
-  Piece ahead;
-};
-
-// The sums of group g, in tile C.
-template <int C>
-[[gnu::always_inline]] inline void sum_group(Meeting meeting, int64_t g, Workspace& work) {
-  const int64_t depth = smaller(meeting.group, kLine);
-  Tiles::zero<C>();
-  for (int64_t k = g * meeting.group; k < (g + 1) * meeting.group; k += depth) {
-    Tiles::load<4 + C % 2>(meeting.x + k, meeting.x_stride);
-    Tiles::load<6 + C % 2>(work.codes + k * kRows, kLine);
-    Tiles::dot_signed<C, 4 + C % 2, 6 + C % 2>();
-  }
-}
-
-// total += float(sums) * scales of group g, whose sums are in tile C; then C takes its next group.
-template <int C>
-[[gnu::always_inline]] inline void add_group(Meeting meeting, int64_t g, Workspace& work,
-                                             __m512 (&total)[kTileRows]) {
-  if (g >= meeting.groups) return;
-  Tiles::store<C>(work.sums[C], kLine);
-  if (g + kInFlight < meeting.groups) sum_group<C>(meeting, g + kInFlight, work);
-  for (int64_t i = 0; i < meeting.ahead.bytes_per_group; i += kLine)
-    __builtin_prefetch(meeting.ahead.first + g * meeting.ahead.bytes_per_group + i, 0, 2);
-  const __m512 scales = _mm512_load_ps(work.scales[g]);
-#pragma GCC unroll 16
-  for (int r = 0; r < kTileRows; ++r) {
-    const __m512 sums = _mm512_cvtepi32_ps(_mm512_load_si512(work.sums[C][r]));
-    if (meeting.x_scales) {
-      const float x_scale = meeting.x_scales[smaller(r, meeting.height - 1) * meeting.x_groups + g];
-      total[r] = _mm512_fmadd_ps(_mm512_mul_ps(sums, scales), _mm512_set1_ps(x_scale), total[r]);
-    } else {
-      total[r] = _mm512_fmadd_ps(sums, scales, total[r]);
-    }
-  }
-}
-
-// Four groups are on their way at any time, so that products, stores and additions overlap.
-void add_groups(Meeting meeting, bool fresh, Workspace& work, float (*totals)[kRows]) {
-  __m512 total[kTileRows];
-#pragma GCC unroll 16
-  for (int r = 0; r < kTileRows; ++r) total[r] = fresh ? _mm512_setzero_ps() : _mm512_load_ps(totals[r]);
-  sum_group<0>(meeting, 0, work);
-  if (meeting.groups > 1) sum_group<1>(meeting, 1, work);
-  if (meeting.groups > 2) sum_group<2>(meeting, 2, work);
-  if (meeting.groups > 3) sum_group<3>(meeting, 3, work);
-  for (int64_t g = 0; g < meeting.groups; g += kInFlight) {
-    add_group<0>(meeting, g, work, total);
-    add_group<1>(meeting, g + 1, work, total);
-    add_group<2>(meeting, g + 2, work, total);
-    add_group<3>(meeting, g + 3, work, total);
-  }
-#pragma GCC unroll 16
-  for (int r = 0; r < kTileRows; ++r) _mm512_store_ps(totals[r], total[r]);
-}
-
-// One panel: work.totals[tile][16][16] over all groups. `more` panels follow.
-template <class Scales>
-void total_panel(const LinearTask& task, const Rows& rows, const char* panel, bool more, Workspace& work) {
-  const int64_t groups = task.cols / task.group, group_bytes = task.panel_bytes / groups;
-  const int64_t block = kColumnsPerBlock / task.group, tiles = rows.tiles();
-  const int64_t share = ceil_div(group_bytes, tiles);  // of the next block, that a tile fetches
-  for (int64_t g = 0; g < groups; g += block) {
-    const int64_t count = smaller(block, groups - g);
-    const char* next = panel + (g + count) * group_bytes;
-    const bool last = !more && g + count == groups;
-    expand<Scales>(task, panel + g * group_bytes, count, work);
-    for (int64_t tile = 0; tile < tiles; ++tile) {
-      const float* x_scales = task.x_groups ? task.x_scales + rows.start(tile) * groups + g : nullptr;
-      add_groups({rows.tile(tile, g * task.group), rows.stride, task.group, count, x_scales, groups,
-                  rows.height(), {next + tile * share * count, last ? 0 : share}},
-                 g == 0, work, work.totals[tile]);
-    }
-  }
-}
-
-template <class Scales>
-void multiply_int4(const LinearTask& task) {
-  Workspace work;
-  __builtin_memset(work.sums, 0, sizeof work.sums);  // rows below the height of a tile are never stored
-  const Rows rows = {reinterpret_cast<const char*>(task.signed_codes), task.code_stride, task.tokens};
-  Tiles::configure(tile_config(rows.height(), smaller(task.group, kLine)));
-  for (int64_t p = 0; p < task.panels; ++p) {
-    total_panel<Scales>(task, rows, task.weights + p * task.panel_bytes, p + 1 < task.panels, work);
-    for (int64_t t = 0; t < task.tokens; ++t) {
-      const int64_t tile = t / kTileRows;
-      float* total = work.totals[tile][t - rows.start(tile)];
-      for (int64_t r = 0; r < kRows && !task.x_groups; ++r) total[r] *= task.x_scales[t];
-      finish_panel(total, task, t, p * kRows);
-    }
-  }
-  Tiles::release();
-}
-
-// --- Splitting ------------------------------------------------------------------------------------
+#include "kernels/linear/amx_int4.inc.h"
 
 // The nearest number of bf16, halves to even; a NaN stays one.
 inline uint16_t to_bf16(float value) {

@@ -2,7 +2,8 @@
 // compilers' intrinsics take literals only). A tile is 16 rows of 64 bytes. Written as assembly so that the
 // compiler knows what each one reads and writes: gcc 12's _tile_loadconfig claims to read 8 of its 64 bytes,
 // and its _tile_loadd no memory at all, so that it may drop or move the stores that filled them.
-// native/tests/tiles_emulated.inc.h has the same in plain C++, for tests on processors without AMX.
+// native/tests/tiles_emulated.inc.h has the same in plain C++, for tests on processors without AMX: with
+// -DLICHEN_EMULATE_AMX in CMAKE_CXX_FLAGS, the whole engine offers `amx` wherever there is AVX512-VNNI.
 
 #include <stdint.h>
 
