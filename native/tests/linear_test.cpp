@@ -25,6 +25,7 @@ struct Case {
   bool bias, accumulate;
   std::int64_t group = 0;  // of i4, b8 and b4
   bool zeros = false;      // or shifts, of b8 and b4
+  bool input_groups = false;  // whether i4's inputs have a scale for each group
 };
 
 bool blocks(Dtype dtype) { return dtype == Dtype::b8 || dtype == Dtype::b4; }
@@ -121,15 +122,13 @@ RandomWeight random_weight(const Case& c, std::mt19937& random) {
 }
 
 // compressed-tensors' formulas with the library's own rounding.
-void quantize(const float* x, std::int64_t cols, std::vector<int>& q, float& scale) {
+float quantize(const float* x, std::int64_t cols, std::vector<int>& q) {
   float largest = 0;
   for (std::int64_t k = 0; k < cols; ++k) largest = std::max(largest, std::fabs(x[k]));
-  scale = largest / 127.5f;
-  if (scale == 0) scale = 0x1p-23f;
-  q.resize(static_cast<std::size_t>(cols));
+  const float scale = largest == 0 ? 0x1p-23f : largest / 127.5f;
   for (std::int64_t k = 0; k < cols; ++k)
-    q[static_cast<std::size_t>(k)] =
-        static_cast<int>(std::nearbyint(std::clamp(x[k] / scale, -128.0f, 127.0f)));
+    q.push_back(static_cast<int>(std::nearbyint(std::clamp(x[k] / scale, -128.0f, 127.0f))));
+  return scale;
 }
 
 float rounded_to_bf16(float value) {
@@ -150,11 +149,14 @@ float bf16_product(const float* w, const float* x, std::int64_t cols) {
 
 std::vector<float> expected(Isa isa, const Case& c, const RandomWeight& w, const std::vector<float>& x,
                             const std::vector<float>& bias, std::vector<float> y) {
-  std::vector<int> q;
   for (std::int64_t t = 0; t < c.shape.tokens; ++t) {
     const float* row = x.data() + t * c.shape.cols;
-    float scale = 0;
-    if (integers(c.dtype)) quantize(row, c.shape.cols, q, scale);
+    const std::int64_t shared = c.input_groups ? c.group : c.shape.cols;
+    std::vector<float> scales;
+    std::vector<int> q;
+    if (integers(c.dtype))
+      for (std::int64_t begin = 0; begin < c.shape.cols; begin += shared)
+        scales.push_back(quantize(row + begin, shared, q));
     for (std::int64_t r = 0; r < c.shape.rows; ++r) {
       const float* wr = w.values.data() + r * c.shape.cols;
       volatile float value = 0;  // every step rounded to float
@@ -162,16 +164,22 @@ std::vector<float> expected(Isa isa, const Case& c, const RandomWeight& w, const
         std::int64_t sum = 0;
         for (std::int64_t k = 0; k < c.shape.cols; ++k)
           sum += static_cast<std::int64_t>(wr[k]) * q[static_cast<std::size_t>(k)];
-        const volatile float both = scale * w.scales[static_cast<std::size_t>(r)];
+        const volatile float both = scales[0] * w.scales[static_cast<std::size_t>(r)];
         value = static_cast<float>(sum) * both;
       } else if (c.dtype == Dtype::i4) {
         for (std::int64_t begin = 0; begin < c.shape.cols; begin += c.group) {
           int sum = 0;
           for (std::int64_t k = begin; k < begin + c.group; ++k) sum += static_cast<int>(wr[k]) * q[static_cast<std::size_t>(k)];
           const float group_scale = w.scales[static_cast<std::size_t>((r * c.shape.cols + begin) / c.group)];
-          value = std::fma(static_cast<float>(sum), group_scale, static_cast<float>(value));
+          const auto old = static_cast<float>(value);
+          if (c.input_groups) {
+            const volatile float part = static_cast<float>(sum) * group_scale;
+            value = std::fma(part, scales[static_cast<std::size_t>(begin / c.group)], old);
+          } else {
+            value = std::fma(static_cast<float>(sum), group_scale, old);
+          }
         }
-        value = value * scale;
+        if (!c.input_groups) value = value * scales[0];
       } else if (c.dtype == Dtype::bf16 && isa == Isa::avx512_bf16) {
         value = bf16_product(wr, row, c.shape.cols);
       } else {
@@ -235,7 +243,7 @@ bool run_case(ThreadPool& pool, Isa isa, const Case& c, std::mt19937& random) {
       pool,
       {w.data(c.dtype), c.dtype, c.shape.rows, c.shape.cols, w.scales.empty() ? nullptr : w.scales.data(),
        c.zeros && integers(c.dtype) ? w.zeros.data() : nullptr, c.group, c.bias ? bias.data() : nullptr,
-       c.zeros && blocks(c.dtype) ? w.shifts.data() : nullptr},
+       c.zeros && blocks(c.dtype) ? w.shifts.data() : nullptr, 0, c.input_groups ? c.group : 0},
       isa);
   // The last token by itself, too: it must not see its neighbours.
   const std::int64_t last = c.shape.tokens - 1;
@@ -283,9 +291,9 @@ int main(int argc, char** argv) {
     for (const auto& [dtype, group] : {std::pair<Dtype, std::int64_t>{Dtype::i4, 32}, {Dtype::i4, 64}, {Dtype::i4, 128},
                                        {Dtype::b8, 16}, {Dtype::b8, 32}, {Dtype::b4, 16}, {Dtype::b4, 32}})
       for (const Shape& shape : shapes)
-        for (int options = 0; options < 8; ++options, ++cases) {
+        for (int options = 0; options < (dtype == Dtype::i4 ? 16 : 8); ++options, ++cases) {
           const Shape whole = {shape.tokens, shape.rows, (shape.cols + group - 1) / group * group};
-          const Case c = {dtype, whole, (options & 1) != 0, (options & 2) != 0, group, (options & 4) != 0};
+          const Case c = {dtype, whole, (options & 1) != 0, (options & 2) != 0, group, (options & 4) != 0, (options & 8) != 0};
           if (run_case(pool, isa, c, random)) continue;
           ++failures;
           std::printf("%s: dtype %d in groups of %ld, %ld x %ld x %ld, options %d differ\n", std::string(isa_name(isa)).c_str(),

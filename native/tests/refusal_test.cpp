@@ -63,10 +63,10 @@ void test_weights(ThreadPool& pool) {
 }
 
 void test_caches() {
-  refused([] { Cache(0, 1, 8, 16, 1); }, "layers must be at least 1, not 0");
-  refused([] { Cache(1, 1, 8, 24, 1); }, "multiple of 16, not 24");
+  refused([] { Cache({0, 1, 8, 16, CacheType::f32}, 1); }, "layers must be at least 1, not 0");
+  refused([] { Cache({1, 1, 8, 24, CacheType::i8}, 1); }, "multiple of 16, not 24");
   constexpr std::int64_t many = std::numeric_limits<std::int32_t>::max();
-  out_of_memory([] { Cache(many, many, many, many - many % 16, many); }, "a cache larger than any number");
+  out_of_memory([] { Cache({many, many, many, many - many % 16, CacheType::f32}, many); }, "a cache larger than any number");
   out_of_memory([] { AlignedBuffer buffer(SIZE_MAX); }, "a buffer of every byte");
   out_of_memory([] { AlignedBuffer buffer(SIZE_MAX / 2); }, "a buffer of half of them");
 }
@@ -101,7 +101,7 @@ void test_batches(const TinyModel& model) {
   refused([&] { step([](RaggedBatch& b) { b.rows[4] = 5; }); }, "rows[4] is 5");
   refused([&] { step([&](RaggedBatch& b) { b.rows.assign(kMostTokens + 1, 0); }); }, "65 rows are more");
   refused([&] {
-    Cache other(1, kKeyHeads, kHeadDim, 16, 4);
+    Cache other({1, kKeyHeads, kHeadDim, 16, CacheType::f32}, 4);
     RaggedBatch batch(2);
     batch.add(ids, 0, 3, {3, 2});
     batch.run(*model.plan, other);

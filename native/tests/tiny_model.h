@@ -86,7 +86,9 @@ struct TinyModel {
     plan->fill(__builtin_nanf(""));
   }
 
-  Cache cache(std::int64_t pages) const { return Cache(2, kKeyHeads, kHeadDim, 16, pages); }
+  Cache cache(std::int64_t pages, CacheType type = CacheType::f32) const {
+    return Cache({2, kKeyHeads, kHeadDim, 16, type}, pages);
+  }
 
   std::unique_ptr<Plan> plan;
 };

@@ -113,7 +113,8 @@ struct Shape {
 
 // The last page comes first, so that keys are where the page numbers say and nowhere else.
 struct Attended {
-  explicit Attended(const Shape& shape) : cache(1, 1, shape.head_dim, 32, (shape.first + shape.tokens + 31) / 32) {
+  Attended(const Shape& shape, CacheType type)
+      : cache({1, 1, shape.head_dim, 32, type}, (shape.first + shape.tokens + 31) / 32) {
     for (std::int64_t page = cache.pages(); page-- > 0;) pages.push_back(static_cast<std::int32_t>(page));
     cache.fill(NAN);
     for (std::int64_t p = 0; p < shape.first + shape.tokens; ++p)
@@ -136,11 +137,11 @@ void attend(Isa isa, const Shape& shape, const Attended& attended, Guarded& q, G
   task.first_position = shape.first;
   task.scale = 0.3f;
   Floats scratch(static_cast<std::size_t>(attention_scratch(shape.tokens * shape.group, shape.head_dim)), NAN);
-  attention_kernel(isa)(task, scratch.data());
+  attention_kernels(isa).attend(task, scratch.data());
 }
 
-void test_attention(Isa isa, const Shape& shape, Checks& checks) {
-  const Attended attended(shape);
+void test_attention(Isa isa, const Shape& shape, CacheType type, Checks& checks) {
+  const Attended attended(shape, type);
   const std::int64_t stride = shape.group * shape.head_dim + 3;
   Guarded q(normal(shape.tokens * stride)), expected(shape.tokens * stride), result(shape.tokens * stride);
   for (std::int64_t t = 0; t < shape.tokens; ++t)
@@ -149,7 +150,7 @@ void test_attention(Isa isa, const Shape& shape, Checks& checks) {
   attend(isa, shape, attended, q, result);
   const std::string where = std::string(isa_name(isa)) + ", " + std::to_string(shape.tokens) + " tokens from " +
                             std::to_string(shape.first) + ", " + std::to_string(shape.group) + " heads of " +
-                            std::to_string(shape.head_dim);
+                            std::to_string(shape.head_dim) + ", cache " + std::to_string(static_cast<int>(type));
   checks.expect(result.equals(expected), "attention, " + where);
   bool finite = true;
   for (std::int64_t t = 0; t < shape.tokens; ++t)
@@ -171,7 +172,8 @@ int main(int argc, char** argv) {
     test_rope(isa, 5, 2, 1, checks);
     for (const Shape& shape : std::vector<Shape>{{1, 0, 1, 1}, {1, 200, 7, 64}, {9, 125, 3, 20}, {33, 0, 2, 16},
                                                  {5, 255, 1, 130}, {70, 61, 1, 33}})
-      test_attention(isa, shape, checks);
+      for (const CacheType type : {CacheType::f32, CacheType::f16, CacheType::i8})
+        test_attention(isa, shape, type, checks);
   }
   return checks.finish();
 }
