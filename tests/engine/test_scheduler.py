@@ -316,11 +316,6 @@ def test_a_batch_of_no_or_too_many_sequences_is_refused(size: int) -> None:
         tiny_engine("float32", threads=1, isa=ISA, max_sequences=size)
 
 
-def test_a_cache_larger_than_memory_is_refused() -> None:
-    with pytest.raises(ResourceError, match=r"key-value cache of 1000000\.0 GB.*memory has"):
-        tiny_engine("float32", threads=1, isa=ISA, cache_bytes=10**15)
-
-
 def test_scoring_and_generating_share_the_cache(engine: Engine) -> None:
     """A text that is being scored keeps its pages; who finds none is told, not left out."""
     small = tiny_engine("float32", threads=1, isa=ISA, cache_bytes=8 * PAGE_BYTES)
