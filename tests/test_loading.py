@@ -140,7 +140,7 @@ def test_more_threads_than_cores_give_the_same_answers(folder: Path, model: Lang
 
 
 def test_a_cache_larger_than_memory_is_refused(folder: Path) -> None:
-    with pytest.raises(ResourceError, match=r"key-value cache 1\.15e\+09 GB, but only .* available"):
+    with pytest.raises(ResourceError, match=r"cache 1\.15e\+09 GB, but only .* available"):
         load(folder, cache_bytes=1 << 60)
 
 

@@ -29,7 +29,7 @@ from lichen.graph import Graph
 
 PAGE_TOKENS = 32
 STEP_TOKENS = 512
-PROMPT_TOKENS = 128  # of a step in which others generate; larger pieces cost as much a token
+PROMPT_TOKENS = 256  # of a step in which others generate
 LOGIT_TOKENS = 128  # a piece of logits of a 150,000-token vocabulary is then 77 MB
 MAX_SEQUENCES = 64
 CACHE_BYTES = 1 << 30
