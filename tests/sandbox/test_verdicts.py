@@ -386,3 +386,9 @@ def test_limits_are_per_sandbox() -> None:
         ]
         verdicts = {i: result.verdict for i, result in small.run(jobs)}
     assert verdicts == {0: "memory", 1: "output_limit", 2: "passed"}
+
+
+def test_pairs_of_sockets_are_for_event_loops_alone(run: Run) -> None:
+    program = "import asyncio, socket\ndef f(x): return socket.socketpair()"
+    result = run(program, "f(1)")
+    assert (result.verdict, "PermissionError" in result.detail) == ("error", True), result

@@ -6,6 +6,10 @@ import fcntl
 import os
 import selectors
 import socket
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
 
 
 class PipeEnd:
@@ -44,7 +48,37 @@ def pair() -> tuple[PipeEnd, PipeEnd]:
     return PipeEnd(first, fourth), PipeEnd(third, second)
 
 
-def replace_sockets() -> None:
+class _Finder:
+    """Finds asyncio's loops on their first import and hands them `pair`; nobody else gets it."""
+
+    _LOOPS = "asyncio.selector_events"
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Where the module is, with a loader that finishes it."""
+        spec = PathFinder.find_spec(name, path) if name == self._LOOPS else None
+        if spec is None or spec.loader is None:
+            return None
+        load = spec.loader.exec_module
+
+        def finish(module: ModuleType) -> None:
+            load(module)
+            module.socket = _sockets()  # type: ignore[attr-defined]
+
+        spec.loader.exec_module = finish  # type: ignore[method-assign]
+        return spec
+
+
+def _sockets() -> ModuleType:
+    """The module socket, but for its pairs."""
+    module = ModuleType("socket")
+    vars(module).update(vars(socket))
+    module.socketpair = pair  # type: ignore[attr-defined]
+    return module
+
+
+def let_loops_run() -> None:
     """From now on event loops are made of these."""
-    socket.socketpair = pair  # type: ignore[assignment]
+    sys.meta_path.insert(0, _Finder())
     selectors.DefaultSelector = selectors.PollSelector  # type: ignore[misc,assignment]

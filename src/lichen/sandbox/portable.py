@@ -12,7 +12,6 @@ from collections.abc import Iterator
 
 LINUX = sys.platform.startswith("linux")
 _PACKET_ROOM = 1 << 18
-_socketpair = socket.socketpair  # programs get another (see `pipes`)
 _QUERY, _ADDR_NO_RANDOMIZE = 0xFFFFFFFF, 0x0040000
 
 
@@ -63,8 +62,8 @@ def sink() -> int:
 def control_pair() -> tuple[socket.socket, socket.socket]:
     """Two ends that keep messages apart and tell when the other one is gone."""
     if LINUX:
-        return _socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    pair = _socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     for end in pair:
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _PACKET_ROOM)
     return pair

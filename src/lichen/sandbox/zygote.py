@@ -72,7 +72,7 @@ def main(descriptor: int) -> None:
     os.umask(0o022)
     own_root = "namespaces" in config.layers
     rehearse()
-    pipes.replace_sockets()
+    pipes.let_loops_run()
     preload(f"{PRELOADED_LIBRARIES} {PRELOADED}")
     if not own_root:
         preload(PRELOADED_WITHOUT_FILES)
