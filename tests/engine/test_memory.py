@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from tests.tiny import write_tiny_model
 
-from lichen import loading
+from lichen import _core, loading
+from lichen.checkpoint.gguf_blocks import BLOCK_TYPES
 from lichen.completion import Request
 from lichen.engine import memory
 from lichen.errors import InputError, ResourceError
@@ -66,6 +67,28 @@ def test_a_model_that_memory_does_not_hold_is_refused(tmp_path, monkeypatch) -> 
     with pytest.raises(ResourceError, match=r"weights take .* but only 1e-06 GB") as refused:
         loading.load(folder, cache_bytes=1)
     assert refused.value.exit_code == 4
+
+
+@pytest.mark.parametrize(
+    "block", [b for b in BLOCK_TYPES.values() if b.unpack], ids=lambda b: b.name
+)
+def test_what_a_block_type_is_thought_to_take_holds_it(tmp_path, monkeypatch, block) -> None:
+    rows, cols = 64, 512
+    data = np.frombuffer(np.random.default_rng(1).bytes(block.nbytes(rows * cols)), np.uint8) & 0x3B
+    tensor = block.blocks(data, (rows, cols))
+    taken = _core.Linear(
+        _core.ThreadPool(1), tensor.codes, f"b{tensor.bits}", tensor.scales, None, "portable", None,
+        tensor.shifts,
+    ).nbytes  # fmt: skip
+    assert taken < 4 * rows * cols / 2
+    stored = [(block.name, (rows, cols))]
+    monkeypatch.setattr(memory, "available_bytes", lambda: taken - 1)
+    with pytest.raises(ResourceError):
+        memory.require(tmp_path, stored, "auto", 0)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 2 * taken)
+    memory.require(tmp_path, stored, "auto", 0)
+    with pytest.raises(ResourceError):
+        memory.require(tmp_path, stored, "float32", 0)
 
 
 def test_an_unknown_kind_of_cache_is_refused(tmp_path) -> None:

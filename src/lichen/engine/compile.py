@@ -33,16 +33,24 @@ _KERNEL_TYPES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 
 
 def compile_graph(
-    graph: ops.Graph, read: ReadWeight, pool: _core.ThreadPool, isa: str, max_tokens: int
+    graph: ops.Graph,
+    read: ReadWeight,
+    pool: _core.ThreadPool,
+    isa: str,
+    max_tokens: int,
+    kv_cache: str = "float32",
 ) -> _core.Plan:
-    """Pack all weights and lay the plan out, for steps of up to ``max_tokens`` tokens."""
+    """Pack all weights and lay the plan out, for steps of up to ``max_tokens`` tokens.
+
+    Only a plan for an int8 cache knows what units such a cache holds keys in.
+    """
     matrices = _largest_first(graph)
     names = [name for pair in matrices for name in pair if name is not None]
     shapes = dict(graph.weights())
     names += [name for name in shapes if name not in names]
     large = {name for name, shape in shapes.items() if math.prod(shape) > _READ_AHEAD_ELEMENTS}
     with _ReadAhead(read, names, large) as ahead:
-        compiler = _Compiler(graph, ahead.read, pool, isa, max_tokens)
+        compiler = _Compiler(graph, ahead.read, pool, isa, max_tokens, kv_cache)
         return compiler.run(matrices)
 
 
@@ -93,9 +101,16 @@ class _ReadAhead:
 
 class _Compiler:
     def __init__(
-        self, graph: ops.Graph, read: ReadWeight, pool: _core.ThreadPool, isa: str, max_tokens: int
+        self,
+        graph: ops.Graph,
+        read: ReadWeight,
+        pool: _core.ThreadPool,
+        isa: str,
+        max_tokens: int,
+        kv_cache: str,
     ) -> None:
         self._graph = graph
+        self._kv_cache = kv_cache
         self._pool = pool
         self._isa = isa
         self._plan = _core.Plan(pool, isa, max_tokens)
@@ -135,7 +150,7 @@ class _Compiler:
             case ops.Attention(q, k, v, layer, heads, kv_heads, head_dim, scale):
                 out = self._new(value)
                 q_in, k_in, v_in = (self._buffers[x.index] for x in (q, k, v))
-                units = self._key_units(k, head_dim)
+                units = self._key_units(k, head_dim) if self._kv_cache == "int8" else None
                 plan.attention(
                     q_in, k_in, v_in, out, layer, heads, kv_heads, head_dim, scale, units
                 )

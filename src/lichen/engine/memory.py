@@ -10,6 +10,9 @@ from lichen.errors import ResourceError
 
 #: Bytes of an element once it is packed; other stored types are dequantized to float32.
 _ELEMENT_BYTES = {"F32": 4.0, "F16": 2.0, "BF16": 2.0, "I8": 1.0, "I4": 0.5}
+#: Of GGUF's blocks by the first letters of their type, at most: codes of 4 or 8 bits with a float32
+#: for scale and one for shift every 32 columns, or for the scale alone every 16.
+_BLOCK_BYTES = {"Q4": 0.75, "Q5": 1.25, "Q6": 1.25, "Q8": 1.25}
 _CAST_BYTES = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0}
 
 #: Type, as a checkpoint spells it, and shape of a weight.
@@ -30,7 +33,8 @@ def require(path: Path, weights: Iterable[Stored], dtype: str, cache_bytes: int)
 
 def _packed_bytes(stored: Stored, dtype: str) -> float:
     kind, shape = stored
-    plain = _ELEMENT_BYTES.get(kind, 4.0)
+    blocks = _BLOCK_BYTES.get(kind[:2], 4.0) if dtype == "auto" else 4.0  # else they are floats
+    plain = _ELEMENT_BYTES.get(kind, blocks)
     each = plain if kind in ("I8", "I4") else _CAST_BYTES.get(dtype, plain)
     return math.prod(shape) * each
 

@@ -61,7 +61,7 @@ class Engine:
         self._cost = StepCost()
         self._busy = threading.Lock()
         self._pool = _core.ThreadPool(threads)
-        self._plan = compile_graph(graph, read, self._pool, isa, STEP_TOKENS)
+        self._plan = compile_graph(graph, read, self._pool, isa, STEP_TOKENS, kv_cache)
         shape = graph.cache
         pages = cache_pages(graph, cache_bytes, kv_cache)
         self.token_capacity = token_capacity(graph, cache_bytes, kv_cache)
