@@ -7,9 +7,10 @@ import tomllib
 import pytest
 
 from lichen.errors import InputError
-from lichen.recipe import Rule, load_recipe, parse_recipe, presets
+from lichen.recipe import Calibration, Choice, Method, Rule, load_recipe, parse_recipe, presets
 from lichen.schemes import ActivationScheme, Scheme
 
+ABSMAX = Method("absmax")
 LAYERS = ["model.layers.0.mlp.up_proj", "model.layers.0.mlp.down_proj", "lm_head"]
 INT8 = 'weights = { bits = 8, granularity = "channel" }\nactivations = { bits = 8 }\n'
 
@@ -20,47 +21,192 @@ def rules_of(*tables: str) -> str:
 
 def test_int8_quantizes_everything_but_the_head():
     assigned = load_recipe("int8").assign(LAYERS)
-    rule = Rule(Scheme(8), ActivationScheme(), "absmax")
+    rule = Rule(Scheme(8), ActivationScheme(), ABSMAX)
     assert assigned == {LAYERS[0]: rule, LAYERS[1]: rule, "lm_head": None}
 
 
 def test_int4_has_groups_of_32_and_a_head_in_int8():
     recipe = load_recipe("int4")
     inputs = ActivationScheme(granularity="group", group_size=32)
-    assert recipe.rule(LAYERS[0]) == Rule(Scheme(4, True, "group", 32), inputs, "mse")
-    assert recipe.rule("lm_head") == Rule(Scheme(8), ActivationScheme(), "absmax", keep_tied=True)
+    assert recipe.rule(LAYERS[0]) == Rule(Scheme(4, True, "group", 32), inputs, Method("mse"))
+    assert recipe.rule("lm_head") == Rule(Scheme(8), ActivationScheme(), ABSMAX, keep_tied=True)
+
+
+def inputs_of(weights: str, inputs: str) -> ActivationScheme | None:
+    text = f'match = "*"\nweights = {{ {weights} }}\nactivations = {{ bits = 8, {inputs} }}'
+    rule = parse_recipe(rules_of(text), "mine").rule("x")
+    assert isinstance(rule, Rule)
+    return rule.activations
 
 
 @pytest.mark.parametrize(
-    "inputs",
-    ['granularity = "group"', "group_size = 32", 'granularity = "group", group_size = 64'],
+    ("weights", "size"),
+    [("bits = 4", 32), ("bits = 4, group_size = 64", 64), ("bits = 8", 128)],
+    ids=["of-32", "of-64", "rows"],
 )
-def test_inputs_in_groups_have_the_groups_of_the_weights(inputs):
-    text = rules_of(
-        f'match = "*"\nweights = {{ bits = 4 }}\nactivations = {{ bits = 8, {inputs} }}'
-    )
-    with pytest.raises(InputError, match="per group need the group_size of the weights"):
+def test_inputs_in_groups_have_the_groups_of_the_weights(weights, size):
+    expected = ActivationScheme(granularity="group", group_size=size)
+    assert inputs_of(weights, 'granularity = "group"') == expected
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ("group_size = 32", "have a group_size, but a scale per token"),
+        ('granularity = "group", group_size = 64', "need the group_size of the weights"),
+        ("dynamic = false", "are static per token; static ones have one scale per tensor"),
+        ('granularity = "tensor"', "are dynamic per tensor"),
+        ('range = "mse"', "have a range to choose, but are dynamic"),
+    ],
+)
+def test_inputs_that_contradict_themselves_are_refused(inputs, message):
+    with pytest.raises(InputError, match=message):
+        inputs_of("bits = 4", inputs)
+
+
+@pytest.mark.parametrize("chosen", ["absmax", "percentile", "mse", "entropy"])
+def test_static_inputs_choose_their_range(chosen):
+    inputs = f'granularity = "tensor", dynamic = false, range = "{chosen}"'
+    text = f'match = "*"\nweights = {{ bits = 8 }}\nactivations = {{ bits = 8, {inputs} }}'
+    recipe = parse_recipe(rules_of(text), "mine")
+    rule = recipe.rule("x")
+    assert isinstance(rule, Rule)
+    assert rule.range_ == Method(chosen)
+    assert rule.static
+    assert recipe.calibrated
+
+
+STATIC = 'match = "*"\nweights = { bits = 8 }\n' + (
+    'activations = { bits = 8, granularity = "tensor", dynamic = false }'
+)
+
+
+def test_static_inputs_without_calibration_are_a_contradiction():
+    text = "[calibration]\nsequences = 0\n" + rules_of(STATIC)
+    with pytest.raises(InputError, match="need to see inputs, and calibration.sequences is 0"):
+        parse_recipe(text, "mine")
+
+
+def test_how_much_is_seen_can_be_said():
+    text = "[calibration]\nsequences = 8\nlength = 256\n" + rules_of(STATIC)
+    assert parse_recipe(text, "mine").calibration == Calibration(8, 256, 0)
+    assert parse_recipe(rules_of(STATIC), "mine").calibration == Calibration()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("sequences = -1", "calibration.sequences is -1, must be at least 0"),
+        ("length = 1", "calibration.length is 1, must be at least 2"),
+        ('text = "x"', "unknown key 'text' in calibration"),
+        ("seed = 0.5", "seed in calibration is 0.5, not a whole number"),
+    ],
+)
+def test_impossible_calibrations_are_refused(line, message):
+    with pytest.raises(InputError) as caught:
+        parse_recipe(f"[calibration]\n{line}\n" + rules_of(STATIC), "mine")
+    assert message in str(caught.value)
+
+
+# --- a budget of bits ------------------------------------------------------------------------
+
+CHOICES = 'match = "*"\nchoices = [{ bits = 3 }, { bits = 4, group_size = 64 }]\nsolver = "mse"'
+
+
+def test_choices_share_what_else_is_said():
+    recipe = parse_recipe("bits = 4.25\n" + rules_of(CHOICES), "mine")
+    small, large = Scheme(3, True, "group", 32), Scheme(4, True, "group", 64)
+    mse = Method("mse")
+    assert recipe.rule("x") == Choice((Rule(small, None, mse), Rule(large, None, mse)))
+    assert recipe.bits == 4.25
+    assert recipe.calibrated, "sensitivity is measured on text"
+
+
+def test_a_settled_recipe_has_no_choices_left():
+    recipe = parse_recipe("bits = 4.25\n" + rules_of(CHOICES), "mine")
+    choice = recipe.rule("x")
+    assert isinstance(choice, Choice)
+    settled = recipe.settled({"x": choice.rules[1]})
+    assert settled.rule("x") == choice.rules[1]
+    assert settled.rule("y") is None
+    assert not settled.calibrated
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (rules_of(CHOICES), "has choices, but the recipe has no bits to spend"),
+        ("bits = 4\n" + rules_of(f'match = "*"\n{INT8}'), "no table has choices to spend it on"),
+        ("bits = 0\n" + rules_of(CHOICES), "bits is 0.0, must be above 0"),
+        (
+            "bits = 4\n" + rules_of('match = "*"\nchoices = [{ bits = 4 }]'),
+            "has 1 tables, must have at least 2",
+        ),
+        (
+            "bits = 4\n" + rules_of(CHOICES + "\nweights = { bits = 8 }"),
+            "has weights and choices",
+        ),
+        (
+            "bits = 4\n" + rules_of('match = "*"\nchoices = [{ bits = 4 }, { bits = 7 }]'),
+            "layers[1].choices[2].bits is 7 (supported: 8, 6, 5, 4, 3, 2)",
+        ),
+    ],
+    ids=["no-bits", "no-choices", "none", "one", "both", "bits-7"],
+)
+def test_budgets_that_make_no_sense_are_refused(text, message):
+    with pytest.raises(InputError) as caught:
+        parse_recipe(text, "mine")
+    assert message in str(caught.value)
+
+
+# --- solvers and their options ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ('solver = "absmax"\nsolver_options = { x = 1 }', "(absmax has: none)"),
+        ("scaling_options = { x = 1 }", "has scaling_options, but no scaling"),
+        ('scaling = "absmax"', 'layers[1].scaling is "absmax" (supported: "awq", "smoothquant")'),
+    ],
+)
+def test_unknown_options_and_methods_are_refused(lines, message):
+    with pytest.raises(InputError) as caught:
+        parse_recipe(rules_of(f'match = "*"\nweights = {{ bits = 8 }}\n{lines}'), "mine")
+    assert message in str(caught.value)
+
+
+def test_the_embedding_has_a_table_of_its_own():
+    text = rules_of(f'match = "*"\n{INT8}') + "[embedding]\nweights = { bits = 4 }"
+    rule = parse_recipe(text, "mine").embedding
+    assert rule == Rule(Scheme(4, True, "group", 32), None, ABSMAX)
+
+
+def test_an_embedding_sees_no_inputs():
+    text = rules_of(f'match = "*"\n{INT8}')
+    text += '[embedding]\nweights = { bits = 4 }\nsolver = "gptq"'
+    with pytest.raises(InputError, match="embedding.solver gptq needs inputs; a table has none"):
         parse_recipe(text, "mine")
 
 
 def test_four_bits_come_in_groups_of_32_unless_it_is_said():
     text = rules_of('match = "*"\nweights = { bits = 4 }')
     assert parse_recipe(text, "mine").rule("x") == Rule(
-        Scheme(4, True, "group", 32), None, "absmax"
+        Scheme(4, True, "group", 32), None, ABSMAX
     )
     text = rules_of('match = "*"\nweights = { bits = 4, symmetric = false, group_size = 128 }')
     assert parse_recipe(text, "mine").rule("x") == Rule(
-        Scheme(4, False, "group", 128), None, "absmax"
+        Scheme(4, False, "group", 128), None, ABSMAX
     )
 
 
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ('bits = 4, granularity = "channel"', "layers[1].weights has 4 bits, which come in groups"),
+        ("bits = 9", "layers[1].weights.bits is 9 (supported: 8, 6, 5, 4, 3, 2)"),
         ("bits = 4, group_size = 48", "group_size is 48 (supported: 32, 64, 128)"),
-        ("bits = 8, group_size = 32", "layers[1].weights has 8 bits, which are symmetric and per"),
-        ("bits = 8, symmetric = false", "layers[1].weights has 8 bits, which are symmetric and"),
+        ('bits = 4, granularity = "channel", group_size = 32', "but one scale per channel"),
+        ('bits = 8, granularity = "tensor", group_size = 32', "but one scale per tensor"),
     ],
 )
 def test_formats_that_do_not_go_together_are_refused(weights, message):
@@ -85,7 +231,7 @@ def test_the_first_match_decides():
 
 def test_weights_without_activations_leave_inputs_in_floats():
     rule = parse_recipe(rules_of('match = "*"\nweights = { bits = 8 }'), "mine").rule("x")
-    assert rule == Rule(Scheme(8), None, "absmax")
+    assert rule == Rule(Scheme(8), None, ABSMAX)
 
 
 def test_a_file_is_read_by_its_path(tmp_path):
@@ -113,14 +259,15 @@ def test_all_faults_are_named_at_once():
     with pytest.raises(InputError) as caught:
         parse_recipe(text, "mine")
     assert str(caught.value) == (
-        "recipe mine: unknown key 'speed' (known: description, layers); match in layers[1] is 3,"
-        " not a string; unknown key 'group' in layers[1].weights (known: bits, symmetric,"
-        " granularity, group_size); layers[1].weights.bits is 9 (supported: 8, 4);"
-        " layers[1].activations.bits is 4 (supported: 8);"
-        ' layers[1].solver is "x" (supported: "absmax", "mse"); layers[2] keeps its layers'
+        "recipe mine: unknown key 'speed' (known: description, bits, layers, embedding, calibration);"
+        " match in layers[1] is 3, not a string; unknown key 'group' in layers[1].weights (known:"
+        " bits, symmetric, granularity, group_size); layers[1].weights.bits is 9 (supported: 8, 6, 5,"
+        " 4, 3, 2); layers[1].activations.bits is 4 (supported: 8);"
+        ' layers[1].solver is "x" (supported: "absmax", "entropy", "gptq", "hqq", "mse",'
+        ' "percentile"); layers[2] keeps its layers'
         " and yet has solver; layers[3] needs either keep = true or a weights table; layers[4] has"
         " no match pattern; layers[5].weights does not say how many bits;"
-        ' layers[5].weights.granularity is "row" (supported: "channel", "group").'
+        ' layers[5].weights.granularity is "row" (supported: "tensor", "channel", "group").'
     )
 
 

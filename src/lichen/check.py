@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from lichen import __version__, measure
+from lichen.calibration import standard_library, text_at
 from lichen.checkpoint.registry import resolve
 from lichen.disk_model import DiskModel
 from lichen.engine.machine import choose_isa, choose_threads
@@ -26,6 +27,8 @@ from lichen.measure import Reading
 from lichen.pair import Source, asked_alike, open_pair
 from lichen.quantize import QuantizeReport, existing, fingerprint
 from lichen.quantize import quantize as quantize_path
+from lichen.quantize.progress import silent
+from lichen.quantize.update import recipe_of, require_same_text
 from lichen.recipe import Recipe, load_recipe
 from lichen.remote import Access
 from lichen.report import write_report
@@ -76,14 +79,48 @@ def quantize(
     recipe: str | Path = "int8",
     *,
     out: str | Path,
+    like: str | Path | None = None,
+    calibration: str | Path | None = None,
+    calibration_sequences: int | None = None,
+    calibration_length: int | None = None,
+    requantize: bool = False,
+    threads: int | None = None,
+    isa: str | None = None,
     cache: Path | None = None,
     force: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    say: Callable[[str], None] = silent,
 ) -> QuantizeReport:
-    """Quantize a model by a recipe into the folder `out`, which must be new or empty or forced."""
-    chosen = load_recipe(recipe)
+    """Quantize a model by a recipe into the folder `out`, which must be new or empty or forced.
+
+    like         a quantized folder whose recipe and calibration are repeated; `recipe` is not read
+    calibration  file or folder of text for recipes that look at inputs, as many pieces of as many
+                 tokens as the recipe or the next two say
+    requantize   take a model that is quantized already
+
+    The other arguments are those of `lichen.quantize.quantize`.
+    """
+    text = None if calibration is None else text_at(Path(calibration))
+    if like is None:
+        chosen = load_recipe(recipe)
+    else:
+        chosen, made = recipe_of(Path(like))
+        require_same_text(made, text or standard_library())
+    asked = {"sequences": calibration_sequences, "length": calibration_length}
+    size = replace(chosen.calibration, **{k: v for k, v in asked.items() if v is not None})
     source = _open(str(model), Effort(), cache or default_cache())
-    return quantize_path(source.path, chosen, Path(out), force=force, progress=progress)
+    return quantize_path(
+        source.path,
+        replace(chosen, calibration=size),
+        Path(out),
+        force=force,
+        requantize=requantize,
+        calibration=text,
+        threads=threads,
+        isa=isa,
+        progress=progress,
+        say=say,
+    )
 
 
 def verify(
@@ -189,7 +226,9 @@ def _quantized(reference: DiskModel, recipe: Recipe, run: RunFolder, progress: P
         progress.say(f"{path} is already there")
         return path
     with progress.step(f"Quantizing by {recipe.name}") as update:
-        quantize_path(reference.path, recipe, path, force=True, progress=update)
+        quantize_path(
+            reference.path, recipe, path, force=True, progress=update, say=progress.say
+        )
     return path
 
 

@@ -12,7 +12,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -78,6 +78,10 @@ class AtomicFolder:
             raise _translate(failed, self.target) from failed
         finally:
             shutil.rmtree(self._partial, ignore_errors=True)
+        self._explain(error)
+
+    def _explain(self, error: BaseException | None) -> None:
+        """Say of a full disk what it means; whatever else went wrong speaks for itself."""
         if isinstance(error, OSError) and error.errno in _DISK_FULL:
             raise _translate(error, self.target) from error
 
@@ -102,7 +106,7 @@ class AtomicFolder:
             self.target.rename(self._old)
         try:
             self._partial.rename(self.target)
-            _flush_entry(self.target.parent)
+            to_disk(self.target.parent)
         finally:
             self._restore()
         shutil.rmtree(self._old, ignore_errors=True)
@@ -142,11 +146,12 @@ def _translate(error: OSError, target: Path) -> Exception:
 def _flush(folder: Path) -> None:
     """Bring every file of a folder, and the folder's own entries, to the disk."""
     for path in folder.rglob("*"):
-        _flush_entry(path)
-    _flush_entry(folder)
+        to_disk(path)
+    to_disk(folder)
 
 
-def _flush_entry(path: Path) -> None:
+def to_disk(path: Path) -> None:
+    """Bring a file's content, or a folder's entries, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -193,14 +198,24 @@ def _name_shards(folder: Path, shards: list[SafetensorsWriter]) -> int:
         return size
     placement: dict[str, str] = {}
     for number, shard in enumerate(shards, start=1):
-        file = f"model-{number:05}-of-{len(shards):05}.safetensors"
+        file = shard_name(number, len(shards))
         shard.path.rename(folder / file)
         placement |= dict.fromkeys(shard.names, file)
+    write_index(folder, placement, size)
+    return size
+
+
+def shard_name(number: int, total: int) -> str:
+    """What the weight files of a model are called, counted from 1."""
+    return f"model-{number:05}-of-{total:05}.safetensors"
+
+
+def write_index(folder: Path, placement: Mapping[str, str], size: int) -> None:
+    """Say which tensor is in which file; ``size`` is the bytes of all tensors."""
     index = {"metadata": {"total_size": size}, "weight_map": placement}
     (folder / "model.safetensors.index.json").write_text(
         json.dumps(index, indent=2) + "\n", encoding="utf-8"
     )
-    return size
 
 
 class SafetensorsWriter:

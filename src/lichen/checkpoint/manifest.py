@@ -32,8 +32,24 @@ class SourceRecord(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
 
 
+class CalibrationRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The text that inputs were seen on: ``sequences`` of ``length`` tokens, drawn with ``seed``."""
+
+    name: str
+    sha256: str
+    sequences: int
+    length: int
+    seed: int
+
+
 class LayerRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One quantized layer: ``error`` is its mean squared error over its mean square."""
+    """One quantized layer.
+
+    bits          stored bits a weight, scales and zero points included
+    error         mean squared error of the weight over its mean square
+    output_error  the same of its product with inputs, where these were seen
+    why           why it has this format, where the recipe left a choice
+    """
 
     name: str
     rows: int
@@ -41,6 +57,10 @@ class LayerRecord(msgspec.Struct, frozen=True, kw_only=True):
     format: str
     solver: str
     error: float
+    scaling: str | None = None
+    bits: float | None = None
+    output_error: float | None = None
+    why: str = ""
 
 
 class NarrowedRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +76,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     ``fingerprint`` tells whether the same work would give the same folder; ``files`` has the size
     of every weight file.  Bits per weight are those of all weight files over all parameters, and of
-    the quantized layers alone, their scales included.
+    the quantized layers alone, their scales included.  ``predicted_bytes`` was said before the start,
+    ``chosen`` is which of a recipe's choices a layer got, counted from 0.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -72,11 +93,22 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, int]
     layers: list[LayerRecord]
     narrowed: list[NarrowedRecord]
+    calibration: CalibrationRecord | None = None
+    predicted_bytes: int | None = None
+    chosen: dict[str, int] = {}
 
 
-def fingerprint(source_digest: str, recipe_digest: str, version: str) -> str:
-    """What identifies a quantized folder: the source's content, the recipe's text, the program."""
-    parts = (f"manifest {SCHEMA_VERSION}", f"lichen {version}", source_digest, recipe_digest)
+def fingerprint(
+    source_digest: str,
+    recipe_digest: str,
+    version: str,
+    calibration: CalibrationRecord | None = None,
+) -> str:
+    """What identifies a quantized folder: content of the source, recipe, program, calibration."""
+    parts = [f"manifest {SCHEMA_VERSION}", f"lichen {version}", source_digest, recipe_digest]
+    if calibration is not None:
+        text = calibration
+        parts.append(f"{text.sha256} {text.sequences} {text.length} {text.seed}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

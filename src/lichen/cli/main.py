@@ -17,6 +17,7 @@ from lichen.cli.output import close_stdout, flush_stdout
 COMMANDS = (
     "check",
     "quantize",
+    "recipes",
     "generate",
     "verify",
     "divergence",

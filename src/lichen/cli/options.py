@@ -157,9 +157,13 @@ _SERVERS = (
     ),
 )
 
-_MACHINE = (
+_COMPUTE = (
     click.option("--threads", type=click.IntRange(1), metavar="N", help="Compute threads."),
     click.option("--isa", metavar="ISA", help="Force an instruction set; see `lichen doctor`."),
+)
+
+_MACHINE = (
+    *_COMPUTE,
     click.option(
         "--kv-cache",
         type=click.Choice(["float32", "float16", "int8"]),
@@ -175,6 +179,27 @@ _MACHINE = (
     ),
 )
 
+_CALIBRATION = (
+    click.option(
+        "--calibration",
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+        help="File or folder of text that inputs are seen on; else Python's standard library.",
+    ),
+    click.option(
+        "--calibration-sequences",
+        type=click.IntRange(1),
+        metavar="N",
+        help="How many pieces of it; else as the recipe says.",
+    ),
+    click.option(
+        "--calibration-length",
+        type=click.IntRange(2),
+        metavar="N",
+        help="Tokens of a piece; else as the recipe says.",
+    ),
+)
+
 
 def examination(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say what is tested, and how."""
@@ -184,6 +209,16 @@ def examination(function: Callable[..., Any]) -> Callable[..., Any]:
 def servers(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say how a model behind a URL is asked."""
     return _add(_SERVERS, function)
+
+
+def calibration(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say what text a recipe sees inputs on."""
+    return _add(_CALIBRATION, function)
+
+
+def compute(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --threads and --isa."""
+    return _add(_COMPUTE, function)
 
 
 def machine(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,35 +11,108 @@ from lichen.cli import command as shared
 from lichen.cli import options
 from lichen.cli.output import emit, emit_json
 
+if TYPE_CHECKING:
+    from lichen.quantize import QuantizeReport
+    from lichen.quantize.update import Changes
+
 
 @shared.subcommand("lichen quantize qwen2.5-coder-0.5b --recipe int8 --out model-int8")
 @click.argument("model")
 @click.option(
     "--recipe",
-    default="int8",
-    show_default=True,
     metavar="R",
-    help="A recipe's name, or a .toml file.",
+    help="A name from `lichen recipes list`, or a .toml file.  [default: int8]",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+@click.option(
+    "--like",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="DIR",
+    help="Repeat what a quantized folder was made by, and tell what changed.",
+)
+@options.calibration
+@click.option("--requantize", is_flag=True, help="Take a MODEL that is quantized already.")
+@options.compute
 @options.force
-def command(model: str, recipe: str, out: Path, force: bool) -> None:
+def command(
+    model: str,
+    recipe: str | None,
+    out: Path,
+    like: Path | None,
+    calibration: Path | None,
+    calibration_sequences: int | None,
+    calibration_length: int | None,
+    requantize: bool,
+    threads: int | None,
+    isa: str | None,
+    force: bool,
+) -> None:
     """Quantize MODEL into a folder.
 
-    It is in the compressed-tensors format, which vLLM and transformers load too."""
+    It is in the compressed-tensors format, which vLLM and transformers load too. A recipe that looks
+    at inputs takes minutes; interrupted, it goes on when the same command is given again."""
     from lichen.check import quantize
 
+    if like is not None and recipe is not None:
+        raise click.UsageError("--like takes the recipe of a folder; leave --recipe out.")
     progress = shared.progress()
-    with progress.step(f"Quantizing by {recipe}") as update:
+    with progress.step(f"Quantizing by {recipe or 'int8'}" if not like else "Quantizing") as update:
         report = quantize(
-            model, recipe, out=out, cache=shared.cache_folder(), force=force, progress=update
+            model,
+            recipe or "int8",
+            out=out,
+            like=like,
+            calibration=calibration,
+            calibration_sequences=calibration_sequences,
+            calibration_length=calibration_length,
+            requantize=requantize,
+            threads=threads,
+            isa=isa,
+            cache=shared.cache_folder(),
+            force=force,
+            progress=update,
+            say=progress.say,
         )
-    made = report.manifest
+    changes = _changes(like, report)
     if shared.wants_json():
-        emit_json({"path": str(report.path), "seconds": report.seconds, "manifest": made})
+        found = {"path": str(report.path), "seconds": report.seconds, "manifest": report.manifest}
+        emit_json(found | ({"changes": changes} if changes else {}))
         return
+    _tell(report)
+    if changes:
+        _tell_changes(changes)
+
+
+def _tell(report: QuantizeReport) -> None:
+    made = report.manifest
     emit(
         f"{report.path}: {len(made.layers)} layers by {made.recipe.name}, "
         f"{made.source.bytes / 1e6:.0f} MB -> {made.bytes / 1e6:.0f} MB, "
-        f"{made.bits_per_weight:.2f} bits per weight"
+        f"{made.bits_per_weight:.2f} bits per weight ({made.quantized_bits_per_weight:.2f} in the"
+        f" quantized layers), {report.seconds:.0f} s"
     )
+    if (seen := made.calibration) is not None:
+        emit(f"inputs seen on {seen.sequences} x {seen.length} tokens of {seen.name}")
+
+
+def _changes(like: Path | None, report: QuantizeReport) -> Changes | None:
+    if like is None:
+        return None
+    from lichen.quantize.update import changes, recipe_of
+
+    return changes(recipe_of(like)[1], report.manifest)
+
+
+def _tell_changes(changes: Changes) -> None:
+    """The old folder against the new one."""
+    if changes.same_source:
+        emit("the model is the one that the old folder was made from")
+    else:
+        emit(f"source: {changes.source[0]} -> {changes.source[1]}")
+    emit(f"size: {changes.bytes[0] / 1e6:.1f} MB -> {changes.bytes[1] / 1e6:.1f} MB")
+    for name, layers in (("new", changes.appeared), ("gone", changes.vanished)):
+        if layers:
+            emit(f"{name} layers: {', '.join(layers)}")
+    emit(f"layers with an error more than a tenth larger: {len(changes.layers)}")
+    for name, before, after in changes.layers[:10]:
+        emit(f"  {name}  {before:.3g} -> {after:.3g}")

@@ -22,6 +22,10 @@ from lichen.tensor import FloatArray, QuantizedTensor
 Granularity = Literal["tensor", "channel", "group"]
 FloatType = Literal["float32", "float16", "bfloat16"]
 
+#: Bits that weights may have, and columns that may share a scale.
+BITS = (8, 6, 5, 4, 3, 2)
+GROUP_SIZES = (32, 64, 128)
+
 #: Elements that one pass of blocked arithmetic works on: 512 KiB of float32, which stays in cache.
 BLOCK_ELEMENTS = 1 << 17
 

@@ -1,30 +1,94 @@
-"""Ways to choose the numbers: a solver gets a weight and a scheme, and knows no model.
+"""Ways to choose the numbers: they get a weight, statistics of its input, a scheme; no model.
 
-Each file offers ``solve(weight, scheme) -> QuantizedTensor`` and is named in recipes by its name.
+A file of this folder offers one of two things, and recipes name it:
+
+- ``solve(weight, scheme, inputs=None, **options) -> QuantizedTensor``, a solver;
+- ``balance(weights, scheme, inputs, **options)``, a scaling: numbers [in] that the input is divided
+  by, and the columns of all weights that read it multiplied by, so that the product is the same.
+
+``OPTIONS`` has the options of either with their defaults, ``NEEDS`` what it has to know of inputs
+beyond their sizes (`lichen.solvers.statistics`).
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from typing import Protocol, cast
+from collections.abc import Mapping, Sequence
+from functools import cache
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from lichen.schemes import Scheme
 from lichen.tensor import FloatArray, QuantizedTensor
 
+if TYPE_CHECKING:
+    from lichen.solvers.statistics import InputStatistics
+
+#: What may choose the scale of static activations (`lichen.solvers.ranges`).
+RANGES = ("absmax", "percentile", "mse", "entropy")
+
 
 class Solver(Protocol):
-    """What a file of this folder offers."""
+    """What a file with a solver offers."""
 
-    def solve(self, weight: FloatArray, scheme: Scheme) -> QuantizedTensor:
+    def solve(
+        self,
+        weight: FloatArray,
+        scheme: Scheme,
+        inputs: InputStatistics | None = None,
+        **options: Any,
+    ) -> QuantizedTensor:
         """Codes and scales for ``weight`` [out, in]; ValueError where it is not finite."""
+
+
+class Scaling(Protocol):
+    """What a file with a scaling offers."""
+
+    def balance(
+        self,
+        weights: Sequence[FloatArray],
+        scheme: Scheme,
+        inputs: InputStatistics,
+        **options: Any,
+    ) -> FloatArray:
+        """Factors [in], all above 0, for weights [out, in] that read the same input."""
 
 
 def solvers() -> list[str]:
     """The names that a recipe may give as its solver."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return [name for name in _names() if hasattr(_module(name), "solve")]
+
+
+def scalings() -> list[str]:
+    """The names that a recipe may give as its scaling."""
+    return [name for name in _names() if hasattr(_module(name), "balance")]
 
 
 def solver(name: str) -> Solver:
     """The solver of one of the names in `solvers`."""
-    return cast(Solver, importlib.import_module(f"{__name__}.{name}"))
+    return cast(Solver, _module(name))
+
+
+def scaling(name: str) -> Scaling:
+    """The scaling of one of the names in `scalings`."""
+    return cast(Scaling, _module(name))
+
+
+def options(name: str) -> Mapping[str, Any]:
+    """The options of a solver or scaling, with their defaults."""
+    return cast("Mapping[str, Any]", getattr(_module(name), "OPTIONS", {}))
+
+
+def needs(name: str) -> frozenset[str]:
+    """What a solver or scaling has to know of inputs."""
+    return cast("frozenset[str]", getattr(_module(name), "NEEDS", frozenset()))
+
+
+@cache
+def _names() -> tuple[str, ...]:
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"{__name__}.{name}")

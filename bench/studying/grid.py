@@ -1,0 +1,153 @@
+"""The recipes of the study, in families that each answer one question."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from lichen.recipe import load_recipe
+
+#: What each family is for.
+FAMILIES = {
+    "presets": "What do the recipes that come with lichen cost?",
+    "bits": "How far down can weights go?  (groups of 32, least squared error)",
+    "granularity": "How many weights may share a scale?  (4 bits, absmax, inputs in floats)",
+    "solvers": "What is a good way to choose the numbers worth?  (4 and 3 bits, inputs in floats)",
+    "activations": "What do inputs cost, beside weights?  (weights int8 per row)",
+    "smoothing": "How much range should inputs give to weights?  (int8, dynamic per token)",
+    "calibration": "How much text is enough, and must it be code?",
+    "budget": "Is it worth giving layers different formats?",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One recipe: its family, name and text; ``prose`` calibrates on prose instead of code."""
+
+    family: str
+    name: str
+    text: str
+    prose: bool = False
+
+
+def cells(families: Iterable[str]) -> list[Cell]:
+    """All recipes of these families."""
+    makers = {
+        "presets": _presets,
+        "bits": _bits,
+        "granularity": _granularity,
+        "solvers": _solvers,
+        "activations": _activations,
+        "smoothing": _smoothing,
+        "calibration": _calibration,
+        "budget": _budget,
+    }
+    return [cell for family in families for cell in makers[family]()]
+
+
+PRESETS = (
+    *("int8", "paper", "int8-static", "int8-smooth"),
+    *("int4", "int4-hqq", "int4-awq", "int4-gptq", "int3-gptq", "mixed"),
+)
+
+
+def _presets() -> Iterator[Cell]:
+    for name in PRESETS:
+        yield Cell("presets", name, load_recipe(name).text)
+
+
+def _bits() -> Iterator[Cell]:
+    for bits in (8, 6, 5, 4, 3, 2):
+        weights = f'bits = {bits}, granularity = "group", group_size = 32'
+        yield Cell("bits", f"int{bits} g32 mse", recipe(weights, solver="mse"))
+
+
+def _granularity() -> Iterator[Cell]:
+    parts = ['granularity = "tensor"', 'granularity = "channel"']
+    parts += [f"group_size = {size}" for size in (128, 64, 32)]
+    for part in parts:
+        for symmetric in ("true", "false"):
+            short = part.split("= ")[1].strip('"') + (" sym" if symmetric == "true" else " zeros")
+            weights = f"bits = 4, {part}, symmetric = {symmetric}"
+            yield Cell("granularity", f"int4 {short}", recipe(weights))
+    for part in parts[:2]:
+        short = part.split('"')[1]
+        yield Cell("granularity", f"int8 {short} sym", recipe(f"bits = 8, {part}"))
+
+
+_GPTQ = 'solver = "gptq"'
+_METHODS = {
+    "absmax": "",
+    "percentile": 'solver = "percentile"',
+    "mse": 'solver = "mse"',
+    "hqq": 'solver = "hqq"',
+    "gptq": _GPTQ,
+    "gptq in order of activity": f"{_GPTQ}\nsolver_options = {{ act_order = true }}",
+    "awq, mse": 'scaling = "awq"\nsolver = "mse"',
+    "awq, gptq": f'scaling = "awq"\n{_GPTQ}',
+}
+
+
+def _solvers() -> Iterator[Cell]:
+    for bits in (4, 3):
+        for name, lines in _METHODS.items():
+            weights = f"bits = {bits}, group_size = 64, symmetric = false"
+            yield Cell("solvers", f"int{bits} g64 {name}", recipe(weights, lines=lines))
+    for name in ("absmax", "entropy", "percentile", "mse"):
+        weights = 'bits = 8, granularity = "tensor"'
+        yield Cell("solvers", f"int8 tensor {name}", recipe(weights, solver=name))
+
+
+_INPUTS = {
+    "in floats": "",
+    "per token": 'granularity = "token"',
+    "per 128 columns": 'granularity = "group", group_size = 128',
+    **{
+        f"static {way}": f'granularity = "tensor", dynamic = false, range = "{way}"'
+        for way in ("absmax", "percentile", "mse", "entropy")
+    },
+}
+
+
+def _activations() -> Iterator[Cell]:
+    for name, inputs in _INPUTS.items():
+        yield Cell("activations", f"int8 inputs {name}", recipe("bits = 8", inputs=inputs))
+
+
+def _smoothing() -> Iterator[Cell]:
+    for alpha in (0.3, 0.5, 0.7, 0.85):
+        lines = f'scaling = "smoothquant"\nscaling_options = {{ alpha = {alpha} }}'
+        text = recipe("bits = 8", inputs=_INPUTS["per token"], lines=lines)
+        yield Cell("smoothing", f"alpha {alpha}", text)
+
+
+def _calibration() -> Iterator[Cell]:
+    weights = "bits = 3, group_size = 64, symmetric = false"
+    for sequences in (4, 16, 64):
+        text = f"[calibration]\nsequences = {sequences}\n" + recipe(weights, solver="gptq")
+        yield Cell("calibration", f"int3 gptq, {sequences} x 512 code", text)
+        inputs = _INPUTS["static mse"]
+        text = f"[calibration]\nsequences = {sequences}\n" + recipe("bits = 8", inputs=inputs)
+        yield Cell("calibration", f"int8 static, {sequences} x 512 code", text)
+    text = recipe(weights, solver="gptq")
+    yield Cell("calibration", "int3 gptq, 64 x 512 prose", text, prose=True)
+
+
+def _budget() -> Iterator[Cell]:
+    yield Cell("budget", "mixed", load_recipe("mixed").text)
+    for size, symmetric, bits in ((64, "true", 4.25), (128, "true", 4.125), (64, "false", 4.3125)):
+        weights = f"bits = 4, group_size = {size}, symmetric = {symmetric}"
+        yield Cell("budget", f"uniform {bits} bits", recipe(weights, solver="mse"))
+
+
+def recipe(
+    weights: str, *, inputs: str = "", solver: str = "", lines: str = "", keep: str = "lm_head"
+) -> str:
+    """The TOML of a recipe for all layers but the head."""
+    text = f'[[layers]]\nmatch = "{keep}"\nkeep = true\n\n'
+    text += f'[[layers]]\nmatch = "*"\nweights = {{ {weights} }}\n'
+    if inputs:
+        text += f"activations = {{ bits = 8, {inputs} }}\n"
+    if solver:
+        text += f'solver = "{solver}"\n'
+    return text + (f"{lines}\n" if lines else "")

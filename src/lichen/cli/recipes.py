@@ -1,0 +1,103 @@
+"""``lichen recipes``: the recipes that come with lichen, and what one means for a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lichen.cli import command as shared
+from lichen.cli.output import emit, emit_columns, emit_json
+
+if TYPE_CHECKING:
+    from lichen.quantize.explain import Explained
+
+
+@shared.command_group
+def command() -> None:
+    """List, show and explain recipes."""
+
+
+@shared.subcommand("lichen recipes list", group=command)
+def list_() -> None:
+    """The recipes that go by a name."""
+    from lichen.recipe import load_recipe, presets
+
+    names = presets()
+    if shared.wants_json():
+        looks = {name: load_recipe(name).calibrated for name in names}
+        emit_json(
+            [
+                {"name": name, "description": described, "calibrated": looks[name]}
+                for name, described in names.items()
+            ]
+        )
+        return
+    emit_columns([("name", "what it does"), *names.items()])
+
+
+@shared.subcommand("lichen recipes show int4 > mine.toml", group=command)
+@click.argument("recipe")
+def show(recipe: str) -> None:
+    """A recipe's text, to read or to begin one's own with."""
+    from lichen.recipe import load_recipe
+
+    found = load_recipe(recipe)
+    if shared.wants_json():
+        emit_json({"name": found.name, "description": found.description, "text": found.text})
+    else:
+        emit(found.text.rstrip("\n"))
+
+
+@shared.subcommand("lichen recipes explain int4 qwen2.5-coder-0.5b", group=command)
+@click.argument("recipe")
+@click.argument("model", required=False)
+def explain(recipe: str, model: str | None) -> None:
+    """What RECIPE makes of each layer of MODEL: format, bits, error, and why.
+
+    Instead of both, a quantized folder tells what was made of its layers; so do recipes that look at
+    inputs, whose errors are known only afterwards."""
+    from lichen.checkpoint.registry import resolve
+    from lichen.quantize.explain import explain_folder, explain_recipe
+    from lichen.recipe import load_recipe
+
+    if model is None:
+        found = explain_folder(Path(recipe))
+    else:
+        path = resolve(model, cache=shared.cache_folder())
+        with shared.progress().step("Measuring errors") as update:
+            found = explain_recipe(load_recipe(recipe), path, progress=update)
+    if shared.wants_json():
+        emit_json(found)
+    else:
+        _tell(found)
+
+
+def _tell(found: Explained) -> None:
+    emit_columns(
+        [
+            ("layer", "shape", "bits", "error", "of output", "format", "solver", "why"),
+            *(
+                (
+                    layer.name,
+                    f"{layer.rows} x {layer.columns}",
+                    f"{layer.bits:.2f}",
+                    _share(layer.error),
+                    _share(layer.output_error),
+                    layer.format,
+                    layer.solver,
+                    layer.why,
+                )
+                for layer in found.layers
+            ),
+        ]
+    )
+    emit(
+        f"{found.recipe}: {found.quantized_bits:.2f} bits per weight in the quantized layers,"
+        f" {found.bits:.2f} in all, {found.bytes / 1e6:.0f} MB"
+    )
+
+
+def _share(error: float | None) -> str:
+    return "-" if error is None else f"{error:.2e}"

@@ -1,0 +1,158 @@
+"""Which format each layer gets where a recipe leaves a choice, by what it costs to be coarse.
+
+Layers that read one input get the same format, since other engines run them as one product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lichen.engine.sampling import log_softmax
+from lichen.engine.variants import Variants
+from lichen.quantize.assignment import Assignment, shared_inputs
+from lichen.quantize.budget import Offer, spend
+from lichen.quantize.layers import kept, read_floats, relative_error
+from lichen.recipe import Choice, Method, Rule, recipe_error
+from lichen.schemes import dequantize_rows
+from lichen.solvers import needs, solver
+from lichen.tensor import QuantizedTensor
+
+Float32 = npt.NDArray[np.float32]
+
+#: What stands for a solver that has to see inputs while formats are compared.
+_WITHOUT_INPUTS = Method("mse")
+
+#: Tokens that divergence is measured on, for every group of layers.
+TOKENS = 512
+
+
+@dataclass(frozen=True)
+class Group:
+    """Weights that read one input, by their names, and the formats they may have."""
+
+    names: tuple[str, ...]
+    choice: Choice
+
+
+def choose(
+    work: Assignment,
+    ids: npt.NDArray[np.int32],
+    *,
+    isa: str,
+    threads: int,
+    known: dict[str, float],
+    measured: Callable[[int, int], None],
+) -> Assignment:
+    """Spend the recipe's bits where they lower the divergence from the original most.
+
+    ids       text that it is measured on, at most 512 tokens
+    known     divergence by the first weight of a group; what is measured is added to it
+    measured  called with (groups done, all) after each
+
+    Gives the same work with one format for every layer.
+    """
+    found = list(groups(work))
+    _measure(work, found, ids, isa, threads, known, measured)
+    budget = _budget(work, found)
+    offers = {group.names[0]: _offer(work, group, known[group.names[0]]) for group in found}
+    taken = spend(offers, budget)
+    numbers = {name: taken[group.names[0]] for group in found for name in group.names}
+    return work.settled(numbers, {n: why for g in found for n, why in _why(g, known, taken)})
+
+
+def groups(work: Assignment) -> Iterator[Group]:
+    """The layers with a choice, those together that read one input; InputError if they differ."""
+    choices = {work.linears[layer]: choice for layer, choice in work.choices.items()}
+    for names in shared_inputs(work.graph):
+        having = [choices.get(name) for name in names]
+        if any(choice != having[0] for choice in having):
+            raise recipe_error(
+                work.recipe.name, [f"{', '.join(names)} read one input and need the same choices"]
+            )
+        if having[0] is not None:
+            yield Group(names, having[0])
+
+
+def _measure(
+    work: Assignment,
+    found: Sequence[Group],
+    ids: npt.NDArray[np.int32],
+    isa: str,
+    threads: int,
+    known: dict[str, float],
+    measured: Callable[[int, int], None],
+) -> None:
+    """The divergence that each group causes by itself, in its coarsest format."""
+    if all(group.names[0] in known for group in found):
+        return
+    variants = Variants(work.graph, lambda name: kept(work, name)[0], isa=isa, threads=threads)
+    original = log_softmax(variants.logits(ids, {}))
+    for number, group in enumerate(found):
+        if group.names[0] not in known:
+            coarse = group.choice.rules[_coarsest(work, group)]
+            exchanged = {name: _solved(work, name, coarse) for name in group.names}
+            changed = log_softmax(variants.logits(ids, exchanged))
+            known[group.names[0]] = _divergence(original, changed)
+        measured(number + 1, len(found))
+
+
+def _divergence(p: Float32, q: Float32) -> float:
+    """Mean over tokens of KL(p, q) in nats, of log-probabilities [tokens, vocabulary]."""
+    pieces = [slice(start, start + 64) for start in range(0, len(p), 64)]  # small temporaries
+    kl = [np.einsum("tv,tv->t", np.exp(p[s]), p[s] - q[s], dtype=np.float64) for s in pieces]
+    return float(np.maximum(np.concatenate(kl), 0).mean())
+
+
+def _budget(work: Assignment, found: Sequence[Group]) -> float:
+    """Bits for all groups together."""
+    assert work.recipe.bits is not None
+    return work.recipe.bits * sum(work.count(name) for group in found for name in group.names)
+
+
+def _offer(work: Assignment, group: Group, sensitivity: float) -> Offer:
+    """What the group takes and costs in each format."""
+    coarsest = _coarsest(work, group)
+    errors = [_error(work, group, rule) for rule in group.choice.rules]
+    costs = [sensitivity * error / errors[coarsest] for error in errors]
+    return Offer(tuple(_bits(work, group, rule) for rule in group.choice.rules), tuple(costs))
+
+
+def _coarsest(work: Assignment, group: Group) -> int:
+    """The number of the smallest format."""
+    sizes = [_bits(work, group, rule) for rule in group.choice.rules]
+    return sizes.index(min(sizes))
+
+
+def _bits(work: Assignment, group: Group, rule: Rule) -> int:
+    return sum(work.scheme(n, rule).stored_bits(*work.matrix(n)) for n in group.names)
+
+
+def _error(work: Assignment, group: Group, rule: Rule) -> float:
+    """The squared error of the group's weights, each over its own sum of squares."""
+    total = 0.0
+    for name in group.names:
+        made = _solved(work, name, rule)
+        weight = read_floats(work, name)
+        total += relative_error(weight, lambda part, made=made: dequantize_rows(made, part))
+    return total
+
+
+def _solved(work: Assignment, name: str, rule: Rule) -> QuantizedTensor:
+    """A weight in a format, without inputs: to compare formats, not to be kept."""
+    method = _WITHOUT_INPUTS if needs(rule.solver.name) else rule.solver
+    weight = read_floats(work, name)
+    return solver(method.name).solve(weight, work.scheme(name, rule), **method.options)
+
+
+def _why(
+    group: Group, known: dict[str, float], taken: dict[str, int]
+) -> Iterator[tuple[str, str]]:
+    first = group.names[0]
+    scheme = group.choice.rules[taken[first]].scheme
+    text = f"{scheme.bits} bits: coarsest, its group alone costs {known[first]:.2g} nats"
+    for name in group.names:
+        yield name, text

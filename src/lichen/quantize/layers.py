@@ -1,0 +1,139 @@
+"""One tensor at a time: a weight by its rule, or a tensor that stays in floats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from lichen.checkpoint.manifest import LayerRecord, NarrowedRecord
+from lichen.errors import InputError
+from lichen.quantize.assignment import FLOAT_TYPES, Assignment, layer_format
+from lichen.recipe import Rule
+from lichen.schemes import dequantize, dequantize_rows, map_row_blocks, to_float32
+from lichen.solvers import solver
+from lichen.solvers.ranges import input_scale
+from lichen.solvers.statistics import InputStatistics
+from lichen.tensor import FloatArray, QuantizedTensor
+
+Float32 = npt.NDArray[np.float32]
+
+#: float16 may stand for dequantized values when it adds no more than this relative squared error:
+#: ten times what rounding to 11 bits costs, so it is passed only where values leave its range.
+_NARROWING_ERROR = 1e-6
+
+
+def read_floats(work: Assignment, name: str) -> FloatArray:
+    """A tensor of the source in floats, what a quantized one stands for."""
+    tensor = work.source.read(name)
+    return dequantize(tensor) if isinstance(tensor, QuantizedTensor) else tensor
+
+
+def quantized(
+    work: Assignment,
+    name: str,
+    weight: FloatArray,
+    inputs: InputStatistics | None = None,
+) -> tuple[QuantizedTensor, LayerRecord]:
+    """A weight by its rule, and what there is to say of it; InputError where it is not finite."""
+    layer, rule = work.to_quantize[name]
+    try:
+        solved = solver(rule.solver.name).solve(
+            weight, work.scheme(name), inputs, **rule.solver.options
+        )
+    except ValueError as error:
+        raise InputError(f"{work.source.path}: {layer}.weight: {error}.") from None
+    made = replace(solved, activations=rule.activations, input_scale=_input_scale(rule, inputs))
+    rows, columns = made.shape
+    record = LayerRecord(
+        name=layer,
+        rows=rows,
+        columns=columns,
+        format=str(layer_format(rule)),
+        solver=str(rule.solver),
+        scaling=rule.scaling and str(rule.scaling),
+        bits=work.stored_bits(name) / (rows * columns),
+        error=relative_error(weight, lambda part: dequantize_rows(made, part)),
+        output_error=None if inputs is None else _output_error(weight, made, inputs),
+        why=work.why.get(name, ""),
+    )
+    return made, record
+
+
+def _input_scale(rule: Rule, inputs: InputStatistics | None) -> float | None:
+    if rule.range_ is None:
+        return None
+    assert inputs is not None and inputs.histogram is not None
+    return input_scale(inputs.histogram, rule.range_.name)
+
+
+def _output_error(
+    weight: FloatArray, made: QuantizedTensor, inputs: InputStatistics
+) -> float | None:
+    """Squared error of the product over its square, on the sample of the inputs, in floats."""
+    if inputs.sample is None:
+        return None
+    sample = inputs.sample
+
+    def sums(rows: slice) -> tuple[float, float]:
+        exact = sample @ to_float32(weight[rows]).T
+        return sum_of_squares(sample @ dequantize_rows(made, rows).T - exact), sum_of_squares(exact)
+
+    error, scale = np.sum([sums(rows) for rows in _row_slices(weight)], axis=0)
+    # Products of floats end in other digits with other numbers of threads; these are the same.
+    return float(f"{error / scale:.4g}") if scale else 0.0
+
+
+def _row_slices(weight: FloatArray, rows: int = 1024) -> list[slice]:
+    return [slice(start, start + rows) for start in range(0, len(weight), rows)]
+
+
+def kept(work: Assignment, name: str) -> tuple[FloatArray, NarrowedRecord | None]:
+    """A tensor that stays in floats: as it was stored, or narrowed where it was dequantized."""
+    tensor = read_floats(work, name)
+    if name not in work.in_use:
+        return tensor, None  # a buffer that others may want; it need not even be floats
+    if not _all_finite(tensor):
+        raise InputError(f"{work.source.path}: {name} has values that are not finite.")
+    if work.source.dtype(name) in FLOAT_TYPES:
+        return tensor, None
+    narrow = np.empty(tensor.shape, np.float16)
+
+    def narrowed(rows: slice) -> Float32:
+        with np.errstate(over="ignore"):
+            narrow[rows] = tensor[rows]
+        return narrow[rows].astype(np.float32)
+
+    error = relative_error(tensor, narrowed)
+    fits = error <= _NARROWING_ERROR
+    dtype, error = ("float16", error) if fits else ("float32", 0.0)
+    record = NarrowedRecord(name=name, dtype=dtype, error=error)
+    return narrow if fits else tensor.astype(np.float32, copy=False), record
+
+
+def relative_error(tensor: FloatArray, approximation: Callable[[slice], Float32]) -> float:
+    """Squared error of an approximation over the sum of squares; 0 for a tensor of zeros.
+
+    ``approximation`` gives the rows that it is asked for.
+    """
+
+    def sums(rows: slice) -> tuple[float, float]:
+        block = to_float32(tensor[rows])
+        return sum_of_squares(approximation(rows) - block), sum_of_squares(block)
+
+    error, scale = np.sum(map_row_blocks(sums, tensor.shape), axis=0)
+    return float(error / scale) if scale else 0.0
+
+
+def sum_of_squares(block: Float32) -> float:
+    """The sum of squares, in an order that does not depend on threads as a BLAS product's does."""
+    return float(np.square(block).sum())
+
+
+def _all_finite(tensor: FloatArray) -> bool:
+    def finite(rows: slice) -> bool:
+        return bool(np.isfinite(to_float32(tensor[rows])).all())
+
+    return all(map_row_blocks(finite, tensor.shape))

@@ -1,0 +1,255 @@
+"""Recipes that see inputs: what they write, that it repeats, and that it goes on after a stop."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.quantize.test_pipeline import our_logits, set_weight, snapshot
+from tests.tiny import write_tiny_model
+
+from lichen import calibration
+from lichen.calibration import CalibrationText
+from lichen.checkpoint import open_checkpoint
+from lichen.errors import InputError
+from lichen.quantize import existing, quantize
+from lichen.quantize.unfinished import UnfinishedFolder
+from lichen.recipe import parse_recipe
+from lichen.schemes import dequantize
+from lichen.tensor import QuantizedTensor
+
+TEXT = CalibrationText("words", ("def f(x):\n    return x + 1\n" * 400,))
+SIZE = "[calibration]\nsequences = 4\nlength = 64\n"
+
+
+def recipe_of(*lines: str, weights: str = "bits = 4, group_size = 32", head: str = ""):
+    text = SIZE + (head or '[[layers]]\nmatch = "lm_head"\nkeep = true\n')
+    text += f'[[layers]]\nmatch = "*"\nweights = {{ {weights} }}\n' + "\n".join(lines)
+    return parse_recipe(text, "mine")
+
+
+STATIC = 'activations = { bits = 8, granularity = "tensor", dynamic = false, range = "mse" }'
+RECIPES = {
+    "gptq": recipe_of('solver = "gptq"'),
+    "gptq-in-order": recipe_of('solver = "gptq"', "solver_options = { act_order = true }"),
+    "awq": recipe_of('scaling = "awq"', 'solver = "mse"'),
+    "smoothquant": recipe_of(
+        'scaling = "smoothquant"', "activations = { bits = 8 }", weights="bits = 8"
+    ),
+    "static": recipe_of(STATIC, weights="bits = 8"),
+}
+every_recipe = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+
+
+@pytest.fixture
+def tiny(tmp_path) -> Path:
+    return write_tiny_model(tmp_path / "tiny", layers=3)
+
+
+@every_recipe
+@pytest.mark.parametrize("model_type", ["qwen2", "llama"])
+def test_the_folder_stands_for_nearly_the_same_model(tmp_path, recipe, model_type):
+    tiny = write_tiny_model(tmp_path / "tiny", model_type=model_type)
+    report = quantize(tiny, recipe, tmp_path / "out", calibration=TEXT)
+    made = open_checkpoint(tmp_path / "out")
+    assert all(
+        isinstance(made.read(name), QuantizedTensor)
+        for name in made.names()
+        if name.endswith("_proj.weight")
+    )
+    difference = our_logits(tmp_path / "out") - our_logits(tiny)
+    assert 0 < np.abs(difference).mean() < 0.1 * np.abs(our_logits(tiny)).mean()
+    assert existing(tmp_path / "out") == report.manifest
+    assert all(layer.output_error is not None for layer in report.manifest.layers)
+    seen = report.manifest.calibration
+    assert seen is not None
+    assert (seen.name, seen.sequences, seen.length) == ("words", 4, 64)
+    assert seen.sha256 == TEXT.sha256
+
+
+def test_static_inputs_have_their_scale(tiny, tmp_path):
+    quantize(tiny, RECIPES["static"], tmp_path / "out", calibration=TEXT)
+    made = open_checkpoint(tmp_path / "out")
+    q, k, v = (
+        made.read(f"model.layers.0.self_attn.{part}_proj.weight").input_scale for part in "qkv"
+    )
+    assert q is not None
+    assert q > 0
+    assert q == k == v, "they read the same input"
+
+
+def test_scaling_goes_into_the_norm_and_the_product_before(tiny, tmp_path):
+    quantize(tiny, RECIPES["awq"], tmp_path / "out", calibration=TEXT)
+    before, after = open_checkpoint(tiny), open_checkpoint(tmp_path / "out")
+    norm = "model.layers.1.input_layernorm.weight"
+    factors = before.read(norm) / after.read(norm)
+    assert (factors != 1).any()
+    name = "model.layers.1.self_attn.q_proj.weight"
+    scaled = before.read(name) * factors
+    error = np.square(dequantize(after.read(name)) - scaled).sum() / np.square(scaled).sum()
+    assert error < 0.02
+
+
+@every_recipe
+def test_the_same_command_writes_the_same_bytes(tiny, tmp_path, recipe):
+    for name, threads in (("a", 1), ("b", 2)):
+        quantize(tiny, recipe, tmp_path / name, calibration=TEXT, threads=threads)
+    assert snapshot(tmp_path / "a") == snapshot(tmp_path / "b")
+
+
+# --- going on after a stop -------------------------------------------------------------------
+
+
+def interrupted(tiny: Path, recipe, out: Path, after: int) -> int:
+    """Run until progress was told ``after`` times; how often it was told."""
+    told = 0
+
+    def strike(done: int, total: int) -> None:
+        nonlocal told
+        told += 1
+        if told == after:
+            raise KeyboardInterrupt
+
+    try:
+        quantize(tiny, recipe, out, calibration=TEXT, progress=strike)
+    except KeyboardInterrupt:
+        assert told == after
+    return told
+
+
+@pytest.mark.parametrize("name", ["gptq", "awq"])
+def test_a_stop_at_any_moment_changes_nothing(tiny, tmp_path, name):
+    recipe = RECIPES[name]
+    steps = interrupted(tiny, recipe, tmp_path / "whole", after=10**9)
+    for after in range(1, steps, 3):
+        out = tmp_path / f"out-{after}"
+        interrupted(tiny, recipe, out, after)
+        assert not out.exists()
+        quantize(tiny, recipe, out, calibration=TEXT)
+        assert snapshot(out) == snapshot(tmp_path / "whole")
+        assert not list(tmp_path.glob(".*")), "nothing is left beside the folder"
+
+
+def test_whole_blocks_are_not_made_again(tiny, tmp_path):
+    recipe, out = RECIPES["gptq"], tmp_path / "out"
+    steps = interrupted(tiny, recipe, tmp_path / "whole", after=10**9)
+    interrupted(tiny, recipe, out, after=steps - 3)
+    [unfinished] = tmp_path.glob(".out.unfinished")
+    state = json.loads((unfinished / "state.json").read_text())
+    assert [unit["file"] for unit in state["units"]] == [
+        f"model-{number:05}-of-00004.safetensors" for number in (1, 2, 3)
+    ]
+    written = {p.name: p.stat().st_mtime_ns for p in unfinished.glob("*.safetensors")}
+    told = []
+    quantize(tiny, recipe, out, calibration=TEXT, progress=lambda *at: told.append(at))
+    for name, moment in written.items():
+        assert (out / name).stat().st_mtime_ns == moment
+    assert len(told) < steps / 2
+
+
+def test_the_beginning_of_other_work_is_refused(tiny, tmp_path):
+    out = tmp_path / "out"
+    steps = interrupted(tiny, RECIPES["gptq"], tmp_path / "whole", after=10**9)
+    interrupted(tiny, RECIPES["gptq"], out, after=steps - 3)
+    with pytest.raises(InputError, match="beginning of another run"):
+        quantize(tiny, RECIPES["awq"], out, calibration=TEXT)
+    with pytest.raises(InputError, match="beginning of another run"):
+        quantize(tiny, RECIPES["gptq"], out, calibration=CalibrationText("b", TEXT.documents * 2))
+    set_weight(tiny, "model.norm.weight", 0.5)
+    with pytest.raises(InputError, match="beginning of another run"):
+        quantize(tiny, RECIPES["gptq"], out, calibration=TEXT)
+    quantize(tiny, RECIPES["awq"], out, calibration=TEXT, force=True)
+    quantize(tiny, RECIPES["awq"], tmp_path / "fresh", calibration=TEXT)
+    assert snapshot(out) == snapshot(tmp_path / "fresh")
+
+
+def test_two_at_a_time_do_not_meet(tiny, tmp_path):
+    with UnfinishedFolder(tmp_path / "out", "mark"):
+        with pytest.raises(InputError, match="another lichen is writing it"):
+            quantize(tiny, RECIPES["gptq"], tmp_path / "out", calibration=TEXT)
+
+
+_RUN = """
+import sys
+from pathlib import Path
+from lichen.quantize import quantize
+from lichen.recipe import load_recipe
+from lichen.calibration import text_at
+model, recipe, text, out = map(Path, sys.argv[1:])
+print("ready", flush=True)
+quantize(model, load_recipe(recipe), out, calibration=text_at(text))
+"""
+
+
+def test_killed_ten_times_the_bytes_are_the_same(tmp_path):
+    shape = {"hidden": 256, "intermediate": 512, "heads": 8, "head_dim": 32, "layers": 4}
+    tiny = write_tiny_model(tmp_path / "tiny", **shape)
+    recipe, text, out = tmp_path / "mine.toml", tmp_path / "words.txt", tmp_path / "out"
+    recipe.write_text(RECIPES["gptq"].text)
+    text.write_text(TEXT.documents[0])
+    command = [sys.executable, "-c", _RUN, *map(str, (tiny, recipe, text, out))]
+    started = time.monotonic()
+    whole = [*command[:-1], str(tmp_path / "whole")]
+    subprocess.run(whole, check=True, capture_output=True)
+    seconds = time.monotonic() - started
+    moments = random.Random(0)
+    for _ in range(10):
+        child = subprocess.Popen(command, stdout=subprocess.PIPE)
+        assert child.stdout is not None
+        child.stdout.readline()  # imports are not what is to be killed
+        time.sleep(moments.uniform(0, seconds / 4))
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        child.stdout.close()
+    if not out.exists():
+        subprocess.run(command, check=True, capture_output=True)
+    assert snapshot(out) == snapshot(tmp_path / "whole")
+
+
+# --- what is refused -------------------------------------------------------------------------
+
+
+def test_weights_that_read_one_input_are_scaled_together(tiny, tmp_path):
+    head = '[[layers]]\nmatch = "lm_head"\nkeep = true\n'
+    head += '[[layers]]\nmatch = "*.q_proj"\nweights = { bits = 8 }\n'
+    recipe = recipe_of('scaling = "awq"', head=head)
+    with pytest.raises(InputError, match="k_proj.* read one input and need one scaling"):
+        quantize(tiny, recipe, tmp_path / "out", calibration=TEXT)
+
+
+def test_too_little_text_is_refused(tiny, tmp_path):
+    with pytest.raises(InputError, match="one sequence needs 64"):
+        quantize(tiny, RECIPES["gptq"], tmp_path / "out", calibration=CalibrationText("b", ("x",)))
+    assert not list(tmp_path.glob("*out*")), "nothing is left behind"
+
+
+def test_weights_that_are_not_finite_are_named(tiny, tmp_path):
+    set_weight(tiny, "model.layers.1.mlp.down_proj.weight", np.nan)
+    with pytest.raises(InputError, match=r"layers\.1\.mlp\.down_proj\.weight: weights are not fin"):
+        quantize(tiny, RECIPES["gptq"], tmp_path / "out", calibration=TEXT)
+
+
+def test_a_source_that_changes_meanwhile_is_noticed(tiny, tmp_path):
+    def change(done: int, total: int) -> None:
+        weights = tiny / "model.safetensors"
+        if done == total:
+            weights.write_bytes(weights.read_bytes())
+
+    recipe = parse_recipe('[[layers]]\nmatch = "*.layers.*"\nweights = { bits = 8 }', "mine")
+    with pytest.raises(InputError, match=r"model\.safetensors changed while"):
+        quantize(tiny, recipe, tmp_path / "out", progress=change)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_default_text_is_not_what_divergence_is_measured_on():
+    from lichen.verify import divergence
+
+    held_out = divergence.standard_library()
+    assert not set(calibration.standard_library().documents) & set(held_out.documents)
