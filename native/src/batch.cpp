@@ -65,7 +65,7 @@ void check_batch(const Batch& batch, const Cache& cache, std::int64_t max_tokens
   require(batch.row_count <= max_tokens, batch.row_count,
           " rows are more than the plan's max_tokens, ", max_tokens);
   check_starts(batch);
-  check_indices("ids", batch.ids, batch.tokens, vocabulary);
+  if (vocabulary > 0) check_indices("ids", batch.ids, batch.tokens, vocabulary);
   check_indices("rows", batch.rows, batch.row_count, batch.tokens);
   std::unordered_map<std::int32_t, std::int64_t> writers;
   for (std::int64_t s = 0; s < batch.sequences; ++s) check_sequence(batch, cache, s, writers);

@@ -224,8 +224,8 @@ Plan::Weights vector_of(const Floats& array) {
   return Plan::Weights(array.data(), array.data() + array.shape(0));
 }
 
-Result step(PyPlan& plan, Cache& cache, const Ints& ids, const Ints& positions, const Ints& starts,
-            const IntMatrix& pages, const Ints& rows) {
+// What a step works on, but for the rows that are asked for.
+Batch batch_of(const Ints& ids, const Ints& positions, const Ints& starts, const IntMatrix& pages) {
   if (positions.shape(0) != ids.shape(0))
     throw std::invalid_argument("ids and positions must have the same length, not " +
                                 std::to_string(ids.shape(0)) + " and " +
@@ -234,19 +234,61 @@ Result step(PyPlan& plan, Cache& cache, const Ints& ids, const Ints& positions, 
     throw std::invalid_argument("starts must have one number more than there are sequences in pages (" +
                                 std::to_string(pages.shape(0)) + "), not " +
                                 std::to_string(starts.shape(0)));
-  const Batch batch = {ids.data(),
-                       positions.data(),
-                       starts.data(),
-                       pages.data(),
-                       rows.data(),
-                       static_cast<std::int64_t>(ids.shape(0)),
-                       static_cast<std::int64_t>(pages.shape(0)),
-                       static_cast<std::int64_t>(pages.shape(1)),
-                       static_cast<std::int64_t>(rows.shape(0))};
+  return {ids.data(),
+          positions.data(),
+          starts.data(),
+          pages.data(),
+          nullptr,
+          static_cast<std::int64_t>(ids.shape(0)),
+          static_cast<std::int64_t>(pages.shape(0)),
+          static_cast<std::int64_t>(pages.shape(1)),
+          0};
+}
+
+Result step(PyPlan& plan, Cache& cache, const Ints& ids, const Ints& positions, const Ints& starts,
+            const IntMatrix& pages, const Ints& rows) {
+  Batch batch = batch_of(ids, positions, starts, pages);
+  batch.rows = rows.data();
+  batch.row_count = static_cast<std::int64_t>(rows.shape(0));
   Result out = plan.results->make(batch.row_count, plan.output_width());
   nb::gil_scoped_release unlocked;
   plan.step(cache, batch, out.data());
   return out;
+}
+
+void check_inputs(const PyPlan& plan, std::int64_t tokens, const std::vector<FloatMatrix>& inputs) {
+  const std::vector<std::int64_t>& widths = plan.input_widths();
+  if (inputs.size() != widths.size())
+    throw std::invalid_argument("the plan has " + std::to_string(widths.size()) + " inputs, not " +
+                                std::to_string(inputs.size()));
+  for (std::size_t i = 0; i < widths.size(); ++i) {
+    const auto rows = static_cast<std::int64_t>(inputs[i].shape(0));
+    const auto width = static_cast<std::int64_t>(inputs[i].shape(1));
+    if (rows == tokens && width == widths[i]) continue;
+    throw std::invalid_argument("input " + std::to_string(i) + " is [" + std::to_string(rows) + ", " +
+                                std::to_string(width) + "]; the step needs [" + std::to_string(tokens) +
+                                ", " + std::to_string(widths[i]) + "]");
+  }
+}
+
+std::vector<Result> relay(PyPlan& plan, Cache& cache, const Ints& ids, const Ints& positions,
+                          const Ints& starts, const IntMatrix& pages,
+                          const std::vector<FloatMatrix>& inputs) {
+  Batch batch = batch_of(ids, positions, starts, pages);
+  check_inputs(plan, batch.tokens, inputs);
+  std::vector<const float*> given;
+  for (const FloatMatrix& input : inputs) given.push_back(input.data());
+  std::vector<Result> tapped;
+  std::vector<float*> taps;
+  for (const std::int64_t width : plan.tap_widths()) {
+    tapped.push_back(plan.results->make(batch.tokens, width));
+    taps.push_back(tapped.back().data());
+  }
+  batch.inputs = given.data();
+  batch.taps = taps.data();
+  nb::gil_scoped_release unlocked;
+  plan.step(cache, batch, nullptr);
+  return tapped;
 }
 
 using ProductRow = std::tuple<const char*, std::int64_t, std::int64_t, std::int64_t, bool>;
@@ -346,6 +388,7 @@ NB_MODULE(_core, m) {
              plan.embedding(std::move(table), out);
            },
            nb::arg("table"), nb::arg("out"))
+      .def("input", [](PyPlan& plan, int out) { plan.input(out); }, nb::arg("out"))
       .def("rms_norm",
            [](PyPlan& plan, int x, int out, const Floats& weight, float eps) {
              plan.rms_norm(x, out, vector_of(weight), eps);
@@ -390,10 +433,15 @@ NB_MODULE(_core, m) {
            nb::arg("y"), nb::arg("out"))
       .def("select_rows", [](PyPlan& plan, int x, int out) { plan.select_rows(x, out); },
            nb::arg("x"), nb::arg("out"))
+      .def("tap", [](PyPlan& plan, int x) { plan.tap(x); }, nb::arg("x"))
       .def("output", [](PyPlan& plan, int x) { plan.output(x); }, nb::arg("x"))
+      .def("finish", [](PyPlan& plan) { plan.finish(); })
       .def("step", &step, nb::arg("cache"), nb::arg("ids").noconvert(),
            nb::arg("positions").noconvert(), nb::arg("starts").noconvert(),
            nb::arg("pages").noconvert(), nb::arg("rows").noconvert())
+      .def("relay", &relay, nb::arg("cache"), nb::arg("ids").noconvert(),
+           nb::arg("positions").noconvert(), nb::arg("starts").noconvert(),
+           nb::arg("pages").noconvert(), nb::arg("inputs"))
       .def_prop_ro("products", &products)
       .def_prop_ro("profile", [](const PyPlan& plan) { return plan.profile(); })
       .def("fill", [](PyPlan& plan, float value) { plan.fill(value); }, nb::arg("value"));

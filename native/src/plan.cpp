@@ -112,7 +112,7 @@ void Plan::touch(Value value) {
 }
 
 void Plan::require_open() const {
-  require(output_ < 0, "the plan has its output; nothing can be added");
+  require(!finished_, "the plan has its output; nothing can be added");
 }
 
 void Plan::require_tokens(const char* operation) const {
@@ -165,6 +165,19 @@ void Plan::embedding(std::shared_ptr<const Linear> table, Value out) {
     unpack_row(*table, step.batch.ids[row], step.values[out].row(row));
   });
   touch(out);
+}
+
+void Plan::input(Value out) {
+  require_open();
+  require_tokens("input");
+  const std::int64_t width = info(out).width;
+  write(out, width);
+  row_phase().add("input", [=, number = input_widths_.size()](const Step& step, std::int64_t row) {
+    std::memcpy(step.values[out].row(row), step.batch.inputs[number] + row * width,
+                float_bytes(width));
+  });
+  touch(out);
+  input_widths_.push_back(width);
 }
 
 void Plan::rms_norm(Value x, Value out, Weights weight, float epsilon) {
@@ -246,7 +259,8 @@ const Plan::Angles& Plan::angles(const Weights& inverse_frequencies, float scale
   angles_.push_back(std::make_unique<Angles>(
       Angles{inverse_frequencies, scale, AlignedBuffer(float_bytes(max_tokens_ * 2 * pairs))}));
   Angles* made = angles_.back().get();
-  auto* first = static_cast<RowPhase*>(phases_.front().get());  // an embedding: nothing else can begin
+  // An embedding or an input: nothing else can begin.
+  auto* first = static_cast<RowPhase*>(phases_.front().get());
   first->add("angles", [made, pairs](const Step& step, std::int64_t row) {
     float* cos = made->table.as<float>() + row * 2 * pairs;
     for (std::int64_t i = 0; i < pairs; ++i) {
@@ -378,6 +392,17 @@ void Plan::select_rows(Value x, Value out) {
   touch(out);
 }
 
+void Plan::tap(Value x) {
+  require_open();
+  require_tokens("tap");
+  const std::int64_t width = read(x).width;
+  row_phase().add("tap", [=, number = tap_widths_.size()](const Step& step, std::int64_t row) {
+    std::memcpy(step.batch.taps[number] + row * width, step.values[x].row(row), float_bytes(width));
+  });
+  touch(x);
+  tap_widths_.push_back(width);
+}
+
 void Plan::output(Value x) {
   require_open();
   read(x);
@@ -390,6 +415,13 @@ void Plan::output(Value x) {
   result.stride = result.width;  // it is written where the caller wants it
   result.first_phase = -1;
   output_ = x;
+  finish();
+}
+
+void Plan::finish() {
+  require_open();
+  require(output_ >= 0 || !tap_widths_.empty(), "a plan needs an output, or values that are tapped");
+  finished_ = true;
   place_values();
   quantized_ = QuantizedBuffer(max_tokens_, code_columns_);
   scratch_ = AlignedBuffer(float_bytes(scratch_stride_ * pool_->size()));
@@ -413,7 +445,10 @@ void Plan::check_cache(const Cache& cache) const {
 }
 
 void Plan::step(Cache& cache, const Batch& batch, float* out) {
-  output_width();
+  require(finished_, "the plan has no output yet");
+  require((input_widths_.empty() || batch.inputs) && (tap_widths_.empty() || batch.taps),
+          "the plan has ", input_widths_.size(), " inputs and ", tap_widths_.size(),
+          " taps; the step has no memory for them");
   check_cache(cache);
   check_batch(batch, cache, max_tokens_, vocabulary_);
   const std::lock_guard<std::mutex> lock(stepping_);
@@ -422,7 +457,7 @@ void Plan::step(Cache& cache, const Batch& batch, float* out) {
   for (std::int64_t s = 0; s < batch.sequences; ++s)
     sequences.insert(sequences.end(),
                      static_cast<std::size_t>(batch.starts[s + 1] - batch.starts[s]), s);
-  matrices_[static_cast<std::size_t>(output_)].data = out;
+  if (output_ >= 0) matrices_[static_cast<std::size_t>(output_)].data = out;
   Step step = {batch,
                cache,
                matrices_.data(),

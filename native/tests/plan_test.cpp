@@ -79,6 +79,77 @@ void test_callers(Isa isa, const std::vector<std::vector<float>>& expected, Chec
   checks.expect(models[0].plan->profile().count("attention") == 1, "the profile names attention");
 }
 
+// A block in one plan, and cut in two: what the first part hands out, the second is handed in.
+struct Block {
+  Block(ThreadPool& pool, Isa isa) {
+    RandomLinear random(pool, isa);
+    table = random.make(Dtype::f32, kVocabulary, kWidth);
+    q = random.make(Dtype::i8, kHeads * kHeadDim, kWidth);
+    k = random.make(Dtype::f16, kKeyHeads * kHeadDim, kWidth);
+    out = random.make(Dtype::i4, kWidth, kHeads * kHeadDim);
+  }
+
+  void begin(Plan& plan, Plan::Value x, Plan::Value h) const {
+    plan.embedding(table, x);
+    plan.rms_norm(x, h, Plan::Weights(kWidth, 1.0f), 1e-6f);
+  }
+  void end(Plan& plan, Plan::Value x, Plan::Value h) const {
+    const Plan::Value queries = plan.value(q->rows), keys = plan.value(k->rows), mixed = plan.value(q->rows);
+    plan.linear(h, {{q, queries}, {k, keys}}, false);
+    plan.rope(queries, kHeads, kHeadDim, {1.0f, 0.1f}, 1.0f, false);
+    plan.attention(queries, keys, keys, mixed, 0, kHeads, kKeyHeads, kHeadDim, 0.35f);
+    plan.linear(mixed, {{out, x}}, true);
+    plan.tap(x);
+    plan.finish();
+    plan.fill(NAN);
+  }
+
+  std::shared_ptr<const Linear> table, q, k, out;
+};
+
+std::vector<float> relayed(Plan& plan, RaggedBatch& ragged, const std::vector<const float*>& inputs, std::size_t taps) {
+  Cache cache({1, kKeyHeads, kHeadDim, 16, CacheType::f32}, 2 * kPages);
+  cache.fill(NAN);
+  const std::size_t size = ragged.ids.size() * static_cast<std::size_t>(kWidth);
+  std::vector<float> tapped(taps * size, NAN);
+  std::vector<float*> memory;
+  for (std::size_t i = 0; i < taps; ++i) memory.push_back(tapped.data() + i * size);
+  Batch batch = {ragged.ids.data(), ragged.positions.data(), ragged.starts.data(), ragged.pages.data(), nullptr,
+                 static_cast<std::int64_t>(ragged.ids.size()), 2, kPages, 0};
+  batch.inputs = inputs.data();
+  batch.taps = memory.data();
+  plan.step(cache, batch, nullptr);
+  return tapped;
+}
+
+void test_parts(const std::shared_ptr<ThreadPool>& pool, Isa isa, Checks& checks, const std::string& where) {
+  const Block block(*pool, isa);
+  Plan whole(pool, isa, kMostTokens), first(pool, isa, kMostTokens), second(pool, isa, kMostTokens);
+  const auto values = [](Plan& plan) { return std::pair(plan.value(kWidth), plan.value(kWidth)); };
+  const auto [x, h] = values(whole);
+  block.begin(whole, x, h);
+  block.end(whole, x, h);
+  const auto [x1, h1] = values(first);
+  block.begin(first, x1, h1);
+  first.tap(x1);
+  first.tap(h1);
+  first.finish();
+  const auto [x2, h2] = values(second);
+  second.input(x2);
+  second.input(h2);
+  block.end(second, x2, h2);
+
+  RaggedBatch batch(kPages);
+  batch.add(kPrompts[0], 0, 40, {5, 0, 3});
+  batch.add(kPrompts[3], 0, 17, {1, 2, 4});
+  const std::vector<float> expected = relayed(whole, batch, {}, 1);
+  const std::vector<float> middle = relayed(first, batch, {}, 2);
+  std::fill(batch.ids.begin(), batch.ids.end(), -1);  // no ids are looked up in the second part
+  const std::vector<float> found = relayed(second, batch, {middle.data(), middle.data() + middle.size() / 2}, 1);
+  checks.expect(found.size() == expected.size() && same_bits(found.data(), expected.data(), found.size()),
+                "a block in two parts, " + where);
+}
+
 // Each prompt by itself, in one piece, on one thread.
 std::vector<std::vector<float>> plainly(Isa isa) {
   const TinyModel model(std::make_shared<ThreadPool>(1), isa);
@@ -104,6 +175,7 @@ int main(int argc, char** argv) {
       const std::string where = std::string(isa_name(isa)) + ", " + std::to_string(threads) + " threads";
       test_ragged(model, expected, checks, where);
       checks.expect(alone(model, kPrompts[0], 7) == expected[0], "in chunks of 7, " + where);
+      test_parts(std::make_shared<ThreadPool>(threads), isa, checks, where);
     }
     test_callers(isa, expected, checks);
   }

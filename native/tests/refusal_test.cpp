@@ -132,6 +132,10 @@ void test_plans(const std::shared_ptr<ThreadPool>& pool) {
   refused([&] { with_table([&](Plan& p, auto x) { p.attention(x, x, x, x, 0, 3, 2, 4, 1.0f); }); }, "multiple of KV heads");
   refused([&] { with_table([&](Plan& p, auto x) { p.output(x); p.value(1); }); }, "the plan has its output");
   refused([&] { with_table([&](Plan& p, auto) { p.output_width(); }); }, "has no output yet");
+  refused([&] { with_table([&](Plan& p, auto) { p.finish(); }); }, "needs an output, or values that are tapped");
+  refused([&] { with_table([&](Plan& p, auto x) { p.tap(x); p.finish(); p.tap(x); }); }, "the plan has its output");
+  refused([&] { with_table([&](Plan& p, auto x) { p.select_rows(x, p.value(8)); p.tap(x); }); }, "before select_rows");
+  refused([&] { Plan plan = fresh(); plan.tap(plan.value(8)); }, "read before anything is written");
 }
 
 }  // namespace

@@ -111,6 +111,7 @@ class Cache:
 class Plan:
     """A forward pass: operations appended in order, ended by ``output``, then run by ``step``.
 
+    Or a part of one: begun by ``input``, ended by ``tap`` and ``finish``, run by ``relay``.
     Values are numbered float32 buffers [rows, width], with a row for every token of the step, or,
     after ``select_rows``, for every row asked for.  Their memory is reused when they are dead.
     Results are equal bit for bit whatever else is in the batch, however a prompt is cut into
@@ -123,6 +124,9 @@ class Plan:
 
     def embedding(self, table: Linear, out: int) -> None:
         """``out`` = the rows of the table that the ids name."""
+
+    def input(self, out: int) -> None:
+        """``out`` = the rows that `relay` is given, the first input for the first one declared."""
 
     def rms_norm(self, x: int, out: int, weight: _Floats, eps: float) -> None:
         """``out = x / sqrt(mean(x**2) + eps) * weight``; weight [width]."""
@@ -182,8 +186,14 @@ class Plan:
     def select_rows(self, x: int, out: int) -> None:
         """``out`` = the rows of x that the step asks for; everything after works on these."""
 
+    def tap(self, x: int) -> None:
+        """Let `relay` return x as it is at this place, for every token."""
+
     def output(self, x: int) -> None:
         """End the plan; ``x`` is what a step returns."""
+
+    def finish(self) -> None:
+        """End a plan that has taps and no output."""
 
     def step(
         self, cache: Cache, ids: _Ints, positions: _Ints, starts: _Ints, pages: _Ints, rows: _Ints
@@ -196,6 +206,20 @@ class Plan:
         pages           [S, P]  the sequence's pages in the cache, in order; numbers past the last
                                 one needed are ignored, no two sequences may write one page
         rows            [R]     tokens whose output is wanted
+        """
+
+    def relay(
+        self,
+        cache: Cache,
+        ids: _Ints,
+        positions: _Ints,
+        starts: _Ints,
+        pages: _Ints,
+        inputs: Sequence[_Floats],
+    ) -> list[_Floats]:
+        """Run one step of a part of a model; what was tapped, each [T, width], in order.
+
+        ``inputs`` are [T, width] each, in order; ids are read where there is an embedding.
         """
 
     @property

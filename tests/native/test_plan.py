@@ -711,6 +711,61 @@ def test_a_cache_larger_than_any_memory_is_a_memory_error() -> None:
         _core.Cache(2**31, 2**31, 2**30, 16, 2**30)
 
 
+# --- Parts of models -------------------------------------------------------------------------------
+
+
+def part(isa: str, threads: int = 2) -> _core.Plan:
+    """Takes x and y [8]; taps x, then x + y written over it, and the rows of a table."""
+    plan = _core.Plan(POOLS[threads], isa, MAX_TOKENS)
+    x, y, rows = plan.value(8), plan.value(8), plan.value(5)
+    plan.input(x)
+    plan.input(y)
+    plan.tap(x)
+    plan.add(x, y, x)
+    plan.tap(x)
+    plan.embedding(float_linear(isa, normal(3, 4, 5)), rows)
+    plan.tap(rows)
+    plan.finish()
+    plan.fill(np.nan)
+    return plan
+
+
+def relayed(plan: _core.Plan, inputs: Sequence[Array], ids: Array) -> list[Array]:
+    tokens = np.arange(len(ids), dtype=np.int32)
+    pages = np.arange(-(-len(ids) // PAGE), dtype=np.int32)[None]
+    cache = _core.Cache(1, 1, 8, PAGE, pages.size)
+    return plan.relay(cache, ids, tokens, ints(0, len(ids)), pages, inputs)
+
+
+def test_a_part_takes_values_in_and_gives_them_out(isa: str) -> None:
+    x, y, ids = normal(1, 37, 8), normal(2, 37, 8), ints(*(i % 4 for i in range(37)))
+    before, after, rows = relayed(part(isa), [x, y], ids)
+    np.testing.assert_array_equal(before, x)
+    np.testing.assert_array_equal(after, x + y)
+    np.testing.assert_array_equal(rows, normal(3, 4, 5)[ids])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "ids", "words"),
+    [
+        ([normal(1, 3, 8)], ints(0, 0, 0), "the plan has 2 inputs, not 1"),
+        ([normal(1, 3, 8), normal(1, 3, 9)], ints(0, 0, 0), r"input 1 is \[3, 9\]; .* \[3, 8\]"),
+        ([normal(1, 2, 8), normal(1, 3, 8)], ints(0, 0, 0), r"input 0 is \[2, 8\]; .* \[3, 8\]"),
+        ([normal(1, 3, 8), normal(2, 3, 8)], ints(0, 4, 0), r"ids\[1\] is 4"),
+    ],
+)
+def test_bad_inputs_are_refused(inputs: list[Array], ids: Array, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        relayed(part(ISAS[-1]), inputs, ids)
+
+
+def test_a_part_has_no_output_to_step_for() -> None:
+    tokens, pages = ints(0, 1), ints(0)[None]
+    cache = _core.Cache(1, 1, 8, PAGE, 1)
+    with pytest.raises(ValueError, match="no output"):
+        part(ISAS[-1]).step(cache, tokens, tokens, ints(0, 2), pages, tokens)
+
+
 def unwritten(plan: _core.Plan) -> None:
     plan.add(plan.value(8), plan.value(8), plan.value(8))
 

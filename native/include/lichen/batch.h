@@ -19,10 +19,13 @@ struct Batch {
   std::int64_t sequences;
   std::int64_t pages_per_sequence;
   std::int64_t row_count;
+  const float* const* inputs = nullptr;  // of Plan::input, in order: [tokens][width]
+  float* const* taps = nullptr;          // of Plan::tap, likewise
 };
 
 // Throws std::invalid_argument, in words, unless every number is in range, the positions of a sequence
-// are consecutive, and no two sequences write the same page.
+// are consecutive, and no two sequences write the same page. A vocabulary of 0 is of a plan that looks no
+// ids up.
 void check_batch(const Batch& batch, const Cache& cache, std::int64_t max_tokens,
                  std::int64_t vocabulary);
 

@@ -24,7 +24,7 @@ class RowPhase;
 enum class Domain;
 struct Matrix;
 
-// Operations are appended in order; `output` ends the plan, and then it can be stepped. Values are
+// Operations are appended in order; `output` or `finish` ends the plan, and then it can be stepped. Values are
 // float32 matrices [rows, width] whose memory is reused once they are dead. Every method throws
 // std::invalid_argument, in words, for what does not fit together.
 class Plan {
@@ -39,6 +39,8 @@ class Plan {
   Value value(std::int64_t width);
 
   void embedding(std::shared_ptr<const Linear> table, Value out);
+  // Rows that each step is handed in, for a plan that is part of a model: Batch::inputs.
+  void input(Value out);
   void rms_norm(Value x, Value out, Weights weight, float epsilon);
   void layer_norm(Value x, Value out, Weights weight, Weights bias, float epsilon);
   // Products of one input in one phase. Weights that read it in the same form (see Input) share it; those
@@ -54,9 +56,15 @@ class Plan {
   void add(Value x, Value y, Value out);
   // Keeps the rows that the step asks for; what follows works on these.
   void select_rows(Value x, Value out);
+  // Rows of x, as it is now, that each step hands out, one for every token: Batch::taps.
+  void tap(Value x);
   void output(Value x);
+  // Ends a plan that has taps alone.
+  void finish();
 
   std::int64_t output_width() const;
+  const std::vector<std::int64_t>& input_widths() const { return input_widths_; }
+  const std::vector<std::int64_t>& tap_widths() const { return tap_widths_; }
 
   // A product of every step: of all its tokens, or of the rows that it asks for only.
   struct ProductInfo {
@@ -64,7 +72,7 @@ class Plan {
     bool every_token;
   };
   const std::vector<ProductInfo>& products() const { return products_; }
-  // out: float[batch.row_count][output_width]. One step at a time; a second caller waits.
+  // out: float[batch.row_count][output_width], where there is an output. One step at a time; a second caller waits.
   void step(Cache& cache, const Batch& batch, float* out);
 
   // Seconds that threads worked in each kind of phase, and were "waiting" for others at its end, since
@@ -115,7 +123,9 @@ class Plan {
   std::vector<std::unique_ptr<Angles>> angles_;
   RowPhase* open_rows_ = nullptr;  // the last phase, when row operations can still join it
   Domain domain_;
+  std::vector<std::int64_t> input_widths_, tap_widths_;
   Value output_ = -1;
+  bool finished_ = false;
   std::int64_t vocabulary_ = 0;
   CacheShape cache_shape_;
   std::int64_t code_columns_ = 0;
