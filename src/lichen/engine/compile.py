@@ -8,7 +8,7 @@ residual; rotary positions turn in place.  The plan itself reuses the memory of 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
@@ -50,8 +50,30 @@ def compile_graph(
     names += [name for name in shapes if name not in names]
     large = {name for name, shape in shapes.items() if math.prod(shape) > _READ_AHEAD_ELEMENTS}
     with _ReadAhead(read, names, large) as ahead:
-        compiler = _Compiler(graph, ahead.read, pool, isa, max_tokens, kv_cache)
-        return compiler.run(matrices)
+        packer = _Packer(shapes, ahead.read, pool, isa)
+        for weight, bias in matrices:
+            packer.matrix(weight, bias)
+        compiler = _Compiler(graph.nodes, packer, _core.Plan(pool, isa, max_tokens), kv_cache)
+        return compiler.whole()
+
+
+def compile_part(
+    nodes: Sequence[ops.Node],
+    inputs: Sequence[ops.Value],
+    taps: Sequence[ops.Value],
+    shapes: Mapping[str, tuple[int, ...]],
+    read: ReadWeight,
+    pool: _core.ThreadPool,
+    isa: str,
+    max_tokens: int,
+) -> _core.Plan:
+    """A plan of some consecutive nodes, which `relay` runs: given ``inputs``, it returns ``taps``.
+
+    ``shapes`` are those that the weights must have.  Nodes must not select rows.
+    """
+    packer = _Packer(shapes, read, pool, isa)
+    compiler = _Compiler(nodes, packer, _core.Plan(pool, isa, max_tokens), "float32")
+    return compiler.part(inputs, taps)
 
 
 def _largest_first(graph: ops.Graph) -> list[tuple[str, str | None]]:
@@ -101,36 +123,40 @@ class _ReadAhead:
 
 class _Compiler:
     def __init__(
-        self,
-        graph: ops.Graph,
-        read: ReadWeight,
-        pool: _core.ThreadPool,
-        isa: str,
-        max_tokens: int,
-        kv_cache: str,
+        self, nodes: Sequence[ops.Node], weights: _Packer, plan: _core.Plan, kv_cache: str
     ) -> None:
-        self._graph = graph
+        self._nodes = nodes
+        self._weights = weights
+        self._plan = plan
         self._kv_cache = kv_cache
-        self._pool = pool
-        self._isa = isa
-        self._plan = _core.Plan(pool, isa, max_tokens)
-        self._weights = _Packer(graph, read, pool, isa)
         self._last_reader = {
             value.index: position
-            for position, node in enumerate(graph.nodes)
+            for position, node in enumerate(nodes)
             for value in ops.inputs(node.operation)
         }
         self._buffers: dict[int, int] = {}
         self._done: set[int] = set()
 
-    def run(self, matrices: Sequence[tuple[str, str | None]]) -> _core.Plan:
-        for weight, bias in matrices:
-            self._weights.matrix(weight, bias)
-        for position, node in enumerate(self._graph.nodes):
+    def whole(self) -> _core.Plan:
+        self._lower_all()
+        self._plan.output(self._buffers[self._nodes[-1].value.index])
+        return self._plan
+
+    def part(self, inputs: Sequence[ops.Value], taps: Sequence[ops.Value]) -> _core.Plan:
+        for value in inputs:
+            self._plan.input(self._new(value))
+        for value in taps:
+            self._last_reader[value.index] = len(self._nodes)
+        self._lower_all()
+        for value in taps:
+            self._plan.tap(self._buffers[value.index])
+        self._plan.finish()
+        return self._plan
+
+    def _lower_all(self) -> None:
+        for position, node in enumerate(self._nodes):
             if node.value.index not in self._done:
                 self._lower(position, node)
-        self._plan.output(self._buffers[self._graph.output.index])
-        return self._plan
 
     def _lower(self, position: int, node: ops.Node) -> None:
         plan, operation, value = self._plan, node.operation, node.value
@@ -195,11 +221,11 @@ class _Compiler:
         return key_units(weight, bias, gain, rope, head_dim)
 
     def _maker(self, value: ops.Value) -> ops.Operation:
-        return next(node.operation for node in self._graph.nodes if node.value == value)
+        return next(node.operation for node in self._nodes if node.value == value)
 
     def _residual_after(self, position: int, value: ops.Value) -> ops.Node | None:
         """The addition that follows at once, if it is the last to read both of its operands."""
-        match self._graph.nodes[position + 1 : position + 2]:
+        match self._nodes[position + 1 : position + 2]:
             case [ops.Node(ops.Add(x, y)) as node] if y == value:
                 last = position + 1
                 alone = self._last_reader[x.index] == self._last_reader[y.index] == last
@@ -209,7 +235,7 @@ class _Compiler:
     def _siblings(self, position: int, x: ops.Value) -> list[ops.Node]:
         """The products of the same input that come directly after."""
         found = []
-        for node in self._graph.nodes[position + 1 :]:
+        for node in self._nodes[position + 1 :]:
             if not (isinstance(node.operation, ops.Linear) and node.operation.x == x):
                 break
             found.append(node)
@@ -231,9 +257,13 @@ class _Packer:
     """Weights in the kernels' layout, each read and packed once even where it is used twice."""
 
     def __init__(
-        self, graph: ops.Graph, read: ReadWeight, pool: _core.ThreadPool, isa: str
+        self,
+        shapes: Mapping[str, tuple[int, ...]],
+        read: ReadWeight,
+        pool: _core.ThreadPool,
+        isa: str,
     ) -> None:
-        self._shapes = dict(graph.weights())
+        self._shapes = shapes
         self._read = read
         self._pool = pool
         self._isa = isa

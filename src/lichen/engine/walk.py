@@ -1,0 +1,348 @@
+"""Runs a graph over calibration texts, from the input of one group of products to the next.
+
+The graph is cut before every product (or group of them) that reads a new value.  Each section is
+compiled by itself, run over all texts, and forgotten; only the values that are still to be read
+are held: the residual stream, and the input at hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lichen import _core
+from lichen import graph as ops
+from lichen.engine.compile import ReadWeight, compile_part
+from lichen.engine.scheduler import PAGE_TOKENS, STEP_TOKENS
+from lichen.errors import InputError
+
+Float32 = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int32]
+
+#: An input that takes more is made again each time it is read, where that saves memory.
+HOLD_BYTES = 1 << 30
+
+
+class Walk:
+    """A graph on its way through texts; iterating yields the stops, once.
+
+    ``read`` is asked for the weights behind a stop when the next one is asked for, so what it
+    returns may depend on what was seen at that stop.  The head is the last stop and is not run.
+    The numbers are those that the engine computes, bit for bit, with any number of ``threads``.
+    """
+
+    def __init__(
+        self,
+        graph: ops.Graph,
+        read: ReadWeight,
+        sequences: Sequence[Ints],
+        *,
+        isa: str,
+        threads: int,
+        hold_bytes: int = HOLD_BYTES,
+    ) -> None:
+        """``sequences`` are token ids, each read from an empty context; InputError if unfit."""
+        _check(graph, sequences)
+        self._graph = graph
+        self._shapes = dict(graph.weights())
+        self._read = read
+        self._isa = isa
+        self._pool = _core.ThreadPool(threads)
+        self._hold_bytes = hold_bytes
+        self._sections = _sections(_every_row(graph.nodes))
+        self._steps, self._pages = _steps(sequences)
+        self._tokens = sum(map(len, sequences))
+
+    def __len__(self) -> int:
+        """How many stops there are."""
+        return len(self._sections) - 1
+
+    def __iter__(self) -> Iterator[Stop]:
+        live: dict[ops.Value, _Rows] = {}
+        for number in range(len(self)):
+            live = self._advance(number, live)
+            stop = self._stop(number, live)
+            yield stop
+            stop.leave()
+
+    def _stop(self, number: int, live: dict[ops.Value, _Rows]) -> Stop:
+        x = _input(self._sections[number + 1])
+        readers = (n for n in _flat(self._sections[number + 1 :]) if x in ops.inputs(n.operation))
+        linears = [n.operation for n in readers if isinstance(n.operation, ops.Linear)]
+        return Stop(tuple(linears), self._graph.nodes[x.index], live[x], self._steps)
+
+    def _advance(self, number: int, live: dict[ops.Value, _Rows]) -> dict[ops.Value, _Rows]:
+        """Run the section before a stop; every value that is read behind it."""
+        section = self._sections[number]
+        later = _read_by(_flat(self._sections[number + 1 :]))
+        inputs = [value for value in _read_by(section) if value in live]
+        taps = [node.value for node in section if node.value in later]
+        part = self._compile(section, inputs, taps)
+        given = [live[value] for value in inputs]
+        kept = {value: rows for value, rows in live.items() if value in later}
+        spare = [live[value] for value in inputs if value not in later]
+        if self._too_large(number, given, taps):
+            return kept | {taps[0]: _Made(part, given)}
+        made = {value: self._room(value.width, spare) for value in taps}
+        for step in self._steps:
+            results = part.run(step, [rows.at(step) for rows in given])
+            for held, result in zip(made.values(), results, strict=True):
+                held.array[step.rows] = result
+        return kept | made
+
+    def _compile(
+        self, section: Sequence[ops.Node], inputs: list[ops.Value], taps: list[ops.Value]
+    ) -> _Part:
+        nodes, layers = _with_own_cache(section)
+        plan = compile_part(
+            nodes, inputs, taps, self._shapes, self._read, self._pool, self._isa, STEP_TOKENS
+        )
+        shape = self._graph.cache
+        cache = _core.Cache(
+            max(1, layers), shape.kv_heads, shape.head_dim, PAGE_TOKENS, self._pages
+        )
+        return _Part(plan, cache)
+
+    def _too_large(self, number: int, given: list[_Rows], taps: list[ops.Value]) -> bool:
+        """Whether to make the stop's input anew for every reader, of rows that are narrower.
+
+        Only where nothing else comes of the section, where nobody but the stop's products reads
+        it, and where tokens do not meet: then any step can be run at any time.
+        """
+        section, following = self._sections[number : number + 2]
+        alone = taps == [_input(following)]
+        alone = alone and taps[0] not in _read_by(_flat(self._sections[number + 2 :]))
+        held = [rows for rows in given if isinstance(rows, _Held)]
+        narrow = len(held) == len(given) and alone and sum(r.width for r in held) < taps[0].width
+        meet = any(isinstance(node.operation, ops.Attention) for node in section)
+        return narrow and not meet and 4 * self._tokens * taps[0].width > self._hold_bytes
+
+    def _room(self, width: int, spare: list[_Rows]) -> _Held:
+        """Memory for a value: that of one that ends here, if it fits."""
+        for rows in spare:
+            if isinstance(rows, _Held) and rows.width == width:
+                spare.remove(rows)
+                return rows
+        return _Held(np.empty((self._tokens, width), np.float32))
+
+
+class Stop:
+    """The input of some products, and who they are; valid until the next stop is asked for."""
+
+    def __init__(
+        self, linears: tuple[ops.Linear, ...], maker: ops.Node, rows: _Rows, steps: Sequence[_Step]
+    ) -> None:
+        #: The products that read this input, in running order.
+        self.linears = linears
+        #: What made the input.
+        self.maker = maker
+        self._rows: _Rows | None = rows
+        self._steps = steps
+
+    @property
+    def width(self) -> int:
+        """Columns of the input."""
+        return self.maker.value.width
+
+    @property
+    def tokens(self) -> int:
+        """Rows of the input: all tokens of all sequences."""
+        return sum(len(step.ids) for step in self._steps)
+
+    @property
+    def held(self) -> bool:
+        """Whether the input is in memory; otherwise it is made anew each time it is read."""
+        return isinstance(self._present(), _Held)
+
+    def inputs(self) -> Iterator[Float32]:
+        """Rows [tokens, width] of the input, in order, at most 512 at a time; always in the same
+        pieces.  They cannot be written to."""
+        for step in self._steps:
+            piece = self._present().at(step).view()
+            piece.flags.writeable = False
+            yield piece
+
+    def divide(self, s: Float32) -> None:
+        """From now on the input is divided by ``s`` [width], column by column."""
+        divisor = np.asarray(s, np.float32)
+        if divisor.shape != (self.width,):
+            raise ValueError(f"s has shape {list(divisor.shape)}, the input {self.width} columns")
+        self._present().divide(divisor)
+
+    def leave(self) -> None:
+        """Let go of the input."""
+        self._rows = None
+
+    def _present(self) -> _Rows:
+        if self._rows is None:
+            raise RuntimeError("this stop has been left; its input is gone")
+        return self._rows
+
+
+@dataclass(frozen=True)
+class _Step:
+    """Tokens that run together: the rows of all values that are theirs, and what the plan needs."""
+
+    rows: slice
+    ids: Ints
+    positions: Ints
+    starts: Ints
+    pages: Ints
+
+
+class _Part:
+    """A section of the graph, compiled, with keys and values of its own."""
+
+    def __init__(self, plan: _core.Plan, cache: _core.Cache) -> None:
+        self._plan = plan
+        self._cache = cache
+
+    def run(self, step: _Step, inputs: Sequence[Float32]) -> list[Float32]:
+        return self._plan.relay(
+            self._cache, step.ids, step.positions, step.starts, step.pages, inputs
+        )
+
+
+class _Held:
+    """A value in memory, [all tokens, width]."""
+
+    def __init__(self, array: Float32) -> None:
+        self.array = array
+
+    @property
+    def width(self) -> int:
+        return int(self.array.shape[1])
+
+    def at(self, step: _Step) -> Float32:
+        return self.array[step.rows]
+
+    def divide(self, s: Float32) -> None:
+        self.array /= s
+
+
+class _Made:
+    """A value that is made whenever it is read."""
+
+    def __init__(self, part: _Part, inputs: Sequence[_Rows]) -> None:
+        self._part = part
+        self._inputs = inputs
+        self._divisors: list[Float32] = []
+
+    def at(self, step: _Step) -> Float32:
+        [rows] = self._part.run(step, [value.at(step) for value in self._inputs])
+        for s in self._divisors:
+            rows /= s
+        return rows
+
+    def divide(self, s: Float32) -> None:
+        self._divisors.append(s.copy())
+
+
+_Rows = _Held | _Made
+
+
+def _check(graph: ops.Graph, sequences: Sequence[Ints]) -> None:
+    lengths = [len(ids) for ids in sequences]
+    if not lengths or min(lengths) < 1:
+        raise InputError("a walk needs sequences of at least one token.")
+    if max(lengths) > graph.context:
+        raise InputError(
+            f"a sequence of {max(lengths)} tokens is longer than the model's context of"
+            f" {graph.context}; ask for shorter ones."
+        )
+
+
+def _every_row(nodes: Sequence[ops.Node]) -> list[ops.Node]:
+    """The nodes as they run when every token is selected: without a selection."""
+    same: dict[ops.Value, ops.Value] = {}
+    kept = []
+    for node in nodes:
+        fields = vars(node.operation).items()
+        values: dict[str, Any] = {name: same[value] for name, value in fields if value in same}
+        operation = replace(node.operation, **values)
+        if isinstance(operation, ops.SelectRows):
+            same[node.value] = operation.x
+        else:
+            kept.append(ops.Node(operation, node.value))
+    return kept
+
+
+def _sections(nodes: Sequence[ops.Node]) -> list[list[ops.Node]]:
+    """The nodes, cut before every product of a value that had none before."""
+    sections: list[list[ops.Node]] = [[]]
+    known: set[ops.Value] = set()
+    for node in nodes:
+        if isinstance(node.operation, ops.Linear) and node.operation.x not in known:
+            known.add(node.operation.x)
+            sections.append([])
+        sections[-1].append(node)
+    return sections
+
+
+def _flat(sections: Sequence[Sequence[ops.Node]]) -> list[ops.Node]:
+    return [node for section in sections for node in section]
+
+
+def _input(section: Sequence[ops.Node]) -> ops.Value:
+    """What the first product of a section reads."""
+    operation = section[0].operation
+    assert isinstance(operation, ops.Linear)
+    return operation.x
+
+
+def _read_by(nodes: Sequence[ops.Node]) -> dict[ops.Value, None]:
+    """The values that some nodes read, each once, in order."""
+    return dict.fromkeys(value for node in nodes for value in ops.inputs(node.operation))
+
+
+def _with_own_cache(section: Sequence[ops.Node]) -> tuple[list[ops.Node], int]:
+    """The nodes with their attention layers counted from 0, and how many there are."""
+    layers = [n.operation.layer for n in section if isinstance(n.operation, ops.Attention)]
+
+    def renumbered(node: ops.Node) -> ops.Node:
+        if not isinstance(node.operation, ops.Attention):
+            return node
+        layer = layers.index(node.operation.layer)
+        return ops.Node(replace(node.operation, layer=layer), node.value)
+
+    return [renumbered(node) for node in section], len(layers)
+
+
+def _steps(sequences: Sequence[Ints]) -> tuple[list[_Step], int]:
+    """All tokens in order, cut into steps, and the pages that they need.
+
+    Pages are given out in a ring.  It holds those of all sequences of any one step, so that one
+    that goes on from step to step keeps its own until it ends.
+    """
+    ids = np.concatenate(sequences).astype(np.int32)
+    lengths = np.array([len(sequence) for sequence in sequences])
+    ends = np.cumsum(lengths)
+    pages = -(-lengths // PAGE_TOKENS)
+    begins = range(0, len(ids), STEP_TOKENS)
+    spans = [(begin, min(begin + STEP_TOKENS, len(ids))) for begin in begins]
+    parts = [_overlapping(ends, begin, end) for begin, end in spans]
+    ring = max(int(pages[part].sum()) for part in parts)
+    first_page = np.cumsum(pages) - pages
+    steps = []
+    for (begin, end), part in zip(spans, parts, strict=True):
+        origins = (ends - lengths)[part]
+        starts = np.append(np.maximum(origins, begin), end) - begin
+        positions = np.arange(begin, end) - np.repeat(origins, np.diff(starts))
+        table = (first_page[part, None] + np.arange(pages[part].max())) % ring
+        rows = slice(begin, end)
+        steps.append(_Step(rows, ids[rows], _ints(positions), _ints(starts), _ints(table)))
+    return steps, ring
+
+
+def _overlapping(ends: npt.NDArray[np.int_], begin: int, end: int) -> slice:
+    """The sequences that have tokens from ``begin`` to ``end``; ``ends`` are theirs."""
+    first, last = np.searchsorted(ends, [begin, end - 1], "right")
+    return slice(int(first), int(last) + 1)
+
+
+def _ints(array: npt.NDArray[np.int_]) -> Ints:
+    return array.astype(np.int32)
