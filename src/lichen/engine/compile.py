@@ -50,11 +50,17 @@ def compile_graph(
     names += [name for name in shapes if name not in names]
     large = {name for name, shape in shapes.items() if math.prod(shape) > _READ_AHEAD_ELEMENTS}
     with _ReadAhead(read, names, large) as ahead:
-        packer = _Packer(shapes, ahead.read, pool, isa)
+        packer = Packer(shapes, ahead.read, pool, isa)
         for weight, bias in matrices:
             packer.matrix(weight, bias)
-        compiler = _Compiler(graph.nodes, packer, _core.Plan(pool, isa, max_tokens), kv_cache)
-        return compiler.whole()
+        return compile_packed(graph, packer, _core.Plan(pool, isa, max_tokens), kv_cache)
+
+
+def compile_packed(
+    graph: ops.Graph, packer: Packer, plan: _core.Plan, kv_cache: str = "float32"
+) -> _core.Plan:
+    """Lay ``plan``, a new one, out over weights that are packed, or are when they are needed."""
+    return _Compiler(graph.nodes, packer, plan, kv_cache).whole()
 
 
 def compile_part(
@@ -71,7 +77,7 @@ def compile_part(
 
     ``shapes`` are those that the weights must have.  Nodes must not select rows.
     """
-    packer = _Packer(shapes, read, pool, isa)
+    packer = Packer(shapes, read, pool, isa)
     compiler = _Compiler(nodes, packer, _core.Plan(pool, isa, max_tokens), "float32")
     return compiler.part(inputs, taps)
 
@@ -123,7 +129,7 @@ class _ReadAhead:
 
 class _Compiler:
     def __init__(
-        self, nodes: Sequence[ops.Node], weights: _Packer, plan: _core.Plan, kv_cache: str
+        self, nodes: Sequence[ops.Node], weights: Packer, plan: _core.Plan, kv_cache: str
     ) -> None:
         self._nodes = nodes
         self._weights = weights
@@ -253,7 +259,7 @@ class _Compiler:
         return self._buffers[new.index]
 
 
-class _Packer:
+class Packer:
     """Weights in the kernels' layout, each read and packed once even where it is used twice."""
 
     def __init__(
@@ -269,6 +275,13 @@ class _Packer:
         self._isa = isa
         self._packed: dict[tuple[str, str | None], _core.Linear] = {}
         self._vectors: dict[str, FloatArray] = {}
+
+    def exchanging(self, weights: Mapping[str, AnyTensor]) -> Packer:
+        """The same weights but for some, which are packed anew; the others are shared."""
+        other = Packer(self._shapes, weights.__getitem__, self._pool, self._isa)
+        kept = {key: packed for key, packed in self._packed.items() if key[0] not in weights}
+        other._packed, other._vectors = kept, self._vectors
+        return other
 
     def matrix(self, weight: str, bias: str | None) -> _core.Linear:
         if (weight, bias) not in self._packed:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lichen import _core
-from lichen.engine.compile import Packer, ReadWeight, compile_with, pack_all
+from lichen.engine.compile import Packer, ReadWeight, compile_packed
 from lichen.engine.scheduler import PAGE_TOKENS, STEP_TOKENS
 from lichen.graph import Graph
 from lichen.tensor import AnyTensor
@@ -24,7 +24,7 @@ class Variants:
         self._pool = _core.ThreadPool(threads)
         self._isa = isa
         self._packer = Packer(dict(graph.weights()), read, self._pool, isa)
-        pack_all(graph, self._packer)
+        compile_packed(graph, self._packer, _core.Plan(self._pool, isa, STEP_TOKENS))
         shape, pages = graph.cache, STEP_TOKENS // PAGE_TOKENS
         self._cache = _core.Cache(
             shape.layers, shape.kv_heads, shape.head_dim, PAGE_TOKENS, pages, "float32"
@@ -33,7 +33,7 @@ class Variants:
     def logits(self, ids: npt.NDArray[np.int32], exchanged: Mapping[str, AnyTensor]) -> Float32:
         """Logits [tokens, vocabulary] after each of at most 512 tokens, with other weights."""
         packer = self._packer.exchanging(exchanged)
-        plan = compile_with(self._graph, packer, _core.Plan(self._pool, self._isa, STEP_TOKENS))
+        plan = compile_packed(self._graph, packer, _core.Plan(self._pool, self._isa, STEP_TOKENS))
         count = len(ids)
         positions = np.arange(count, dtype=np.int32)
         pages = np.arange(STEP_TOKENS // PAGE_TOKENS, dtype=np.int32)[None, :]

@@ -7,7 +7,7 @@ are held: the residual stream, and the input at hand.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -44,8 +44,13 @@ class Walk:
         isa: str,
         threads: int,
         hold_bytes: int = HOLD_BYTES,
+        start: int = 0,
+        live: Mapping[int, Float32] | None = None,
     ) -> None:
-        """``sequences`` are token ids, each read from an empty context; InputError if unfit."""
+        """``sequences`` are token ids, each read from an empty context; InputError if unfit.
+
+        A walk can go on from stop ``start`` of another one, with what its `Stop.live` gave there.
+        """
         _check(graph, sequences)
         self._graph = graph
         self._shapes = dict(graph.weights())
@@ -56,15 +61,23 @@ class Walk:
         self._sections = _sections(_every_row(graph.nodes))
         self._steps, self._pages = _steps(sequences)
         self._tokens = sum(map(len, sequences))
+        self._start = start
+        self._live = {
+            node.value: _Held(live[node.value.index])
+            for node in graph.nodes
+            if live and node.value.index in live
+        }
 
     def __len__(self) -> int:
         """How many stops there are."""
         return len(self._sections) - 1
 
     def __iter__(self) -> Iterator[Stop]:
-        live: dict[ops.Value, _Rows] = {}
-        for number in range(len(self)):
-            live = self._advance(number, live)
+        live: dict[ops.Value, _Rows] = {**self._live}
+        self._live = {}
+        for number in range(self._start, len(self)):
+            if number > self._start or not live:
+                live = self._advance(number, live)
             stop = self._stop(number, live)
             yield stop
             stop.leave()
@@ -73,7 +86,8 @@ class Walk:
         x = _input(self._sections[number + 1])
         readers = (n for n in _flat(self._sections[number + 1 :]) if x in ops.inputs(n.operation))
         linears = [n.operation for n in readers if isinstance(n.operation, ops.Linear)]
-        return Stop(tuple(linears), self._graph.nodes[x.index], live[x], self._steps)
+        maker = self._graph.nodes[x.index]
+        return Stop(number, tuple(linears), maker, live, self._steps)
 
     def _advance(self, number: int, live: dict[ops.Value, _Rows]) -> dict[ops.Value, _Rows]:
         """Run the section before a stop; every value that is read behind it."""
@@ -134,13 +148,21 @@ class Stop:
     """The input of some products, and who they are; valid until the next stop is asked for."""
 
     def __init__(
-        self, linears: tuple[ops.Linear, ...], maker: ops.Node, rows: _Rows, steps: Sequence[_Step]
+        self,
+        number: int,
+        linears: tuple[ops.Linear, ...],
+        maker: ops.Node,
+        live: Mapping[ops.Value, _Rows],
+        steps: Sequence[_Step],
     ) -> None:
+        #: Which stop of the walk it is, counted from 0.
+        self.number = number
         #: The products that read this input, in running order.
         self.linears = linears
         #: What made the input.
         self.maker = maker
-        self._rows: _Rows | None = rows
+        self._live = live
+        self._rows: _Rows | None = live[maker.value]
         self._steps = steps
 
     @property
@@ -173,9 +195,19 @@ class Stop:
             raise ValueError(f"s has shape {list(divisor.shape)}, the input {self.width} columns")
         self._present().divide(divisor)
 
+    def live(self) -> dict[int, Float32]:
+        """All values that are still to be read, by their indices [all tokens, width].
+
+        From these another walk can go on here.
+        """
+        self._present()
+        held = ((value, rows) for value, rows in self._live.items() if isinstance(rows, _Held))
+        return {value.index: rows.array for value, rows in held}
+
     def leave(self) -> None:
         """Let go of the input."""
         self._rows = None
+        self._live = {}
 
     def _present(self) -> _Rows:
         if self._rows is None:

@@ -168,7 +168,7 @@ class _Run:
         while name not in self._units[len(self._state.units)]:
             self._write_unit()
         if len(self._state.units) > before:
-            self._state.stop = stop.index
+            self._state.stop = stop.number
             self._unfinished.save(stop.live())
 
     def _quantize(self, stop: Stop) -> None:
@@ -208,11 +208,13 @@ class _Run:
         if not any(rule.calibrated for rule in rules):
             return None
         asked = {"sample"}.union(*(needs(rule.solver.name) for rule in rules))
+        if any(rule.static for rule in rules):
+            asked.add("histogram")
         return self._seen(stop, frozenset(asked))
 
     @staticmethod
     def _seen(stop: Stop, asked: frozenset[str]) -> InputStatistics:
-        collector = Collector(stop.linears[0].x.width, stop.tokens, asked)
+        collector = Collector(stop.width, stop.tokens, asked)
         for piece in stop.inputs():
             collector.add(piece)
         return collector.result()
