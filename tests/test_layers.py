@@ -26,6 +26,8 @@ ALLOWED = {
     "reference": {"graph", "tensor", "schemes"},
     "models": {"errors", "graph"},
     "engine": {"errors", "graph", "tensor", "schemes", "_core"},
+    "code_text": {"errors"},
+    "calibration": {"errors", "code_text"},
     "hub_bars": set(),
     "checkpoint": {"errors", "hub_bars", "tensor", "schemes", "tokenizer"},
     "quantize": {
@@ -41,7 +43,10 @@ ALLOWED = {
     "perturb": {"errors", "tasks"},
     # loading, engine, _core: by its child processes alone
     "measure": {"errors", "completion", "loading", "engine", "_core"},
-    "verify": {"errors", "completion", "tasks", "perturb", "sandbox", "measure", "stats"},
+    "verify": {
+        *("errors", "completion", "code_text", "tasks", "perturb", "sandbox"),
+        *("measure", "stats"),
+    },
     "disk_model": {"models", "checkpoint", "tokenizer", "engine", "loading", "verify"},
     "remote": {"errors", "completion", "verify"},
     "report": {"errors", "measure", "verify"},

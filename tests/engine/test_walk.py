@@ -53,7 +53,7 @@ def tiny(form: str, model_type: ModelType = "qwen2", **sizes: Any) -> tuple[ops.
 
 
 def walk(
-    graph: ops.Graph, weights: Weights, *, threads: int = 2, hold_bytes: int = 1 << 30
+    graph: ops.Graph, weights: Weights, *, threads: int = 1, hold_bytes: int = 1 << 30
 ) -> Walk:
     read = weights.__getitem__
     return Walk(graph, read, SEQUENCES, isa=ISA, threads=threads, hold_bytes=hold_bytes)

@@ -711,7 +711,7 @@ def test_a_cache_larger_than_any_memory_is_a_memory_error() -> None:
         _core.Cache(2**31, 2**31, 2**30, 16, 2**30)
 
 
-# --- Parts of models -------------------------------------------------------------------------------
+# --- Parts of models ------------------------------------------------------------------------------
 
 
 def part(isa: str, threads: int = 2) -> _core.Plan:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
+from lichen.code_text import CodeText
 from lichen.errors import InputError
-from lichen.verify.divergence import CodeText, from_file, measure
+from lichen.verify.divergence import measure
 
 
 class Table:
@@ -76,9 +77,3 @@ def test_the_standard_library_is_the_text_when_none_is_given() -> None:
 def test_what_cannot_be_compared_is_refused(candidate: Table, text: CodeText, words: str) -> None:
     with pytest.raises(InputError, match=words):
         measure(Table(1), candidate, text)
-
-
-def test_a_file_that_is_no_text_is_refused(tmp_path) -> None:
-    (tmp_path / "x.py").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match=r"x\.py: cannot be read as text"):
-        from_file(tmp_path / "x.py")

@@ -17,7 +17,7 @@ from lichen.cli.output import emit, emit_json
 @click.option(
     "--text",
     type=click.Path(path_type=Path),
-    help="File to compare on; else modules of Python's standard library.",
+    help="File or folder to compare on; else modules of Python's standard library.",
 )
 @click.option(
     "--reference-kv-cache",
@@ -38,10 +38,11 @@ def command(
     """Compare next-token distributions on code.
 
     KL divergence, agreement of the likeliest token, and the difference of NLL."""
+    from lichen import code_text
     from lichen.check import load
     from lichen.verify import divergence as next_tokens
 
-    chosen = None if text is None else next_tokens.from_file(text)
+    chosen = None if text is None else code_text.from_path(text)
     cache, progress = shared.cache_folder(), shared.progress()
     stored = (reference_kv_cache or kv_cache, kv_cache)
     models = [

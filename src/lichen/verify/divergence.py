@@ -6,18 +6,15 @@ so the verdict is warned by it and decided elsewhere.
 
 from __future__ import annotations
 
-import hashlib
 import math
-import platform
-import sysconfig
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from lichen import code_text
+from lichen.code_text import CodeText
 from lichen.errors import InputError
 from lichen.verify.record import Divergence
 
@@ -40,33 +37,10 @@ class TokenModel(Protocol):
         """Log-probabilities [piece, vocabulary] of the token after each of ``ids``."""
 
 
-@dataclass(frozen=True)
-class CodeText:
-    """Text to compare on, cut into documents that are read separately."""
-
-    name: str
-    documents: tuple[str, ...]
-
-    @property
-    def sha256(self) -> str:
-        """Digest of the documents in order."""
-        return hashlib.sha256("\0".join(self.documents).encode()).hexdigest()
-
-
 def standard_library() -> CodeText:
     """Code that every machine has: modules of the running interpreter's standard library."""
-    folder = Path(sysconfig.get_path("stdlib"))
-    documents = tuple((folder / f"{module}.py").read_text("utf-8") for module in _MODULES)
-    name = f"Python {platform.python_version()} standard library: {', '.join(_MODULES)}"
-    return CodeText(name, documents)
-
-
-def from_file(path: Path) -> CodeText:
-    """The text of one file; InputError when it cannot be read as UTF-8."""
-    try:
-        return CodeText(path.name, (path.read_text("utf-8"),))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text ({error}).") from None
+    name = code_text.library_name(", ".join(_MODULES))
+    return CodeText(name, code_text.standard_library(_MODULES))
 
 
 def measure(
