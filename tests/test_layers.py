@@ -33,6 +33,7 @@ ALLOWED = {
     "quantize": {
         *("errors", "tensor", "schemes", "solvers", "recipe"),
         *("checkpoint", "engine", "graph", "models", "tokenizer"),
+        *("calibration", "code_text"),
     },
     "self_check": {"engine", "models", "schemes", "solvers", "tensor"},
     "loading": {

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from lichen import __version__, measure
-from lichen.calibration import standard_library, text_at
+from lichen import __version__, code_text, measure
+from lichen.calibration import standard_library
 from lichen.checkpoint.registry import resolve
 from lichen.disk_model import DiskModel
 from lichen.engine.machine import choose_isa, choose_threads
@@ -100,7 +100,7 @@ def quantize(
 
     The other arguments are those of `lichen.quantize.quantize`.
     """
-    text = None if calibration is None else text_at(Path(calibration))
+    text = None if calibration is None else code_text.from_path(Path(calibration))
     if like is None:
         chosen = load_recipe(recipe)
     else:

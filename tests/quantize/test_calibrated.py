@@ -16,7 +16,7 @@ from tests.quantize.test_pipeline import our_logits, set_weight, snapshot
 from tests.tiny import write_tiny_model
 
 from lichen import calibration
-from lichen.calibration import CalibrationText
+from lichen.code_text import CodeText
 from lichen.checkpoint import open_checkpoint
 from lichen.errors import InputError
 from lichen.quantize import existing, quantize
@@ -25,7 +25,7 @@ from lichen.recipe import parse_recipe
 from lichen.schemes import dequantize
 from lichen.tensor import QuantizedTensor
 
-TEXT = CalibrationText("words", ("def f(x):\n    return x + 1\n" * 400,))
+TEXT = CodeText("words", ("def f(x):\n    return x + 1\n" * 400,))
 SIZE = "[calibration]\nsequences = 4\nlength = 64\n"
 
 
@@ -161,7 +161,7 @@ def test_the_beginning_of_other_work_is_refused(tiny, tmp_path):
     with pytest.raises(InputError, match="beginning of another run"):
         quantize(tiny, RECIPES["awq"], out, calibration=TEXT)
     with pytest.raises(InputError, match="beginning of another run"):
-        quantize(tiny, RECIPES["gptq"], out, calibration=CalibrationText("b", TEXT.documents * 2))
+        quantize(tiny, RECIPES["gptq"], out, calibration=CodeText("b", TEXT.documents * 2))
     set_weight(tiny, "model.norm.weight", 0.5)
     with pytest.raises(InputError, match="beginning of another run"):
         quantize(tiny, RECIPES["gptq"], out, calibration=TEXT)
@@ -181,10 +181,10 @@ import sys
 from pathlib import Path
 from lichen.quantize import quantize
 from lichen.recipe import load_recipe
-from lichen.calibration import text_at
+from lichen.code_text import from_path
 model, recipe, text, out = map(Path, sys.argv[1:])
 print("ready", flush=True)
-quantize(model, load_recipe(recipe), out, calibration=text_at(text))
+quantize(model, load_recipe(recipe), out, calibration=from_path(text))
 """
 
 
@@ -226,7 +226,7 @@ def test_weights_that_read_one_input_are_scaled_together(tiny, tmp_path):
 
 def test_too_little_text_is_refused(tiny, tmp_path):
     with pytest.raises(InputError, match="one sequence needs 64"):
-        quantize(tiny, RECIPES["gptq"], tmp_path / "out", calibration=CalibrationText("b", ("x",)))
+        quantize(tiny, RECIPES["gptq"], tmp_path / "out", calibration=CodeText("b", ("x",)))
     assert not list(tmp_path.glob("*out*")), "nothing is left behind"
 
 

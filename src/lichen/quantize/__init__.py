@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 import lichen
-from lichen.calibration import CalibrationText, standard_library
+from lichen.calibration import standard_library
+from lichen.code_text import CodeText
 from lichen.checkpoint import Checkpoint, manifest, open_checkpoint
 from lichen.checkpoint.atomic import AtomicFolder, write_shards, write_tokenizer
 from lichen.checkpoint.compressed_tensors import stored
@@ -53,7 +54,7 @@ def quantize(
     *,
     force: bool = False,
     requantize: bool = False,
-    calibration: CalibrationText | None = None,
+    calibration: CodeText | None = None,
     threads: int | None = None,
     isa: str | None = None,
     progress: Progress | None = None,
@@ -101,14 +102,14 @@ def quantize(
 
 
 def fingerprint(
-    source_digest: str, recipe: Recipe, calibration: CalibrationText | None = None
+    source_digest: str, recipe: Recipe, calibration: CodeText | None = None
 ) -> str:
     """What `existing` has to show for the work to be the same: source, recipe, text, this lichen."""
     seen = calibration_record(recipe, calibration) if recipe.calibrated else None
     return manifest.fingerprint(source_digest, recipe.digest, lichen.__version__, seen)
 
 
-def calibration_record(recipe: Recipe, text: CalibrationText | None) -> CalibrationRecord:
+def calibration_record(recipe: Recipe, text: CodeText | None) -> CalibrationRecord:
     """What of which text inputs are seen on."""
     chosen, size = text or standard_library(), recipe.calibration
     return CalibrationRecord(

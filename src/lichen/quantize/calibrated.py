@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lichen.calibration import CalibrationText, sequences
+from lichen.calibration import sequences
+from lichen.code_text import CodeText
 from lichen.checkpoint.atomic import SafetensorsWriter, shard_name, to_disk, write_index
 from lichen.checkpoint.compressed_tensors import stored
 from lichen.checkpoint.manifest import Manifest
@@ -43,7 +44,7 @@ _BLOCK = re.compile(r"(.*?\.\d+)\.")
 def quantize_calibrated(
     work: Assignment,
     tokenizer: Tokenizer,
-    text: CalibrationText,
+    text: CodeText,
     out: Path,
     *,
     force: bool,

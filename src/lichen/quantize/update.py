@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lichen.calibration import CalibrationText
+from lichen.code_text import CodeText
 from lichen.checkpoint import manifest
 from lichen.checkpoint.manifest import Manifest
 from lichen.errors import InputError
@@ -61,7 +61,7 @@ def _as_chosen(recipe: Recipe, made: Manifest) -> Recipe:
     return recipe.settled(rules) if rules else recipe
 
 
-def require_same_text(made: Manifest, text: CalibrationText) -> None:
+def require_same_text(made: Manifest, text: CodeText) -> None:
     """The text that inputs are seen on is the one of then, or InputError says which that was."""
     seen = made.calibration
     if seen is not None and seen.sha256 != text.sha256:
