@@ -20,7 +20,7 @@ ALLOWED = {
     "tensor": {"schemes"},  # for type checking only
     "tokenizer": {"errors"},
     "schemes": {"errors", "tensor"},
-    "solvers": {"errors", "tensor", "schemes"},
+    "solvers": {"errors", "tensor", "schemes", "_core"},
     "recipe": {"errors", "tensor", "schemes", "solvers"},
     "graph": set(),
     "reference": {"graph", "tensor", "schemes"},

@@ -5,6 +5,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "kernels/matrix/kernel.h"
+#include "kernels/rounding/kernel.h"
 #include "lichen/attention.h"
 #include "lichen/elementwise.h"
 #include "lichen/norm.h"
@@ -14,6 +16,7 @@ namespace lichen {
 extern const NormKernels norm_portable, norm_avx2, norm_avx512, norm_neon;
 extern const ElementwiseKernels elementwise_portable, elementwise_avx2, elementwise_avx512,
     elementwise_neon;
+extern const RoundingKernels rounding_portable, rounding_avx2, rounding_avx512, rounding_neon;
 extern const AttentionKernels attention_portable, attention_avx2, attention_avx512, attention_neon;
 
 namespace {
@@ -23,20 +26,23 @@ struct Kernels {
   const NormKernels& norm;
   const ElementwiseKernels& elementwise;
   const AttentionKernels& attention;
+  const RoundingKernels& rounding;
 };
 
 // Any processor; the oracle for the others.
 const Kernels kPortable = {
     {linear_f32_portable, linear_f16_portable, linear_bf16_portable, linear_i8_portable,
      linear_i4_portable, quantize_portable},
-    norm_portable, elementwise_portable, attention_portable};
+    norm_portable, elementwise_portable, attention_portable,
+    rounding_portable};
 
 #if defined(__x86_64__)
 // AVX2, FMA, F16C: Intel since Haswell (2013), AMD since Zen (2017); also the E-cores of hybrid laptops.
 const Kernels kAvx2 = {
     {linear_f32_avx2, linear_f16_avx2, linear_bf16_avx2, linear_i8_avx2, linear_i4_avx2,
      quantize_avx2, linear_b8_avx2, linear_b4_avx2},
-    norm_avx2, elementwise_avx2, attention_avx2};
+    norm_avx2, elementwise_avx2, attention_avx2,
+    rounding_avx2};
 
 #if LICHEN_HAS_AVX_VNNI
 LinearKernels with_avx_vnni(LinearKernels kernels) {
@@ -47,7 +53,8 @@ LinearKernels with_avx_vnni(LinearKernels kernels) {
 
 // AVX2 and VNNI in 256 bits: Intel's laptops since Alder Lake (2021), which have no AVX512; AMD Zen 5. No
 // processor has it and AVX512 without AVX512-VNNI, so it is never chosen above that set.
-const Kernels kAvxVnni = {with_avx_vnni(kAvx2.linear), norm_avx2, elementwise_avx2, attention_avx2};
+const Kernels kAvxVnni = {with_avx_vnni(kAvx2.linear), norm_avx2, elementwise_avx2, attention_avx2,
+    rounding_avx2};
 #else
 const Kernels& kAvxVnni = kAvx2;  // the compiler does not know it: no machine is said to have it
 #endif
@@ -56,13 +63,15 @@ const Kernels& kAvxVnni = kAvx2;  // the compiler does not know it: no machine i
 const Kernels kAvx512 = {
     {linear_f32_avx512, linear_f16_avx512, linear_bf16_avx512, linear_i8_avx512, linear_i4_avx512,
      quantize_avx512, linear_b8_avx512, linear_b4_avx512},
-    norm_avx512, elementwise_avx512, attention_avx512};
+    norm_avx512, elementwise_avx512, attention_avx512,
+    rounding_avx512};
 
 // With VNNI: Intel Cascade Lake (2019), Ice Lake, Sapphire Rapids; AMD Zen 4 (2022) and Zen 5.
 const Kernels kAvx512Vnni = {
     {linear_f32_avx512, linear_f16_avx512, linear_bf16_avx512, linear_i8_avx512_vnni,
      linear_i4_avx512_vnni, quantize_avx512, linear_b8_avx512, linear_b4_avx512},
-    norm_avx512, elementwise_avx512, attention_avx512};
+    norm_avx512, elementwise_avx512, attention_avx512,
+    rounding_avx512};
 
 #if LICHEN_HAS_AVX512_BF16
 LinearKernels with_bf16(LinearKernels kernels) {
@@ -72,7 +81,8 @@ LinearKernels with_bf16(LinearKernels kernels) {
 }
 
 // With BF16: Intel Cooper Lake (2020), Sapphire Rapids; AMD Zen 4 and Zen 5.
-const Kernels kAvx512Bf16 = {with_bf16(kAvx512Vnni.linear), norm_avx512, elementwise_avx512, attention_avx512};
+const Kernels kAvx512Bf16 = {with_bf16(kAvx512Vnni.linear), norm_avx512, elementwise_avx512, attention_avx512,
+    rounding_avx512};
 #else
 const Kernels& kAvx512Bf16 = kAvx512Vnni;
 #endif
@@ -88,7 +98,8 @@ LinearKernels with_amx(LinearKernels kernels) {
 }
 
 // With AMX for int8 and bf16: Intel Sapphire Rapids (2023) and later Xeons.
-const Kernels kAmx = {with_amx(kAvx512Vnni.linear), norm_avx512, elementwise_avx512, attention_avx512};
+const Kernels kAmx = {with_amx(kAvx512Vnni.linear), norm_avx512, elementwise_avx512, attention_avx512,
+    rounding_avx512};
 #else
 const Kernels& kAmx = kAvx512Vnni;
 #endif
@@ -121,13 +132,16 @@ LinearKernels neon_i8mm_linear() {
 }
 
 // Armv8.0, every 64-bit Arm processor: Cortex-A53 and A72 (Raspberry Pi 3 and 4), Graviton1.
-const Kernels kNeon = {neon_linear(), norm_neon, elementwise_neon, attention_neon};
+const Kernels kNeon = {neon_linear(), norm_neon, elementwise_neon, attention_neon,
+    rounding_neon};
 
 // With SDOT (Armv8.2): Apple M1 (2020), Cortex-A76 (Raspberry Pi 5), Neoverse N1 (Graviton2, Ampere Altra).
-const Kernels kNeonDotprod = {neon_dotprod_linear(), norm_neon, elementwise_neon, attention_neon};
+const Kernels kNeonDotprod = {neon_dotprod_linear(), norm_neon, elementwise_neon, attention_neon,
+    rounding_neon};
 
 // With SMMLA (Armv8.6): Apple M2 (2022), Neoverse V1 and V2 (Graviton3 and 4), AmpereOne, Snapdragon X.
-const Kernels kNeonI8mm = {neon_i8mm_linear(), norm_neon, elementwise_neon, attention_neon};
+const Kernels kNeonI8mm = {neon_i8mm_linear(), norm_neon, elementwise_neon, attention_neon,
+    rounding_neon};
 #endif
 
 const Kernels& kernels(Isa isa) {
@@ -158,6 +172,38 @@ const LinearKernels& linear_kernels(Isa isa) { return kernels(isa).linear; }
 const NormKernels& norm_kernels(Isa isa) { return kernels(isa).norm; }
 const ElementwiseKernels& elementwise_kernels(Isa isa) { return kernels(isa).elementwise; }
 const AttentionKernels& attention_kernels(Isa isa) { return kernels(isa).attention; }
+const RoundingKernels& rounding_kernels(Isa isa) { return kernels(isa).rounding; }
+
+#if defined(__x86_64__)
+// AMX says nothing of vdpbf16ps, though all that have the one have the other.
+auto bf16_panel() -> decltype(MatrixKernels::bf16) {
+#if LICHEN_HAS_AVX512_BF16
+  const std::vector<Isa>& supported = supported_isas();
+  if (std::find(supported.begin(), supported.end(), Isa::avx512_bf16) != supported.end())
+    return panel_bf16_avx512_bf16;
+#endif
+  return nullptr;
+}
+#endif
+
+MatrixKernels matrix_kernels(Isa isa) {
+  kernels(isa);  // refuses what cannot run here
+  switch (isa) {
+#if defined(__x86_64__)
+    case Isa::avx2:
+    case Isa::avx_vnni: return {panel_f32_avx2, nullptr};
+    case Isa::avx512:
+    case Isa::avx512_vnni: return {panel_f32_avx512, nullptr};
+    case Isa::avx512_bf16:
+    case Isa::amx: return {panel_f32_avx512, bf16_panel()};
+#elif defined(__aarch64__)
+    case Isa::neon:
+    case Isa::neon_dotprod:
+    case Isa::neon_i8mm: return {panel_f32_neon, nullptr};
+#endif
+    default: return {panel_f32_portable, nullptr};
+  }
+}
 
 PeakLoops peak_loops(Isa isa) {
   kernels(isa);  // refuses what cannot run here

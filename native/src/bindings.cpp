@@ -23,6 +23,9 @@
 namespace nb = nanobind;
 
 namespace lichen {
+
+void bind_solvers(nb::module_& m);  // solver_bindings.cpp
+
 namespace {
 
 using AnyMatrix = nb::ndarray<nb::ro, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
@@ -340,6 +343,7 @@ NB_MODULE(_core, m) {
   nb::class_<ThreadPool>(m, "ThreadPool")
       .def(nb::init<int>(), nb::arg("threads"))
       .def_prop_ro("threads", &ThreadPool::size);
+  bind_solvers(m);
 
   nb::class_<Linear>(m, "Linear")
       .def(nb::new_(&make_linear), nb::arg("pool"), nb::arg("weight").noconvert(), nb::arg("dtype"),

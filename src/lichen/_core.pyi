@@ -33,6 +33,120 @@ class ThreadPool:
     @property
     def threads(self) -> int: ...
 
+def add_moment(
+    pool: ThreadPool, x: _Floats, total: _Floats, bfloat16: bool = False, isa: str | None = None
+) -> None:
+    """``total += x.T @ x`` for x [n, width], lower triangle; above it anything may be written.
+
+    ``bfloat16`` rounds x to it where that is faster.  Here and below ``isa`` is the best set of
+    the machine unless it is named, and every one gives the same bits but for ``bfloat16``.
+    """
+
+def multiply(
+    pool: ThreadPool,
+    a: _Floats,
+    b: _Floats,
+    out: _Floats,
+    bfloat16: bool = False,
+    isa: str | None = None,
+) -> None:
+    """``out += a @ b.T``; a [m, k], b [n, k], out [m, n]."""
+
+def factor(pool: ThreadPool, h: _Floats, isa: str | None = None) -> bool:
+    """Put the lower triangular S with ``h = S.T @ S`` in the place of h [n, n].
+
+    False, with h spoilt, where h is not positive definite.
+    """
+
+def extremes(
+    pool: ThreadPool,
+    weight: npt.NDArray[Any],
+    dtype: str,
+    least: _Floats,
+    greatest: _Floats,
+    isa: str | None = None,
+) -> None:
+    """The least and the greatest number of each part and zero, [rows, parts].
+
+    Here and below a weight [rows, columns] is float32, or uint16 with the bits of ``dtype``
+    float16 or bfloat16; rows are cut into equal parts, as many as scales have columns.  NaN
+    where a number is not finite.
+    """
+
+def fit(
+    pool: ThreadPool,
+    weight: npt.NDArray[Any],
+    dtype: str,
+    bits: int,
+    symmetric: bool,
+    scale_type: str,
+    scales: _Floats,
+    zeros: _Floats,
+    codes: npt.NDArray[np.int8],
+    grid: int,
+    turns: int,
+    widest: float,
+    narrowest: float,
+    importance: _Floats | None = None,
+    isa: str | None = None,
+) -> None:
+    """Find scales, zero points and codes of small squared error (lichen.solvers.mse).
+
+    NaN for the scale of a part with a number that is not finite, infinite where it is too large.
+    """
+
+def round(
+    pool: ThreadPool,
+    weight: npt.NDArray[Any],
+    dtype: str,
+    bits: int,
+    scales: _Floats,
+    zeros: _Floats,
+    codes: npt.NDArray[np.int8],
+    isa: str | None = None,
+) -> None:
+    """``codes = weight / scales + zeros``, to the nearest, halves to even, cut to ``bits``."""
+
+def feedback_costs(
+    pool: ThreadPool,
+    errors: _Floats,
+    feedback: _Floats,
+    pivots: _Floats,
+    costs: npt.NDArray[np.float64],
+    isa: str | None = None,
+) -> None:
+    """Add to costs [rows] what errors [rows, columns] cost (lichen.solvers.gptq)."""
+
+def round_with_feedback(
+    pool: ThreadPool,
+    weight: _Floats,
+    wanted: _Floats,
+    feedback: _Floats,
+    pivots: _Floats,
+    parts: _Ints,
+    fitted: int,
+    bits: int,
+    symmetric: bool,
+    scale_type: str,
+    grid: int,
+    turns: int,
+    widest: float,
+    narrowest: float,
+    scales: _Floats,
+    zeros: _Floats,
+    codes: npt.NDArray[np.int8],
+    costs: npt.NDArray[np.float64],
+    isa: str | None = None,
+) -> None:
+    """Round the columns of a weight [rows, columns] in order (lichen.solvers.gptq).
+
+    wanted    the weight again; used up
+    feedback  [columns, columns], strictly lower triangular
+    pivots    [columns], what a squared rounding error costs; the sums are added to costs [rows]
+    parts     [columns], which column of scales belongs to each
+    fitted    columns that share a scale still to be found; 0: all scales are given
+    """
+
 class Linear:
     """A weight [rows, cols], packed for one instruction set.
 

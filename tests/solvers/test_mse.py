@@ -33,8 +33,9 @@ def test_no_other_scale_nearby_is_better_for_the_same_codes():
     """The scales are the least squares solution, to within their rounding."""
     scheme = Scheme(4, True, "group", 32, "float32")
     found = mse.solve(weight(), scheme)
-    best = mse.best_scales(weight().reshape(64, 8, 32), found.codes.reshape(64, 8, 32).astype("f4"))
-    ideal = QuantizedTensor(found.codes, best, None, scheme)
+    codes = found.codes.reshape(64, 8, 32).astype("f8")
+    best = (codes * weight().reshape(64, 8, 32)).sum(2) / np.square(codes).sum(2)
+    ideal = QuantizedTensor(found.codes, best.astype("f4"), None, scheme)
     assert error(found, weight()).sum() < 1.02 * error(ideal, weight()).sum()
 
 
@@ -64,8 +65,3 @@ def test_weights_that_are_not_finite_are_refused(value):
     bad[-1, -1] = value
     with pytest.raises(ValueError, match="not finite"):
         mse.solve(bad, int4.SCHEME)
-
-
-def test_zero_points_are_refused():
-    with pytest.raises(ValueError, match="no zero points"):
-        mse.solve(weight(), Scheme(4, False, "group", 32))

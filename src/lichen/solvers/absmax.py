@@ -8,10 +8,15 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from lichen.schemes import Scheme, in_groups, map_row_blocks, quantize, to_float32
+from lichen.schemes import Scheme
+from lichen.solvers import native
+from lichen.solvers.statistics import InputStatistics
 from lichen.tensor import FloatArray, QuantizedTensor
 
 Float32 = npt.NDArray[np.float32]
+
+OPTIONS: dict[str, bool | int | float | str] = {}
+NEEDS: frozenset[str] = frozenset()
 
 _TYPES: dict[str, Any] = {
     "float32": np.float32,
@@ -20,7 +25,9 @@ _TYPES: dict[str, Any] = {
 }
 
 
-def solve(weight: FloatArray, scheme: Scheme) -> QuantizedTensor:
+def solve(
+    weight: FloatArray, scheme: Scheme, inputs: InputStatistics | None = None
+) -> QuantizedTensor:
     """Quantize ``weight`` [out, in] as compressed-tensors does (calculate_qparams).
 
     Symmetric: ``scale = absmax / half the range of codes``.  With zero points the range runs from
@@ -29,28 +36,18 @@ def solve(weight: FloatArray, scheme: Scheme) -> QuantizedTensor:
     with the scales that the codes were made for.  Where all weights are zero the scale is the
     type's machine epsilon.  ValueError for weights that are not finite.
     """
-    low, high = ranges(weight, scheme)
+    return between(weight, *native.extremes(weight, scheme), scheme)
+
+
+def between(weight: FloatArray, low: Float32, high: Float32, scheme: Scheme) -> QuantizedTensor:
+    """Lay the range of codes over ``low`` to ``high`` [out, groups]; weights beyond are cut."""
     if scheme.symmetric:
         largest: Float32 = np.maximum(-low, high)
         scales = stored_scales(largest / np.float32(scheme.half_range), scheme)
-        return quantize(weight, scales, scheme)
+        return native.round_to(weight, scales, scheme)
     scales = stored_scales((high - low) / np.float32(2 * scheme.half_range), scheme)
     zeros = np.clip(np.rint(scheme.low - low / scales), scheme.low, scheme.high).astype(np.int8)
-    return quantize(weight, scales, scheme, zeros)
-
-
-def ranges(weight: FloatArray, scheme: Scheme) -> tuple[Float32, Float32]:
-    """The least and the greatest weight of each group, or zero beyond them, as [out, groups]."""
-    _, groups = scheme.scale_shape(*weight.shape)
-
-    def of_rows(rows: slice) -> tuple[Float32, Float32]:
-        grouped = in_groups(to_float32(weight[rows]), groups)
-        return grouped.min(axis=2, initial=0), grouped.max(axis=2, initial=0)
-
-    low, high = map(np.concatenate, zip(*map_row_blocks(of_rows, weight.shape), strict=True))
-    if not (np.isfinite(low).all() and np.isfinite(high).all()):
-        raise ValueError("weights are not finite")
-    return low, high
+    return native.round_to(weight, scales, scheme, zeros)
 
 
 def stored_scales(scales: Float32, scheme: Scheme) -> Float32:

@@ -1,0 +1,60 @@
+// Weights to integer codes, row by row on all threads (see kernels/rounding/kernel.h).
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/rounding/kernel.h"
+#include "lichen/cpu.h"
+#include "lichen/threads.h"
+
+namespace lichen {
+
+enum class WeightType { f32, f16, bf16 };
+
+// Rows [rows][columns] whose columns are cut into `parts` of equal size.
+struct Weights {
+  const void* data;
+  WeightType type;
+  std::int64_t rows, columns, parts;
+};
+
+// least, greatest [rows][parts]: of each part and zero; NaN where one is not finite.
+void find_extremes(ThreadPool& pool, Isa isa, const Weights& weights, float* least, float* greatest);
+
+// scales, zeros [rows][parts] and codes [rows][columns]; importance [columns] may be null.
+void fit_parts(ThreadPool& pool, Isa isa, const Weights& weights, const float* importance,
+               const CodeFormat& format, const Search& search, float* scales, float* zeros,
+               std::int8_t* codes);
+
+// Codes for scales and zeros [rows][parts].
+void round_parts(ThreadPool& pool, Isa isa, const Weights& weights, const CodeFormat& format,
+                 const float* scales, const float* zeros, std::int8_t* codes);
+
+// What rounding with feedback needs and leaves. Columns are rounded in order, and the error of each, times
+// its feedback, is added to those behind it.
+struct Feedback {
+  const float* weight;    // [rows][columns]
+  float* wanted;          // the same; used up
+  std::int64_t rows, columns;
+  const float* feedback;  // [columns][columns], strictly lower: row k has what reaches column k
+  const float* pivots;    // [columns]
+  const std::int32_t* parts;  // [columns]
+  std::int64_t part_count;
+  std::int64_t fitted;    // columns of a part whose scales are to be found on the way, or 0
+  CodeFormat format;
+  Search search;
+  float* scales;          // [rows][part_count]
+  float* zeros;
+  std::int8_t* codes;     // [rows][columns]
+  double* costs;          // [rows]
+};
+
+// Throws std::invalid_argument where `fitted` does not divide the columns that are rounded together.
+void round_with_feedback(ThreadPool& pool, Isa isa, const Feedback& work);
+
+// costs [rows] += what errors [rows][columns] cost: pivots times the squares of errors with all that was fed
+// back to them.
+void feedback_costs(ThreadPool& pool, Isa isa, std::int64_t rows, std::int64_t columns, const float* errors,
+                    const float* feedback, const float* pivots, double* costs);
+
+}  // namespace lichen

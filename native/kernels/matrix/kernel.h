@@ -1,0 +1,30 @@
+// What the product of two packed panels is, for each instruction set.
+#pragma once
+
+#include <stdint.h>
+
+namespace lichen {
+
+enum class Isa;  // lichen/cpu.h
+
+constexpr int64_t kPanelLines = 32;
+
+struct MatrixKernels {
+  // c[32][32] += sum over k of a[k][i] * b[k][j]; rows of c are c_stride apart.
+  void (*f32)(const float* a, const float* b, int64_t depth, float* c, int64_t c_stride);
+  // The same of bfloat16, pairs of k together: a[k / 2][i][k % 2], depth even; null where there is none.
+  void (*bf16)(const uint16_t* a, const uint16_t* b, int64_t depth, float* c, int64_t c_stride);
+};
+
+MatrixKernels matrix_kernels(Isa isa);
+
+#define LICHEN_DECLARE(isa) \
+  void panel_f32_##isa(const float* a, const float* b, int64_t depth, float* c, int64_t c_stride)
+LICHEN_DECLARE(portable);
+LICHEN_DECLARE(avx2);
+LICHEN_DECLARE(avx512);
+LICHEN_DECLARE(neon);
+#undef LICHEN_DECLARE
+void panel_bf16_avx512_bf16(const uint16_t* a, const uint16_t* b, int64_t depth, float* c, int64_t c_stride);
+
+}  // namespace lichen

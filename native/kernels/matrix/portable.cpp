@@ -1,0 +1,10 @@
+#include "../vector/portable.h"
+#include "panel.inc.h"
+
+namespace lichen {
+
+void panel_f32_portable(const float* a, const float* b, int64_t depth, float* c, int64_t c_stride) {
+  panel(a, b, depth, c, c_stride);
+}
+
+}  // namespace lichen

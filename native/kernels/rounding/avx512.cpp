@@ -1,0 +1,9 @@
+#include "../vector/avx512.h"
+#include "rounding.inc.h"
+
+namespace lichen {
+
+extern const RoundingKernels rounding_avx512;
+const RoundingKernels rounding_avx512 = {widen_f16, widen_bf16, extremes, fit, round, feed_back};
+
+}  // namespace lichen

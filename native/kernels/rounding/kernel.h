@@ -1,0 +1,63 @@
+// Weights to integer codes, for each instruction set: w = (code - zero) * scale.
+#pragma once
+
+#include <stdint.h>
+
+namespace lichen {
+
+enum class Isa;  // lichen/cpu.h
+enum class ScaleType;  // kernels/linear/kernel.h: the type that scales are stored in
+
+// Codes run from `low` to `high`; zero points only where not symmetric.
+struct CodeFormat {
+  float low, high;
+  bool symmetric;
+  ScaleType scale_type;
+};
+
+struct Scaled {
+  float scale, zero;
+};
+
+struct Search {
+  int grid;             // how many ranges are tried first
+  int turns;            // and how often the best is refined
+  float widest, narrowest;  // the ranges, as parts of the whole one
+};
+
+// Some columns of rows [rows][columns] in order, each row's error fed into its columns behind
+// (lichen/rounding.h: round_with_feedback).
+struct FeedbackTask {
+  const float* weight;  // [rows][weight_stride], as it was
+  float* wanted;        // the same, with the errors of all columns before; used up
+  int64_t stride;       // of both
+  int64_t rows, columns;
+  const float* feedback;  // [columns][columns]: of the error of a column into those behind it
+  const int32_t* parts;   // [columns]: which scale of a row is whose
+  float* scales;          // [rows][scale_stride]
+  float* zeros;
+  int64_t scale_stride;
+  int64_t fitted;  // columns that share a scale that is still to be found; 0 when all are given
+  CodeFormat format;
+  Search search;
+  const float* pivots;  // [columns]: what a squared difference of this column costs
+  int8_t* codes;        // [rows][stride]
+  float* errors;        // [rows][columns]: weight - what its code stands for
+  double* costs;        // [rows]: the pivots' sums are added
+};
+
+struct RoundingKernels {
+  void (*widen_f16)(const uint16_t* from, int64_t count, float* to);
+  void (*widen_bf16)(const uint16_t* from, int64_t count, float* to);
+  // The least and the greatest of `count` numbers and zero; NaN where one is not finite.
+  void (*extremes)(const float* w, int64_t count, float* least, float* greatest);
+  // The scale and zero point of nearly least squared error; importance [count] may be null.
+  Scaled (*fit)(const float* w, const float* importance, int64_t count, const CodeFormat& format,
+                const Search& search);
+  void (*round)(const float* w, int64_t count, Scaled by, const CodeFormat& format, int8_t* codes);
+  void (*feed_back)(const FeedbackTask& task);
+};
+
+const RoundingKernels& rounding_kernels(Isa isa);
+
+}  // namespace lichen

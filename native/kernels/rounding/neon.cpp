@@ -1,0 +1,9 @@
+#include "../vector/neon.h"
+#include "rounding.inc.h"
+
+namespace lichen {
+
+extern const RoundingKernels rounding_neon;
+const RoundingKernels rounding_neon = {widen_f16, widen_bf16, extremes, fit, round, feed_back};
+
+}  // namespace lichen

@@ -1,0 +1,9 @@
+#include "../vector/portable.h"
+#include "rounding.inc.h"
+
+namespace lichen {
+
+extern const RoundingKernels rounding_portable;
+const RoundingKernels rounding_portable = {widen_f16, widen_bf16, extremes, fit, round, feed_back};
+
+}  // namespace lichen

@@ -1,0 +1,196 @@
+// Products of matrices in panels (after Goto and van de Geijn 2008, doi 10.1145/1356052.1356053): a stretch
+// of the depth is packed into panels of 32 lines, [depth][32], and every tile of the result meets two of
+// them. The factor is built from its last block to its first, each time by one such product.
+#include "lichen/matrix.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+
+#include "kernels/matrix/kernel.h"
+#include "lichen/memory.h"
+
+namespace lichen {
+namespace {
+
+constexpr std::int64_t kPanelBytes = 32768;  // of one panel: it stays in the nearest cache
+constexpr std::int64_t kBlockPanels = 8;     // a side of the blocks that a thread takes: 512 KiB of panels
+constexpr std::int64_t kPivots = 256;        // columns of a factor that are made together
+
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+// To the nearest, halves to even; what is not a number stays none.
+std::uint16_t round_bf16(float value) {
+  std::uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  if ((bits & 0x7fffffff) > 0x7f800000) return 0x7fc0;
+  return static_cast<std::uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+float term(float value, float) { return value; }
+std::uint16_t term(float value, std::uint16_t) { return round_bf16(value); }
+
+template <typename T>
+using PanelKernel = void (*)(const T*, const T*, std::int64_t, float*, std::int64_t);
+
+// One product: what the threads share.
+template <typename T>
+class Product {
+ public:
+  Product(PanelKernel<T> kernel, const Operand& a, const Operand& b, std::int64_t depth, float sign,
+          float* c, std::int64_t c_stride, Part part)
+      : kernel_(kernel), a_(a), b_(b), depth_(depth), sign_(sign), c_(c), c_stride_(c_stride), part_(part),
+        same_(a.data == b.data && a.step == b.step && a.stride == b.stride && sign == 1.0f),
+        a_panels_(ceil_div(a.lines, kPanelLines)), b_panels_(ceil_div(b.lines, kPanelLines)),
+        stretch_(std::min<std::int64_t>(kStretch, (depth + kTogether - 1) / kTogether * kTogether)),
+        packed_a_(bytes(a_panels_)), packed_b_(same_ ? 0 : bytes(b_panels_)) {}
+
+  void run(ThreadPool& pool) {
+    for (std::int64_t k = 0; k < depth_; k += stretch_) {
+      const std::int64_t count = std::min(stretch_, depth_ - k);
+      const std::int64_t padded = (count + kTogether - 1) / kTogether * kTogether;
+      ChunkCounter packing, blocks;
+      pool.run([&](int) {
+        const std::int64_t panels = a_panels_ + (same_ ? 0 : b_panels_);
+        for (std::int64_t p; (p = packing.take()) < panels;)
+          p < a_panels_ ? pack(a_, p, k, count, padded, sign_, packed_a_)
+                        : pack(b_, p - a_panels_, k, count, padded, 1.0f, packed_b_);
+        pool.barrier();
+        const std::int64_t columns = ceil_div(b_panels_, kBlockPanels);
+        const std::int64_t all = ceil_div(a_panels_, kBlockPanels) * columns;
+        for (std::int64_t block; (block = blocks.take()) < all;)
+          multiply_block(block / columns * kBlockPanels, block % columns * kBlockPanels, padded);
+      });
+    }
+  }
+
+ private:
+  static constexpr std::int64_t kTogether = 4 / sizeof(T);  // of the depth, in 32 bits
+  static constexpr std::int64_t kStretch = kPanelBytes / kPanelLines / static_cast<std::int64_t>(sizeof(T));
+
+  std::size_t bytes(std::int64_t panels) const {
+    return static_cast<std::size_t>(panels * stretch_ * kPanelLines) * sizeof(T);
+  }
+
+  // Lines past the last one and steps past `count` are zeros.
+  void pack(const Operand& from, std::int64_t panel, std::int64_t begin, std::int64_t count,
+            std::int64_t padded, float sign, AlignedBuffer& to) const {
+    const std::int64_t line = panel * kPanelLines, lines = std::min(kPanelLines, from.lines - line);
+    T* out = to.as<T>() + panel * stretch_ * kPanelLines;
+    if (lines < kPanelLines || count < padded)
+      std::memset(static_cast<void*>(out), 0, static_cast<std::size_t>(padded * kPanelLines) * sizeof(T));
+    const float* in = from.data + begin * from.step + line * from.stride;
+    const auto place = [&](std::int64_t k, std::int64_t i) {
+      return (k / kTogether * kPanelLines + i) * kTogether + k % kTogether;
+    };
+    if (from.stride == 1)
+      for (std::int64_t k = 0; k < count; ++k)
+        for (std::int64_t i = 0; i < lines; ++i)
+          out[place(k, i)] = term(sign * in[k * from.step + i], T{});
+    else
+      for (std::int64_t i = 0; i < lines; ++i)
+        for (std::int64_t k = 0; k < count; ++k)
+          out[place(k, i)] = term(sign * in[k * from.step + i * from.stride], T{});
+  }
+
+  void multiply_block(std::int64_t first_a, std::int64_t first_b, std::int64_t depth) const {
+    if (part_ == Part::lower && first_b > first_a) return;
+    const AlignedBuffer& other = same_ ? packed_a_ : packed_b_;
+    const std::int64_t last_a = std::min(first_a + kBlockPanels, a_panels_);
+    const std::int64_t last_b = std::min(first_b + kBlockPanels, b_panels_);
+    for (std::int64_t j = first_b; j < last_b; ++j)
+      for (std::int64_t i = first_a; i < last_a; ++i) {
+        if (part_ == Part::lower && j > i) continue;
+        multiply_panels(packed_a_.as<T>() + i * stretch_ * kPanelLines,
+                        other.as<T>() + j * stretch_ * kPanelLines, depth, i * kPanelLines, j * kPanelLines);
+      }
+  }
+
+  // A tile that the result has only a part of is worked on beside it.
+  void multiply_panels(const T* a, const T* b, std::int64_t depth, std::int64_t row,
+                       std::int64_t column) const {
+    float* c = c_ + row * c_stride_ + column;
+    const std::int64_t rows = std::min(kPanelLines, a_.lines - row);
+    const auto columns = static_cast<std::size_t>(std::min(kPanelLines, b_.lines - column));
+    if (rows == kPanelLines && columns == kPanelLines) return kernel_(a, b, depth, c, c_stride_);
+    alignas(64) float tile[kPanelLines * kPanelLines] = {};
+    for (std::int64_t r = 0; r < rows; ++r)
+      std::memcpy(tile + r * kPanelLines, c + r * c_stride_, columns * sizeof(float));
+    kernel_(a, b, depth, tile, kPanelLines);
+    for (std::int64_t r = 0; r < rows; ++r)
+      std::memcpy(c + r * c_stride_, tile + r * kPanelLines, columns * sizeof(float));
+  }
+
+  const PanelKernel<T> kernel_;
+  const Operand a_, b_;
+  const std::int64_t depth_;
+  const float sign_;
+  float* const c_;
+  const std::int64_t c_stride_;
+  const Part part_;
+  const bool same_;
+  const std::int64_t a_panels_, b_panels_, stretch_;
+  AlignedBuffer packed_a_, packed_b_;
+};
+
+// The block of pivots itself, row by row from the last: s = S^T S, lower triangles. Row m, once divided by
+// the root of its pivot, is taken out of all rows above it.
+bool factor_pivots(std::int64_t count, float* s, std::int64_t stride) {
+  for (std::int64_t m = count - 1; m >= 0; --m) {
+    float* row = s + m * stride;
+    if (!(row[m] > 0.0f) || !std::isfinite(row[m])) return false;
+    const float root = std::sqrt(row[m]);
+    for (std::int64_t i = 0; i < m; ++i) row[i] /= root;
+    row[m] = root;
+    for (std::int64_t i = 0; i < m; ++i)
+      for (std::int64_t j = 0; j <= i; ++j) s[i * stride + j] -= row[i] * row[j];
+  }
+  return true;
+}
+
+// Columns [begin, end) left of the pivots: x becomes y with S^T y = x, rows from the last to the first.
+void solve_columns(std::int64_t count, const float* s, std::int64_t stride, float* x, std::int64_t begin,
+                   std::int64_t end) {
+  for (std::int64_t m = count - 1; m >= 0; --m) {
+    float* row = x + m * stride;
+    for (std::int64_t j = begin; j < end; ++j) row[j] /= s[m * stride + m];
+    for (std::int64_t i = 0; i < m; ++i) {
+      const float factor = s[m * stride + i];
+      float* above = x + i * stride;
+      for (std::int64_t j = begin; j < end; ++j) above[j] -= factor * row[j];
+    }
+  }
+}
+
+}  // namespace
+
+void add_product(ThreadPool& pool, Isa isa, const Operand& a, const Operand& b, std::int64_t depth,
+                 float sign, float* c, std::int64_t c_stride, Part part, Terms terms) {
+  const MatrixKernels kernels = matrix_kernels(isa);
+  if (terms == Terms::bfloat16 && kernels.bf16)
+    Product<std::uint16_t>(kernels.bf16, a, b, depth, sign, c, c_stride, part).run(pool);
+  else
+    Product<float>(kernels.f32, a, b, depth, sign, c, c_stride, part).run(pool);
+}
+
+bool factor(ThreadPool& pool, Isa isa, std::int64_t n, float* h) {
+  constexpr std::int64_t kColumns = 128;
+  for (std::int64_t end = n; end > 0;) {
+    const std::int64_t begin = std::max<std::int64_t>(0, end - kPivots), count = end - begin;
+    float* rows = h + begin * n;
+    if (!factor_pivots(count, rows + begin, n)) return false;
+    ChunkCounter chunks;
+    pool.run([&](int) {
+      for (std::int64_t j; (j = chunks.take() * kColumns) < begin;)
+        solve_columns(count, rows + begin, n, rows, j, std::min(begin, j + kColumns));
+    });
+    const Operand solved = {rows, n, 1, begin};
+    if (begin > 0) add_product(pool, isa, solved, solved, count, -1.0f, h, n, Part::lower);
+    end = begin;
+  }
+  for (std::int64_t row = 0; row < n; ++row) std::fill(h + row * n + row + 1, h + (row + 1) * n, 0.0f);
+  return true;
+}
+
+}  // namespace lichen

@@ -1,0 +1,216 @@
+// What the solvers use of the module lichen._core. Its interface is described in src/lichen/_core.pyi.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+
+#include <algorithm>
+#include <optional>
+#include <stdexcept>
+#include <string>
+
+#include "kernels/linear/kernel.h"
+#include "lichen/matrix.h"
+#include "lichen/rounding.h"
+
+namespace nb = nanobind;
+
+namespace lichen {
+
+void bind_solvers(nb::module_& m);
+
+namespace {
+
+template <typename T, int Dimensions>
+using Array = nb::ndarray<T, nb::ndim<Dimensions>, nb::c_contig, nb::device::cpu>;
+using AnyMatrix = nb::ndarray<nb::ro, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Matrix = Array<const float, 2>;
+using NewMatrix = Array<float, 2>;
+using Vector = Array<const float, 1>;
+
+void require(bool good, const char* what) {
+  if (!good) throw std::invalid_argument(what);
+}
+
+Isa best_or(const std::optional<std::string>& name) {
+  if (!name) return supported_isas().back();
+  const std::optional<Isa> isa = parse_isa(*name);
+  require(isa.has_value(), "there is no such instruction set");
+  return *isa;
+}
+
+template <typename A>
+std::int64_t length(const A& array, std::size_t axis) {
+  return static_cast<std::int64_t>(array.shape(axis));
+}
+
+void add_moment(ThreadPool& pool, const Matrix& x, const NewMatrix& total, bool bfloat16,
+                const std::optional<std::string>& isa) {
+  const std::int64_t width = length(x, 1);
+  require(length(total, 0) == width && length(total, 1) == width, "total must be [width, width] of x [n, width]");
+  const Isa best = best_or(isa);
+  nb::gil_scoped_release unlocked;
+  const Operand columns = {x.data(), width, 1, width};
+  add_product(pool, best, columns, columns, length(x, 0), 1.0f, total.data(), width, Part::lower,
+              bfloat16 ? Terms::bfloat16 : Terms::float32);
+}
+
+void multiply(ThreadPool& pool, const Matrix& a, const Matrix& b, const NewMatrix& out, bool bfloat16,
+              const std::optional<std::string>& isa) {
+  const std::int64_t depth = length(a, 1);
+  require(length(b, 1) == depth, "both factors must have as many columns");
+  require(length(out, 0) == length(a, 0) && length(out, 1) == length(b, 0), "out must be [rows of a, rows of b]");
+  const Isa best = best_or(isa);
+  nb::gil_scoped_release unlocked;
+  add_product(pool, best, {a.data(), 1, depth, length(a, 0)}, {b.data(), 1, depth, length(b, 0)}, depth, 1.0f,
+              out.data(), length(b, 0), Part::all, bfloat16 ? Terms::bfloat16 : Terms::float32);
+}
+
+bool factor_matrix(ThreadPool& pool, const NewMatrix& h, const std::optional<std::string>& isa) {
+  require(length(h, 0) == length(h, 1), "h must be square");
+  const Isa best = best_or(isa);
+  nb::gil_scoped_release unlocked;
+  return factor(pool, best, length(h, 0), h.data());
+}
+
+WeightType weight_type(const AnyMatrix& weight, const std::string& dtype) {
+  const bool wide = dtype == "float32";
+  require(weight.dtype() == (wide ? nb::dtype<float>() : nb::dtype<std::uint16_t>()),
+          "a weight must be an array of float32, or of uint16 for the 16-bit types");
+  if (wide) return WeightType::f32;
+  require(dtype == "float16" || dtype == "bfloat16", "weights are float32, float16 or bfloat16");
+  return dtype == "float16" ? WeightType::f16 : WeightType::bf16;
+}
+
+Weights weights_of(const AnyMatrix& weight, const std::string& dtype, std::int64_t parts) {
+  require(parts >= 1 && length(weight, 1) % parts == 0, "parts must divide the columns");
+  return {weight.data(), weight_type(weight, dtype), length(weight, 0), length(weight, 1), parts};
+}
+
+CodeFormat format_of(int bits, bool symmetric, const std::string& scale_type) {
+  require(bits >= 2 && bits <= 8, "bits must be 2 to 8");
+  const auto half = static_cast<float>(1 << (bits - 1));
+  const ScaleType type = scale_type == "float16"    ? ScaleType::f16
+                         : scale_type == "bfloat16" ? ScaleType::bf16
+                                                    : ScaleType::f32;
+  return {-half, half - 1, symmetric, type};
+}
+
+void fits(const NewMatrix& scales, std::int64_t rows, std::int64_t parts) {
+  require(length(scales, 0) == rows && length(scales, 1) == parts, "scales and zeros must be [rows, parts]");
+}
+
+void extremes_of(ThreadPool& pool, const AnyMatrix& weight, const std::string& dtype, const NewMatrix& least,
+                 const NewMatrix& greatest, const std::optional<std::string>& isa) {
+  const Weights weights = weights_of(weight, dtype, length(least, 1));
+  fits(least, weights.rows, weights.parts);
+  fits(greatest, weights.rows, weights.parts);
+  const Isa best = best_or(isa);
+  nb::gil_scoped_release unlocked;
+  find_extremes(pool, best, weights, least.data(), greatest.data());
+}
+
+Search search_of(int grid, int turns, float widest, float narrowest) {
+  require(grid >= 0 && turns >= 0, "grid and turns must not be negative");
+  return {grid, turns, widest, narrowest};
+}
+
+void fit_weight(ThreadPool& pool, const AnyMatrix& weight, const std::string& dtype, int bits, bool symmetric,
+                const std::string& scale_type, const NewMatrix& scales, const NewMatrix& zeros,
+                const Array<std::int8_t, 2>& codes, int grid, int turns, float widest, float narrowest,
+                const std::optional<Vector>& importance, const std::optional<std::string>& isa) {
+  const Weights weights = weights_of(weight, dtype, length(scales, 1));
+  fits(scales, weights.rows, weights.parts);
+  fits(zeros, weights.rows, weights.parts);
+  require(length(codes, 0) == weights.rows && length(codes, 1) == weights.columns,
+          "codes must be as large as the weight");
+  require(!importance || length(*importance, 0) == weights.columns, "importance must be [columns]");
+  const CodeFormat format = format_of(bits, symmetric, scale_type);
+  const Search search = search_of(grid, turns, widest, narrowest);
+  const Isa best = best_or(isa);
+  nb::gil_scoped_release unlocked;
+  fit_parts(pool, best, weights, importance ? importance->data() : nullptr, format, search, scales.data(),
+            zeros.data(), codes.data());
+}
+
+void round_weight(ThreadPool& pool, const AnyMatrix& weight, const std::string& dtype, int bits,
+                  const Matrix& scales, const Matrix& zeros, const Array<std::int8_t, 2>& codes,
+                  const std::optional<std::string>& isa) {
+  const Weights weights = weights_of(weight, dtype, length(scales, 1));
+  require(length(scales, 0) == weights.rows && length(zeros, 0) == weights.rows && length(zeros, 1) == weights.parts,
+          "scales and zeros must be [rows, parts]");
+  require(length(codes, 0) == weights.rows && length(codes, 1) == weights.columns,
+          "codes must be as large as the weight");
+  const Isa best = best_or(isa);
+  nb::gil_scoped_release unlocked;
+  round_parts(pool, best, weights, format_of(bits, false, "float32"), scales.data(), zeros.data(), codes.data());
+}
+
+void feed_back(ThreadPool& pool, const Matrix& weight, const NewMatrix& wanted, const Matrix& feedback,
+               const Vector& pivots, const Array<const std::int32_t, 1>& parts, int fitted, int bits,
+               bool symmetric, const std::string& scale_type, int grid, int turns, float widest,
+               float narrowest, const NewMatrix& scales, const NewMatrix& zeros,
+               const Array<std::int8_t, 2>& codes, const Array<double, 1>& costs,
+               const std::optional<std::string>& isa) {
+  const std::int64_t rows = length(weight, 0), columns = length(weight, 1), count = length(scales, 1);
+  fits(scales, rows, count);
+  fits(zeros, rows, count);
+  require(length(wanted, 0) == rows && length(wanted, 1) == columns && length(codes, 0) == rows &&
+              length(codes, 1) == columns && length(costs, 0) == rows,
+          "wanted and codes must be as large as the weight, costs as long");
+  require(length(feedback, 0) == columns && length(feedback, 1) == columns && length(pivots, 0) == columns &&
+              length(parts, 0) == columns,
+          "feedback, pivots and parts must have the weight's columns");
+  require(std::all_of(parts.data(), parts.data() + columns,
+                      [&](std::int32_t part) { return part >= 0 && part < count; }),
+          "parts must be columns of the scales");
+  const Feedback work = {weight.data(), wanted.data(), rows, columns, feedback.data(), pivots.data(),
+                         parts.data(), count, fitted, format_of(bits, symmetric, scale_type),
+                         search_of(grid, turns, widest, narrowest), scales.data(), zeros.data(),
+                         codes.data(), costs.data()};
+  const Isa best = best_or(isa);
+  nb::gil_scoped_release unlocked;
+  round_with_feedback(pool, best, work);
+}
+
+void add_costs(ThreadPool& pool, const Matrix& errors, const Matrix& feedback, const Vector& pivots,
+               const Array<double, 1>& costs, const std::optional<std::string>& isa) {
+  const std::int64_t rows = length(errors, 0), columns = length(errors, 1);
+  require(length(feedback, 0) == columns && length(feedback, 1) == columns && length(pivots, 0) == columns,
+          "feedback and pivots must have the columns of the errors");
+  require(length(costs, 0) == rows, "costs must have the rows of the errors");
+  const Isa best = best_or(isa);
+  nb::gil_scoped_release unlocked;
+  feedback_costs(pool, best, rows, columns, errors.data(), feedback.data(), pivots.data(), costs.data());
+}
+
+}  // namespace
+
+void bind_solvers(nb::module_& m) {
+  const auto none = nb::none();
+  m.def("add_moment", &add_moment, nb::arg("pool"), nb::arg("x").noconvert(), nb::arg("total").noconvert(),
+        nb::arg("bfloat16") = false, nb::arg("isa") = none);
+  m.def("multiply", &multiply, nb::arg("pool"), nb::arg("a").noconvert(), nb::arg("b").noconvert(),
+        nb::arg("out").noconvert(), nb::arg("bfloat16") = false, nb::arg("isa") = none);
+  m.def("factor", &factor_matrix, nb::arg("pool"), nb::arg("h").noconvert(), nb::arg("isa") = none);
+  m.def("extremes", &extremes_of, nb::arg("pool"), nb::arg("weight").noconvert(), nb::arg("dtype"),
+        nb::arg("least").noconvert(), nb::arg("greatest").noconvert(), nb::arg("isa") = none);
+  m.def("fit", &fit_weight, nb::arg("pool"), nb::arg("weight").noconvert(), nb::arg("dtype"), nb::arg("bits"),
+        nb::arg("symmetric"), nb::arg("scale_type"), nb::arg("scales").noconvert(), nb::arg("zeros").noconvert(),
+        nb::arg("codes").noconvert(), nb::arg("grid"), nb::arg("turns"), nb::arg("widest"), nb::arg("narrowest"),
+        nb::arg("importance").noconvert().none() = none, nb::arg("isa") = none);
+  m.def("round", &round_weight, nb::arg("pool"), nb::arg("weight").noconvert(), nb::arg("dtype"),
+        nb::arg("bits"), nb::arg("scales").noconvert(), nb::arg("zeros").noconvert(),
+        nb::arg("codes").noconvert(), nb::arg("isa") = none);
+  m.def("feedback_costs", &add_costs, nb::arg("pool"), nb::arg("errors").noconvert(),
+        nb::arg("feedback").noconvert(), nb::arg("pivots").noconvert(), nb::arg("costs").noconvert(),
+        nb::arg("isa") = none);
+  m.def("round_with_feedback", &feed_back, nb::arg("pool"), nb::arg("weight").noconvert(),
+        nb::arg("wanted").noconvert(), nb::arg("feedback").noconvert(), nb::arg("pivots").noconvert(),
+        nb::arg("parts").noconvert(), nb::arg("fitted"), nb::arg("bits"), nb::arg("symmetric"),
+        nb::arg("scale_type"), nb::arg("grid"), nb::arg("turns"), nb::arg("widest"), nb::arg("narrowest"),
+        nb::arg("scales").noconvert(), nb::arg("zeros").noconvert(), nb::arg("codes").noconvert(),
+        nb::arg("costs").noconvert(), nb::arg("isa") = none);
+}
+
+}  // namespace lichen

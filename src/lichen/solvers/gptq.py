@@ -1,0 +1,165 @@
+"""GPTQ: columns are rounded in order, and each one's error is made good by those behind it.
+
+Frantar et al. 2022, arXiv 2210.17323, minimize ``sum |(W - Q) x|^2`` = tr((W - Q) H (W - Q)^T)
+with H the second moment of the inputs.  They take the errors' way through the rest of a row from
+the Cholesky factor of H's inverse; with ``H = (F + 1)^T D (F + 1)``, F strictly lower triangular,
+the same codes come out without any inverse (Chee et al. 2023, arXiv 2307.13304, theorem 6): column
+k is rounded as ``w_k + sum over j < k of F_kj (w_j - q_j)``, and costs D_k times the square of its
+rounding error.
+
+Scales of groups are chosen when their first column is reached, for the weights as they are wanted
+by then, each column's error counted D_k times.  With ``act_order`` the columns whose inputs are
+largest are rounded first; scales are then those of the original weights, in the stored order.
+
+No theorem says that this beats plain rounding, so each row is compared with what absmax makes of
+it, on the calibration data, and the better one is kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from lichen import _core
+from lichen.schemes import Scheme, dequantize, to_float32
+from lichen.solvers import absmax, mse, native
+from lichen.solvers.native import Float32, Float64
+from lichen.solvers.statistics import InputStatistics
+from lichen.tensor import FloatArray, QuantizedTensor
+
+OPTIONS: dict[str, bool | int | float | str] = {"damping": 0.01, "act_order": False}
+NEEDS: frozenset[str] = frozenset({"second_moment"})
+
+_GRID, _TURNS = 16, 4
+
+
+def solve(
+    weight: FloatArray,
+    scheme: Scheme,
+    inputs: InputStatistics | None = None,
+    *,
+    damping: float = 0.01,
+    act_order: bool = False,
+) -> QuantizedTensor:
+    """Quantize ``weight`` [out, in] for inputs like those of calibration.
+
+    ``damping`` times the mean square of all inputs is added to the diagonal of H.  A column whose
+    input is always zero is plainly rounded.  ValueError for weights that are not finite, and
+    without a second moment.
+    """
+    if inputs is None or inputs.second_moment is None:
+        raise ValueError("gptq needs the second moment of its inputs, which comes from calibration")
+    if not damping > 0:
+        raise ValueError("damping must be greater than 0")
+    plain = absmax.solve(weight, scheme)
+    order = _order(inputs.second_moment) if act_order else np.arange(weight.shape[1])
+    work = _Work(to_float32(weight)[:, order], order, inputs.second_moment, damping)
+    given = mse.solve(weight, scheme, inputs, weighted=True)
+    found, cost = work.round(given, scheme.granularity == "group" and not act_order)
+    return _better(found, cost, plain, work.cost(plain))
+
+
+class _Work:
+    """One weight [out, in], columns in the order in which they are rounded."""
+
+    def __init__(
+        self, weight: Float32, order: npt.NDArray[np.intp], moment: Float32, damping: float
+    ) -> None:
+        self.weight = np.ascontiguousarray(weight)
+        self.order = order
+        self.feedback = moment[np.ix_(order, order)]
+        diagonal = self.feedback.diagonal().copy()
+        dead = diagonal <= 0
+        self.ridge = damping * float(diagonal.mean(dtype=np.float64)) or 1.0
+        np.fill_diagonal(self.feedback, diagonal + np.float32(self.ridge))
+        self.feedback[dead] = self.feedback[:, dead] = 0
+        self.feedback[dead, dead] = self.ridge
+        if not _core.factor(native.pool(), self.feedback):
+            raise ValueError("the inputs' second moment is not positive definite; raise damping")
+        roots = self.feedback.diagonal().copy()
+        self.feedback /= roots[:, None]
+        np.fill_diagonal(self.feedback, 0)
+        self.pivots = np.square(roots)
+
+    def round(self, given: QuantizedTensor, fitted: bool) -> tuple[QuantizedTensor, Float64]:
+        """The tensor, and what each row costs on the calibration data.
+
+        Scales and zero points are those of ``given`` unless they are ``fitted`` on the way.
+        """
+        scheme, (rows, columns) = given.scheme, self.weight.shape
+        scales = np.array(np.broadcast_to(given.scales, (rows, given.scales.shape[1])))
+        zeros = np.zeros_like(scales)
+        if given.zeros is not None:
+            zeros[:] = given.zeros
+        parts = (self.order // (columns // scales.shape[1])).astype(np.int32)
+        codes, costs = np.empty((rows, columns), np.int8), np.zeros(rows)
+        search = mse.search((rows, columns), scheme, _GRID, _TURNS)
+        _core.round_with_feedback(
+            native.pool(),
+            weight=self.weight,
+            wanted=self.weight.copy(),
+            feedback=self.feedback,
+            pivots=self.pivots,
+            parts=parts,
+            fitted=columns // scales.shape[1] if fitted else 0,
+            bits=scheme.bits,
+            symmetric=scheme.symmetric,
+            scale_type=scheme.scale_type,
+            grid=search.grid,
+            turns=search.turns,
+            widest=search.widest,
+            narrowest=search.narrowest,
+            scales=scales,
+            zeros=zeros,
+            codes=codes,
+            costs=costs,
+        )
+        native.require_finite(scales, scheme)
+        stored = np.empty_like(codes)
+        stored[:, self.order] = codes
+        tensor = replace(given, codes=stored)
+        if fitted:
+            points = None if scheme.symmetric else zeros.astype(np.int8)
+            tensor = replace(tensor, scales=scales, zeros=points)
+        return tensor, costs - self._undamped(self._errors(tensor))
+
+    def cost(self, tensor: QuantizedTensor) -> Float64:
+        """The squared error of each row's output, a mean over the calibration tokens."""
+        errors, costs = self._errors(tensor), np.zeros(len(self.weight))
+        _core.feedback_costs(native.pool(), errors, self.feedback, self.pivots, costs)
+        return costs - self._undamped(errors)
+
+    def _errors(self, tensor: QuantizedTensor) -> Float32:
+        errors = dequantize(tensor)[:, self.order]
+        np.subtract(self.weight, errors, out=errors)
+        return np.ascontiguousarray(errors)
+
+    def _undamped(self, errors: Float32) -> Float64:
+        """What damping adds to the cost of each row."""
+        squares: Float64 = np.einsum("rk,rk->r", errors, errors).astype(np.float64)
+        return self.ridge * squares
+
+
+def _order(moment: Float32) -> npt.NDArray[np.intp]:
+    """Columns by falling mean square of their inputs."""
+    return np.argsort(-moment.diagonal(), kind="stable")
+
+
+def _better(
+    found: QuantizedTensor, cost: Float64, plain: QuantizedTensor, plain_cost: Float64
+) -> QuantizedTensor:
+    """The rows of ``found`` that cost no more, and the others of ``plain``."""
+    if found.scheme.granularity == "tensor":
+        return found if cost.sum() <= plain_cost.sum() else plain
+    keep = (cost <= plain_cost)[:, None]
+    zeros = None
+    if found.zeros is not None and plain.zeros is not None:
+        zeros = np.where(keep, found.zeros, plain.zeros)
+    return QuantizedTensor(
+        codes=np.where(keep, found.codes, plain.codes),
+        scales=np.where(keep, found.scales, plain.scales),
+        zeros=zeros,
+        scheme=found.scheme,
+    )

@@ -1,0 +1,140 @@
+"""The native core's arithmetic, as the solvers use it: any scheme, any float type.
+
+Everything runs on all processors that this process may use, and gives the same bits on any number
+of them.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lichen import _core
+from lichen.schemes import Scheme, to_float32
+from lichen.tensor import FloatArray, QuantizedTensor
+
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Search:
+    """How a scale is looked for.
+
+    ``grid`` ranges, from ``widest`` to ``narrowest`` times the whole one, each with its scale of
+    least squares; the best is refined in at most ``turns`` turns.
+    """
+
+    grid: int
+    turns: int
+    widest: float
+    narrowest: float
+
+
+def pool() -> _core.ThreadPool:
+    """The threads of this process; after a fork, new ones."""
+    return _pool(os.getpid())
+
+
+@cache
+def _pool(process: int) -> _core.ThreadPool:
+    available = getattr(os, "sched_getaffinity", None)
+    return _core.ThreadPool(len(available(0)) if available else os.cpu_count() or 1)
+
+
+def extremes(weight: FloatArray, scheme: Scheme) -> tuple[Float32, Float32]:
+    """The least and the greatest weight of each part, or zero beyond them, as [out, groups].
+
+    ValueError for weights that are not finite.
+    """
+    low, high = (np.empty(scheme.scale_shape(*weight.shape), np.float32) for _ in range(2))
+    stored, name = _stored(weight, scheme)
+    _core.extremes(pool(), stored, name, low, high)
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        raise ValueError("weights are not finite")
+    return low, high
+
+
+def fit(
+    weight: FloatArray, scheme: Scheme, search: Search, importance: Float32 | None = None
+) -> QuantizedTensor:
+    """Scales, zero points and codes of nearly least squared error.
+
+    ``importance`` [in] multiplies the squared error of each column.  ValueError for weights that
+    are not finite, or too large for the scales' type.
+    """
+    codes = np.empty(weight.shape, np.int8)
+    scales, zeros = (np.empty(scheme.scale_shape(*weight.shape), np.float32) for _ in range(2))
+    if importance is not None and scheme.granularity == "tensor":
+        importance = np.tile(importance, len(weight))
+    stored, name = _stored(weight, scheme)
+    _core.fit(
+        pool(),
+        stored,
+        name,
+        bits=scheme.bits,
+        symmetric=scheme.symmetric,
+        scale_type=scheme.scale_type,
+        scales=scales,
+        zeros=zeros,
+        codes=_rows(codes, scheme),
+        grid=search.grid,
+        turns=search.turns,
+        widest=search.widest,
+        narrowest=search.narrowest,
+        importance=importance,
+    )
+    require_finite(scales, scheme)
+    return QuantizedTensor(codes, scales, _integers(zeros, scheme), scheme)
+
+
+def round_to(
+    weight: FloatArray,
+    scales: Float32,
+    scheme: Scheme,
+    zeros: npt.NDArray[np.int8] | None = None,
+) -> QuantizedTensor:
+    """What `lichen.schemes.quantize` gives; weights and scales must be finite."""
+    codes = np.empty(weight.shape, np.int8)
+    points = np.zeros_like(scales) if zeros is None else zeros.astype(np.float32)
+    stored, name = _stored(weight, scheme)
+    _core.round(pool(), stored, name, scheme.bits, scales, points, _rows(codes, scheme))
+    return QuantizedTensor(codes, scales, zeros, scheme)
+
+
+def require_finite(scales: Float32, scheme: Scheme) -> None:
+    """ValueError for scales that came from weights that are not finite or too large."""
+    if np.isnan(scales).any():
+        raise ValueError("weights are not finite")
+    if not np.isfinite(scales).all():
+        raise ValueError(f"weights are too large for scales in {scheme.scale_type}")
+
+
+def multiply(a: Float32, b: Float32) -> Float32:
+    """``a @ b.T``; a [m, k], b [n, k]."""
+    product = np.zeros((len(a), len(b)), np.float32)
+    _core.multiply(pool(), np.ascontiguousarray(a), np.ascontiguousarray(b), product)
+    return product
+
+
+def _stored(weight: FloatArray, scheme: Scheme) -> tuple[npt.NDArray[Any], str]:
+    """A weight as the core takes it, and the name of its type."""
+    name = weight.dtype.name
+    if name not in ("float32", "float16", "bfloat16"):
+        weight, name = to_float32(weight), "float32"
+    contiguous = _rows(np.ascontiguousarray(weight), scheme)
+    return contiguous if name == "float32" else contiguous.view(np.uint16), name
+
+
+def _rows(array: npt.NDArray[Any], scheme: Scheme) -> npt.NDArray[Any]:
+    """Rows of whole parts: all of a tensor is one row where it shares a scale."""
+    return array.reshape(1, -1) if scheme.granularity == "tensor" else array
+
+
+def _integers(zeros: Float32, scheme: Scheme) -> npt.NDArray[np.int8] | None:
+    return None if scheme.symmetric else zeros.astype(np.int8)
