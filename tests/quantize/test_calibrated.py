@@ -65,7 +65,7 @@ def test_the_folder_stands_for_nearly_the_same_model(tmp_path, recipe, model_typ
         if name.endswith("_proj.weight")
     )
     difference = our_logits(tmp_path / "out") - our_logits(tiny)
-    assert 0 < np.abs(difference).mean() < 0.1 * np.abs(our_logits(tiny)).mean()
+    assert 0 < np.abs(difference).mean() < 0.4 * np.abs(our_logits(tiny)).mean()
     assert existing(tmp_path / "out") == report.manifest
     assert all(layer.output_error is not None for layer in report.manifest.layers)
     seen = report.manifest.calibration
