@@ -410,6 +410,11 @@ NB_MODULE(_core, m) {
              plan.linear(x, std::vector<Plan::Product>(outs.begin(), outs.end()), accumulate);
            },
            nb::arg("x"), nb::arg("outs"), nb::arg("accumulate") = false)
+      .def("fake_quantize",
+           [](PyPlan& plan, int x, int out, float scale, std::int64_t group) {
+             plan.fake_quantize(x, out, scale, group);
+           },
+           nb::arg("x"), nb::arg("out"), nb::arg("scale") = 0.0f, nb::arg("group") = 0)
       .def("rope",
            [](PyPlan& plan, int x, std::int64_t heads, std::int64_t head_dim,
               const Floats& inv_freq, float scale, bool interleaved) {

@@ -2,6 +2,8 @@
 #include "lichen/linear.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "kernels/dispatch.h"
 
@@ -49,7 +51,32 @@ LinearKernel kernel_of(const LinearKernels& kernels, Dtype dtype) {
   return nullptr;
 }
 
+// Columns that share a scale.
+void fake_quantize_group(const float* x, std::int64_t cols, float given_scale, float* out) {
+  float largest = 0.0f;
+  bool finite = true;
+  for (std::int64_t k = 0; k < cols; ++k) {
+    finite = finite && std::isfinite(x[k]);
+    largest = std::max(largest, std::fabs(x[k]));
+  }
+  float scale = given_scale != 0.0f ? given_scale : largest / 127.5f;
+  if (scale == 0.0f) scale = 0x1p-23f;
+  if (!finite) scale = std::numeric_limits<float>::quiet_NaN();
+  for (std::int64_t k = 0; k < cols; ++k) {
+    const float clamped = std::min(std::max(x[k] / scale, -128.0f), 127.0f);
+    // Adding and taking away 1.5 * 2^23 rounds to the nearest integer, halves to even.
+    out[k] = ((clamped + 12582912.0f) - 12582912.0f) * scale;
+  }
+}
+
 }  // namespace
+
+void fake_quantize_row(const float* x, std::int64_t cols, float given_scale, std::int64_t group,
+                       float* out) {
+  const std::int64_t shared = group ? group : cols;
+  for (std::int64_t k = 0; k < cols; k += shared)
+    fake_quantize_group(x + k, std::min(shared, cols - k), given_scale, out + k);
+}
 
 void quantize_rows(Isa isa, const float* x, std::int64_t x_stride, std::int64_t begin,
                    std::int64_t end, std::int64_t cols, const QuantizedRows& out,

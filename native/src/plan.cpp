@@ -337,6 +337,21 @@ void Plan::attention(Value q, Value k, Value v, Value out, std::int64_t layer, s
   touch(out);
 }
 
+void Plan::fake_quantize(Value x, Value out, float scale, std::int64_t group) {
+  require_open();
+  const std::int64_t width = read(x).width;
+  require(x != out, "fake_quantize cannot write its own input, value ", x);
+  require(std::isfinite(scale) && scale >= 0, "fake_quantize: the scale must be positive, or 0");
+  require(group >= 0 && (group == 0 || width % group == 0), "fake_quantize: groups of ", group,
+          " do not divide width ", width);
+  write(out, width);
+  row_phase().add("fake_quantize", [=](const Step& step, std::int64_t row) {
+    fake_quantize_row(step.values[x].row(row), width, scale, group, step.values[out].row(row));
+  });
+  touch(x);
+  touch(out);
+}
+
 void Plan::silu_mul(Value gate, Value up, Value out) {
   require_open();
   const std::int64_t width = read(gate).width;

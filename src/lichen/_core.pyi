@@ -254,6 +254,12 @@ class Plan:
         All run in one phase, and integer weights share one quantization of x.
         """
 
+    def fake_quantize(self, x: int, out: int, scale: float = 0.0, group: int = 0) -> None:
+        """``out`` = x as int8 codes stand for it: rounded to multiples of a scale, and cut.
+
+        ``scale`` is that of all rows; 0 gives each row its own, or each ``group`` columns of it.
+        """
+
     def rope(
         self,
         x: int,

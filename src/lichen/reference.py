@@ -6,13 +6,12 @@ Slow and simple on purpose: one sequence, no paging, no fusion, float32 througho
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from lichen import graph as ops
-from lichen.schemes import dequantize
+from lichen.schemes import ActivationScheme, dequantize
 from lichen.tensor import FloatArray, QuantizedTensor
 
 Float32 = npt.NDArray[np.float32]
@@ -49,6 +48,9 @@ class Reference:
     ) -> Float32:
         match operation:
             case ops.Embedding(weight, _, _):
+                table = self._weights[weight]
+                if isinstance(table, QuantizedTensor):
+                    return dequantize(table)[ids]
                 return self._dense(weight)[ids]
             case ops.RMSNorm(x, weight, eps):
                 return rms_norm(values[x.index], self._dense(weight), eps)
@@ -89,57 +91,36 @@ def rms_norm(x: Float32, weight: Float32, eps: float) -> Float32:
 
 
 def linear(x: Float32, weight: FloatArray | QuantizedTensor) -> Float32:
-    """``x`` [tokens, in] times ``weight`` [out, in]; integer weights meet int8 activations."""
-    if isinstance(weight, QuantizedTensor) and weight.activations is None:
-        return x @ dequantize(weight).T
-    if isinstance(weight, QuantizedTensor):
-        if weight.activations is not None and weight.activations.group_size:
-            return grouped_inputs(x, weight)
-        codes, scales = quantize_rows(x, weight.input_scale)
-        return grouped_product(codes, weight) * scales
-    return x @ weight.astype(np.float32).T
+    """``x`` [tokens, in] times ``weight`` [out, in]; integer weights may meet int8 activations.
 
-
-def grouped_inputs(x: Float32, weight: QuantizedTensor) -> Float32:
-    """A product whose inputs have a scale for each group of the weight: a sum over the groups."""
-    total = np.zeros((len(x), len(weight.codes)), np.float32)
-    size = weight.codes.shape[1] // weight.scales.shape[1]
-    for group in range(weight.scales.shape[1]):
-        columns, one = slice(group * size, (group + 1) * size), slice(group, group + 1)
-        zeros = None if weight.zeros is None else weight.zeros[:, one]
-        part = replace(
-            weight, codes=weight.codes[:, columns], scales=weight.scales[:, one], zeros=zeros
-        )
-        codes, scales = quantize_rows(x[:, columns])
-        total += grouped_product(codes, part) * scales
-    return total
-
-
-def grouped_product(x: npt.NDArray[np.int8], weight: QuantizedTensor) -> Float32:
-    """Codes [tokens, in] times an integer weight: exact sums in each group, scaled and added."""
-    groups = weight.scales.shape[1]
-    codes = weight.codes.astype(np.int64)
-    if weight.zeros is not None:
-        codes -= np.repeat(weight.zeros, codes.shape[1] // groups, axis=1)
-    by_group = (array.reshape(len(array), groups, -1) for array in (x.astype(np.int64), codes))
-    sums = np.einsum("tgk,rgk->gtr", *by_group).astype(np.float32)
-    return np.asarray((sums * weight.scales.T[:, None, :]).sum(axis=0), np.float32)
-
-
-def quantize_rows(
-    x: Float32, input_scale: float | None = None
-) -> tuple[npt.NDArray[np.int8], Float32]:
-    """Activations in int8: codes [tokens, in] and scales [tokens, 1], dynamic or all as given.
-
-    As compressed-tensors does it: the range is 255 steps wide, so the scale is absmax / 127.5.
+    Codes are floats here, for sums in float64 are exact enough.
     """
-    absmax = np.max(np.abs(x), axis=-1, keepdims=True)
-    scales = (absmax / np.float32(127.5)).astype(np.float32)
-    scales[scales == 0] = np.finfo(np.float32).eps
-    if input_scale is not None:
-        scales[:] = input_scale
-    codes = np.clip(np.rint(x / scales), -128, 127)
-    return codes.astype(np.int8), scales
+    if not isinstance(weight, QuantizedTensor):
+        return x @ weight.astype(np.float32).T
+    if weight.activations is None:
+        return x @ dequantize(weight).T
+    rounded = fake_quantize(x, weight.activations, weight.input_scale)
+    return (rounded @ dequantize(weight).T.astype(np.float64)).astype(np.float32)
+
+
+def fake_quantize(
+    x: Float32, scheme: ActivationScheme, input_scale: float | None
+) -> npt.NDArray[np.float64]:
+    """Activations [tokens, in] as their int8 codes stand for them.
+
+    A scale is one for all as given, or dynamic for each token or group of its columns.  As
+    compressed-tensors does it: the range is 255 steps wide, so the scale is absmax / 127.5.
+    """
+    groups = x.shape[1] // scheme.group_size if scheme.group_size else 1
+    grouped = x.reshape(len(x), groups, -1)
+    if input_scale is None:
+        scales = np.max(np.abs(grouped), axis=-1, keepdims=True) / np.float32(127.5)
+        scales[scales == 0] = np.finfo(np.float32).eps
+    else:
+        scales = np.full((1, 1, 1), input_scale, np.float32)
+    codes = np.clip(np.rint(grouped / scales), -128, 127)
+    rounded: npt.NDArray[np.float64] = codes.astype(np.float64) * scales
+    return rounded.reshape(x.shape)
 
 
 def rope(x: Float32, positions: npt.NDArray[np.intp], op: ops.Rope) -> Float32:

@@ -15,6 +15,7 @@ from compressed_tensors.quantization import QuantizationConfig
 from compressed_tensors.quantization.utils import calculate_qparams
 from safetensors.numpy import load_file, save_file
 from safetensors.torch import save_file as torch_save_file
+from tests.quantized import quantized, write_quantized
 from tests.tiny import write_json, write_tiny_model
 
 from lichen.checkpoint import open_checkpoint
@@ -35,6 +36,7 @@ GROUPS = Scheme(4, True, "group", 32)
 W4A8 = LayerFormat(GROUPS, ActivationScheme())
 W4A16 = LayerFormat(GROUPS, None)
 ZEROS = LayerFormat(Scheme(4, False, "group", 128), ActivationScheme())
+TOKEN = ActivationScheme()
 LAYERS = ["model.layers.0.self_attn.q_proj", "model.layers.0.mlp.down_proj", "lm_head"]
 INT8 = {"num_bits": 8, "type": "int", "symmetric": True}
 
@@ -170,8 +172,8 @@ def test_formats_of_both_kinds_are_mixed_precision():
 
 
 def test_all_faults_are_named_at_once():
-    weights = {"num_bits": 5, "type": "float", "symmetric": False, "strategy": "group"}
-    weights |= {"group_size": 32, "dynamic": True, "colour": "green"}
+    weights = {"num_bits": 9, "type": "float", "symmetric": "yes", "strategy": "block"}
+    weights |= {"group_size": 48, "dynamic": True, "colour": "green"}
     bad = group_of(
         targets=["re:("],
         weights=weights,
@@ -198,13 +200,13 @@ def test_all_faults_are_named_at_once():
         "group_0: unknown speed",
         "group_0: targets has the pattern 're:('",
         "group_0: output_activations are not supported",
-        "group_0: weights num_bits is 5 (supported: 8 or 4)",
+        "group_0: weights num_bits is 9 (supported: 8 or 6 or 5 or 4 or 3 or 2)",
         "group_0: weights type is 'float' (supported: 'int')",
-        "group_0: weights symmetric is False (supported: True)",
-        "group_0: weights strategy is 'group' (supported: 'channel' or 'tensor')",
+        "group_0: weights symmetric is 'yes' (supported: True or False)",
+        "group_0: weights strategy is 'block' (supported: 'channel' or 'tensor' or 'group')",
         "group_0: weights dynamic is True (supported: False)",
         "group_0: weights colour 'green' is not supported",
-        "group_0: weights group_size is 32 (supported: None)",
+        "group_0: weights group_size is 48 (supported: None or 32 or 64 or 128)",
         "group_0: input_activations strategy is 'channel' (supported: 'token' or 'tensor' or 'group')",  # noqa: E501
         "group_0: input_activations dynamic is 'local' (supported: True or False)",
     ):
@@ -214,18 +216,38 @@ def test_all_faults_are_named_at_once():
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ({"group_size": 48}, "group_size is 48 (supported: 32 or 64 or 128)"),
-        ({"strategy": "channel"}, "strategy is 'channel' (supported: 'group')"),
-        ({"num_bits": 8, "strategy": "channel", "group_size": None}, "8-bit weights in format"),
+        ({"group_size": 48}, "group_size is 48 (supported: None or 32 or 64 or 128)"),
+        ({"strategy": "channel"}, "weights have group_size 32 per channel"),
+        ({"group_size": None}, "weights have group_size None per group"),
+        ({"strategy": None, "group_size": -1, "num_bits": 7}, "num_bits is 7 (supported: 8 or"),
     ],
-    ids=["group-of-48", "per-channel", "packed-int8"],
+    ids=["group-of-48", "size-per-channel", "no-size", "seven-bits"],
 )
-def test_other_kinds_of_packed_weights_are_refused(weights, message):
+def test_other_kinds_of_weights_are_refused(weights, message):
     config = quantization_config({"x": W4A8})
     config["config_groups"]["group_0"]["weights"] |= weights
     with pytest.raises(InputError) as caught:
         parse_config(config)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "granularity", "size"),
+    [
+        ({}, "tensor", None),
+        ({"group_size": -1}, "channel", None),
+        ({"group_size": 64}, "group", 64),
+    ],
+    ids=["nothing", "all-columns", "size"],
+)
+def test_a_strategy_that_is_absent_follows_from_the_size(arguments, granularity, size):
+    config = quantization_config({"x": W4A16})
+    group = config["config_groups"]["group_0"]
+    group["weights"] = {"num_bits": 4} | arguments
+    theirs = QuantizationConfig.model_validate(config).config_groups["group_0"].weights
+    assert theirs.strategy == granularity
+    found = parse_config(config).find("x").weights
+    assert (found.granularity, found.group_size) == (granularity, size)
 
 
 @pytest.mark.parametrize(
@@ -399,13 +421,13 @@ def test_static_scales_are_per_tensor_and_dynamic_ones_per_token(strategy, dynam
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
-        ({"strategy": "group", "group_size": 64}, "in groups of 64, the weights are not"),
+        ({"strategy": "group", "group_size": 48}, "input_activations group_size is 48"),
         ({"strategy": "group"}, "group_size None per group"),
         ({"strategy": "token", "group_size": 32}, "group_size 32 per token"),
     ],
     ids=["other-size", "no-size", "size-per-token"],
 )
-def test_grouped_inputs_have_the_groups_of_the_weights(inputs, words):
+def test_grouped_inputs_have_a_known_size(inputs, words):
     config = config_of(format="int-quantized")
     config["config_groups"]["group_0"] |= {
         "weights": INT8 | {"num_bits": 4, "strategy": "group", "group_size": 32, "dynamic": False},
@@ -432,9 +454,12 @@ def test_a_zero_point_that_is_not_zero_is_refused(folder):
     ("change", "message"),
     [
         (lambda t: t.pop(f"{Q}_scale"), f"{Q} is int8 but has no {Q}_scale"),
-        (lambda t: t.update({f"{Q}_scale": t[f"{Q}_scale"][1:]}), "has shape [63, 1]"),
+        (
+            lambda t: t.update({f"{Q}_scale": t[f"{Q}_scale"][1:]}),
+            "is BF16 [63, 1], not BF16 [64, 1], for 64 x 64",
+        ),
         (lambda t: t.update({f"{Q}_scale": t[Q]}), f"{Q}_scale is I8, not F32"),
-        (lambda t: t.update({Q: t[Q].astype(np.float32)}), f"{Q} is F32, not I8"),
+        (lambda t: t.update({Q: t[Q].astype(np.float32)}), f"{Q} is F32 [64, 64], not I8"),
         (lambda t: t.update({f"{Q}_packed": t.pop(Q)}), f"is stored as {Q}_packed, not in format"),
         (
             lambda t: t.update({"lm_head.weight": t[Q], "lm_head.weight_scale": t[f"{Q}_scale"]}),
@@ -470,11 +495,40 @@ def test_a_fault_of_the_config_names_the_folder(folder):
 @pytest.mark.parametrize("kind", ["float32", "float16", "bfloat16"])
 def test_stored_tensors_have_the_documented_types_and_shapes(kind):
     weight = np.random.default_rng(0).standard_normal((6, 10), np.float32)
-    tensors = stored("x", absmax.solve(weight, Scheme(8, scale_type=kind)))
+    tensors = stored("x", quantized(weight, LayerFormat(Scheme(8, scale_type=kind), TOKEN)))
     assert list(tensors) == ["x.weight", "x.weight_scale"]
     assert tensors["x.weight"].dtype == np.int8
     assert tensors["x.weight_scale"].dtype.name == kind
     assert tensors["x.weight_scale"].shape == (6, 1)
+
+
+def test_one_scale_and_zero_point_for_a_tensor_are_vectors_of_one():
+    weight = np.random.default_rng(0).standard_normal((6, 12), np.float32)
+    tensors = stored("x", absmax.solve(weight, Scheme(3, False, "tensor")))
+    assert {name: (part.dtype.name, part.shape) for name, part in tensors.items()} == {
+        "x.weight_packed": ("int32", (6, 2)),
+        "x.weight_shape": ("int64", (2,)),
+        "x.weight_scale": ("float32", (1,)),
+        "x.weight_zero_point": ("int8", (1,)),
+    }
+
+
+def test_codes_beyond_their_bits_are_refused(tmp_path):
+    chosen = LayerFormat(Scheme(4), TOKEN)
+    source = write_tiny_model(tmp_path / "tiny")
+    write_quantized(source, tmp_path / "out", {Q.removesuffix(".weight"): chosen})
+    path = tmp_path / "out" / "config.json"
+    config = json.loads(path.read_text())
+    config["quantization_config"]["config_groups"]["group_0"]["format"] = "int-quantized"
+    write_json(path, config)
+
+    def change(tensors):
+        del tensors[f"{Q}_packed"], tensors[f"{Q}_shape"]
+        tensors[Q] = np.full((64, 64), 8, np.int8)
+
+    edit(tmp_path / "out", change)
+    with pytest.raises(InputError, match=f"{Q} has codes that are not of 4 bits"):
+        open_checkpoint(tmp_path / "out").read(Q)
 
 
 # --- packed weights --------------------------------------------------------------------------

@@ -111,6 +111,11 @@ void quantize_rows(Isa isa, const float* x, std::int64_t x_stride, std::int64_t 
                    std::int64_t end, std::int64_t cols, const QuantizedRows& out,
                    float given_scale = 0, std::int64_t group = 0);
 
+// One row as its codes stand for it: out[k] = q * scale, with q and scale as in quantize_rows, NaN where
+// that makes the scale NaN.
+void fake_quantize_row(const float* x, std::int64_t cols, float given_scale, std::int64_t group,
+                       float* out);
+
 // What a product reads of its input: floats; codes in int8 (i8 and i4 weights); or halves (bf16 weights,
 // where the instruction set multiplies in bf16), each x as two numbers of bf16, both rounded to nearest:
 //   high = bf16(x), low = bf16(x - high), 0 where high is not finite;  |x - high - low| <= 2^-17 |x|

@@ -46,6 +46,8 @@ class Plan {
   // Products of one input in one phase. Weights that read it in the same form (see Input) share it; those
   // that read codes must agree on their scales.
   void linear(Value x, const std::vector<Product>& products, bool accumulate);
+  // The input of a product that no kernel makes in integers, see fake_quantize_row.
+  void fake_quantize(Value x, Value out, float scale, std::int64_t group);
   void rope(Value x, std::int64_t heads, std::int64_t head_dim, const Weights& inverse_frequencies,
             float scale, bool interleaved);
   void attention(Value q, Value k, Value v, Value out, std::int64_t layer, std::int64_t heads,

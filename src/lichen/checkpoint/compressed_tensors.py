@@ -1,10 +1,11 @@
 """Folders quantized in the compressed-tensors format, which vLLM and transformers read and write.
 
-A quantized layer ``X`` is stored as ``X.weight`` int8 [out, in] and ``X.weight_scale`` [out, 1]
-(format "int-quantized"), or as ``X.weight_packed`` int32 [out, in / 8], ``X.weight_scale``
-[out, groups], ``X.weight_shape`` int64 [2] and, with zero points, ``X.weight_zero_point`` int32
-[out / 8, groups] ("pack-quantized"), either with ``X.input_scale`` [1] where inputs have a static
-scale.  `quantization_config` says which.
+A quantized layer ``X`` is stored as ``X.weight`` int8 [out, in] (format "int-quantized"), or as
+``X.weight_packed`` int32 [out, words] and ``X.weight_shape`` int64 [2] ("pack-quantized", see
+`lichen.schemes.packing`).  Beside it are ``X.weight_scale`` ([out, groups], [out, 1] or [1]), with
+zero points ``X.weight_zero_point`` (int8 as the scales lie, or packed along the outputs, int32
+[words, groups]), and ``X.input_scale`` [1] where inputs have a static scale.
+`quantization_config` says which.
 """
 
 from __future__ import annotations
@@ -19,9 +20,15 @@ import numpy as np
 import numpy.typing as npt
 
 from lichen.checkpoint.protocol import Checkpoint
-from lichen.checkpoint.quantization_config import FORMATS, LayerFormat, parse_config
+from lichen.checkpoint.quantization_config import (
+    PACKED,
+    LayerFormat,
+    parse_config,
+    stored_as,
+)
 from lichen.errors import InputError
-from lichen.schemes import FloatType, Scheme, int4
+from lichen.schemes import FloatType, Scheme
+from lichen.schemes.packing import pack, packed_columns, unpack
 from lichen.tensor import FloatArray, QuantizedTensor
 
 #: What stands beside a quantized weight.
@@ -33,15 +40,20 @@ _FLOAT_TYPES: dict[str, FloatType] = {"F32": "float32", "F16": "float16", "BF16"
 
 def stored(layer: str, tensor: QuantizedTensor) -> dict[str, npt.NDArray[Any]]:
     """The tensors that a quantized layer is written as."""
-    parts: dict[str, npt.NDArray[Any]] = {}
-    if FORMATS[tensor.scheme.bits] == "int-quantized":
-        parts["weight"] = tensor.codes
-    else:
-        parts["weight_packed"] = int4.pack(tensor.codes)
+    scheme, parts = tensor.scheme, dict[str, npt.NDArray[Any]]()
+    packed = stored_as(layer, LayerFormat(scheme, tensor.activations)) == PACKED
+    if packed:
+        parts["weight_packed"] = pack(tensor.codes, scheme.bits)
         parts["weight_shape"] = np.array(tensor.shape, np.int64)
-    parts["weight_scale"] = tensor.scales.astype(_FLOATS[tensor.scheme.scale_type])
-    if tensor.zeros is not None:
-        parts["weight_zero_point"] = np.ascontiguousarray(int4.pack(tensor.zeros.T).T)
+    else:
+        parts["weight"] = tensor.codes
+    whole = scheme.granularity == "tensor"
+    scales = tensor.scales.astype(_FLOATS[scheme.scale_type])
+    parts["weight_scale"] = scales.reshape(1) if whole else scales
+    if tensor.zeros is not None and packed and not whole:
+        parts["weight_zero_point"] = np.ascontiguousarray(pack(tensor.zeros.T, scheme.bits).T)
+    elif tensor.zeros is not None:
+        parts["weight_zero_point"] = tensor.zeros.reshape(parts["weight_scale"].shape)
     if tensor.input_scale is not None:
         parts["input_scale"] = np.array([tensor.input_scale], np.float32)
     return {f"{layer}.{part}": array for part, array in parts.items()}
@@ -89,22 +101,23 @@ class CompressedTensors:
         """Take a quantized weight in, or say what is wrong with it."""
         weight = stored.removesuffix("_packed")
         layer, scale = weight.removesuffix(".weight"), f"{weight}_scale"
-        chosen = self._groups.find(layer)
-        if chosen is None:
+        group = self._groups.group(layer)
+        if group is None:
             yield f"{layer} has scales, but quantization_config does not quantize it"
             return
         if self._base.dtype(scale) not in _FLOAT_TYPES:
             yield f"{scale} is {self._base.dtype(scale)}, not {', '.join(_FLOAT_TYPES)}"
             return
-        scheme = replace(chosen.weights, scale_type=_FLOAT_TYPES[self._base.dtype(scale)])
-        self._formats[weight] = replace(chosen, weights=scheme)
-        if (stored != weight) != (FORMATS[scheme.bits] == "pack-quantized"):
-            yield f"{layer} is stored as {stored}, not in format {FORMATS[scheme.bits]!r}"
-        elif stored == weight:
-            yield from self._plain_faults(weight, scheme)
+        scheme = replace(group.format.weights, scale_type=_FLOAT_TYPES[self._base.dtype(scale)])
+        self._formats[weight] = replace(group.format, weights=scheme)
+        if (stored != weight) != (group.stored == PACKED):
+            yield f"{layer} is stored as {stored}, not in format {group.stored!r}"
+        elif fault := self._shape_fault(weight, stored, scheme):
+            yield fault
         else:
-            yield from self._packed_faults(weight, scheme)
-        if chosen.activations and not chosen.activations.dynamic:
+            yield from self._part_faults(weight, scheme)
+        inputs = group.format.activations
+        if inputs and not inputs.dynamic:
             yield from self._input_faults(f"{layer}.input_scale")
 
     def _input_faults(self, scale: str) -> Iterator[str]:
@@ -118,37 +131,45 @@ class CompressedTensors:
             found = f"{self._base.dtype(scale)} {list(self._base.shape(scale))}"
             yield f"{scale} is {found}, not one float"
 
-    def _plain_faults(self, weight: str, scheme: Scheme) -> Iterator[str]:
-        if self._base.dtype(weight) != "I8":
-            yield f"{weight} is {self._base.dtype(weight)}, not I8"
-        shape, found = self._base.shape(weight), self._base.shape(f"{weight}_scale")
-        rows = 1 if scheme.granularity == "tensor" else shape[0]
-        if len(shape) != 2 or found not in ((rows, 1), (rows,), () if rows == 1 else None):
-            yield f"{weight}_scale has shape {list(found)} for a weight {list(shape)}"
-
-    def _packed_faults(self, weight: str, scheme: Scheme) -> Iterator[str]:
-        """Words, scales and zero points have to be as large as the weight's shape says."""
-        if f"{weight}_shape" not in self._everything or self._base.shape(f"{weight}_shape") != (2,):
-            yield f"{weight}_shape, which says rows and columns, is missing or not two numbers"
-            return
-        rows, columns = self.shape(weight)
+    def _shape_fault(self, weight: str, stored: str, scheme: Scheme) -> str | None:
+        """A weight has rows and columns, of which groups take whole ones."""
+        shape = self._base.shape(stored)
+        if stored != weight:
+            said = f"{weight}_shape"
+            if said not in self._everything or self._base.shape(said) != (2,):
+                return f"{said}, which says rows and columns, is missing or not two numbers"
+            shape = self.shape(weight)
+        if len(shape) != 2:
+            return f"{weight} has shape {list(shape)}, not rows and columns"
+        rows, columns = shape
         size = scheme.group_size or columns
         if rows < 1 or columns < 1 or columns % size:
-            yield f"{weight} is {rows} x {columns}, which groups of {size} columns do not fill"
-            return
-        expected = {
-            "packed": ("I32", (rows, int4.packed_columns(columns))),
-            "scale": (self._base.dtype(f"{weight}_scale"), (rows, columns // size)),
-        }
+            return f"{weight} is {rows} x {columns}, which groups of {size} columns do not fill"
+        return None
+
+    def _part_faults(self, weight: str, scheme: Scheme) -> Iterator[str]:
+        """Codes, scales and zero points have to be as large as the weight's shape says."""
+        rows, columns = self._matrix(weight)
+        packed = self._is_packed(weight)
+        scales = scheme.scale_shape(rows, columns)
+        allowed: list[tuple[int, ...]] = [scales]
+        if scheme.granularity != "group":  # other writers leave dimensions of one out
+            allowed += [(scales[0],), ()] if scales[0] == 1 else [(scales[0],)]
+        expected = {f"{weight}_scale": (self._base.dtype(f"{weight}_scale"), allowed)}
+        if packed:
+            expected[f"{weight}_packed"] = "I32", [(rows, packed_columns(columns, scheme.bits))]
+        else:
+            expected[weight] = "I8", [(rows, columns)]
         if not scheme.symmetric:
-            expected["zero_point"] = ("I32", (int4.packed_columns(rows), columns // size))
-        for part, (dtype, shape) in expected.items():
-            name = f"{weight}_{part}"
+            in_words = packed and scheme.granularity != "tensor"
+            words = packed_columns(rows, scheme.bits), scales[1]
+            expected[f"{weight}_zero_point"] = ("I32", [words]) if in_words else ("I8", allowed)
+        for name, (dtype, wanted) in expected.items():
             if name not in self._everything:
                 yield f"{name} is missing"
-            elif (self._base.dtype(name), self._base.shape(name)) != (dtype, shape):
+            elif self._base.dtype(name) != dtype or self._base.shape(name) not in wanted:
                 found = f"{self._base.dtype(name)} {list(self._base.shape(name))}"
-                yield f"{name} is {found}, not {dtype} {list(shape)}, for {rows} x {columns}"
+                yield f"{name} is {found}, not {dtype} {list(wanted[0])}, for {rows} x {columns}"
 
     @property
     def path(self) -> Path:
@@ -183,8 +204,12 @@ class CompressedTensors:
         return int(rows), int(columns)
 
     def dtype(self, name: str) -> str:
-        """Stored element type; "I8" or "I4" for a quantized weight."""
-        return "I4" if self._is_packed(name) else self._base.dtype(name)
+        """Stored element type; "I8", "I4" ... for a quantized weight, by its bits."""
+        return (
+            f"I{self._formats[name].weights.bits}"
+            if name in self._formats
+            else self._base.dtype(name)
+        )
 
     def digest(self) -> str:
         """SHA-256 over config, tokenizer and weights."""
@@ -202,15 +227,23 @@ class CompressedTensors:
         scales = self._plain(f"{name}_scale").astype(np.float32)
         if not np.isfinite(scales).all():
             raise InputError(f"{self._base.path}: {name}_scale has values that are not finite.")
-        if self._is_packed(name):
-            codes = int4.unpack(self._integers(f"{name}_packed"), self.shape(name)[1])
-        else:
-            codes, scales = self._integers(name), scales.reshape(-1, 1)
+        scales = scales.reshape(chosen.weights.scale_shape(*self._matrix(name)))
         zeros = self._zeros(name, chosen.weights)
         activations = chosen.activations
         static = activations is not None and not activations.dynamic
         scale = self._input_scale(name.removesuffix(".weight")) if static else None
+        codes = self._codes(name, chosen.weights)
         return QuantizedTensor(codes, scales, zeros, chosen.weights, activations, scale)
+
+    def _codes(self, name: str, scheme: Scheme) -> npt.NDArray[np.int8]:
+        if self._is_packed(name):
+            return unpack(self._integers(f"{name}_packed"), scheme.bits, self.shape(name)[1])
+        codes = self._integers(name)
+        if scheme.bits < 8 and not (scheme.low <= codes.min() and codes.max() <= scheme.high):
+            raise InputError(
+                f"{self._base.path}: {name} has codes that are not of {scheme.bits} bits."
+            )
+        return codes
 
     def _input_scale(self, layer: str) -> float:
         scale = float(self._plain(f"{layer}.input_scale").astype(np.float32).reshape(()))
@@ -229,14 +262,21 @@ class CompressedTensors:
         return name in self._formats and f"{name}_packed" in self._everything
 
     def _zeros(self, name: str, scheme: Scheme) -> npt.NDArray[np.int8] | None:
-        """Zero points [out, groups]; none, or stored zeros, in a symmetric format."""
+        """Zero points as scales lie; none, or stored zeros, in a symmetric format."""
         stored = f"{name}_zero_point"
-        if not scheme.symmetric:
-            unpacked = int4.unpack(self._integers(stored).T, self.shape(name)[0])
-            return np.ascontiguousarray(unpacked.T)
-        if stored in self._everything and self._plain(stored).any():
-            raise InputError(f"{self._base.path}: {stored} is not zero in a symmetric format.")
-        return None
+        if scheme.symmetric:
+            if stored in self._everything and self._plain(stored).any():
+                raise InputError(f"{self._base.path}: {stored} is not zero in a symmetric format.")
+            return None
+        zeros = self._integers(stored)
+        rows, columns = self._matrix(name)
+        if zeros.dtype != np.int8:
+            zeros = np.ascontiguousarray(unpack(zeros.T, scheme.bits, rows).T)
+        return zeros.reshape(scheme.scale_shape(rows, columns))
+
+    def _matrix(self, name: str) -> tuple[int, int]:
+        rows, columns = self.shape(name)
+        return rows, columns
 
     def _integers(self, name: str) -> npt.NDArray[Any]:
         return cast("npt.NDArray[Any]", self._base.read(name))

@@ -3,6 +3,11 @@
 It says which layers are quantized, how their weights are stored, and how their inputs are
 quantized while the model runs.  Facts about the reader were found in compressed-tensors 0.20's
 source and are held by tests that load the folders with it.
+
+An embedding is a layer like the others, of class "Embedding", that has weights only.  transformers
+5.23 reads 8-bit codes that are not packed, where the output head has a table of its own; it finds
+no ``weight`` in a packed one, and multiplies by bare codes in a head that shares a quantized table.
+lichen reads all of these.
 """
 
 from __future__ import annotations
@@ -13,14 +18,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lichen.errors import InputError
-from lichen.schemes import ActivationScheme, Scheme, int4
+from lichen.schemes import BITS, GROUP_SIZES, ActivationScheme, Scheme
 
-#: How codes of so many bits are stored, and what may be said of such weights.
-FORMATS = {8: "int-quantized", 4: "pack-quantized"}
+#: Codes as int8, one a byte, or packed in words (`lichen.schemes.packing`).
+PLAIN, PACKED = "int-quantized", "pack-quantized"
+_FORMATS = (PLAIN, PACKED)
 _MIXED = "mixed-precision"
-_STRATEGIES: dict[int, tuple[str, ...]] = {8: ("channel", "tensor"), 4: ("group",)}
-_GROUP_SIZES: dict[int, tuple[int | None, ...]] = {8: (None,), 4: int4.GROUP_SIZES}
-_SYMMETRIC = {8: (True,), 4: (True, False)}
 
 
 @dataclass(frozen=True)
@@ -34,45 +37,62 @@ class LayerFormat:
         return f"{self.weights}, {self.activations or 'float activations'}"
 
 
+def is_embedding(layer: str) -> bool:
+    """Whether a layer is a table of token embeddings, by the name that Hugging Face gives it."""
+    return layer.rpartition(".")[2] == "embed_tokens"
+
+
+def stored_as(layer: str, chosen: LayerFormat) -> str:
+    """How lichen stores a weight: `PLAIN` 8-bit codes where they meet integers or are looked up."""
+    plain = chosen.weights.bits == 8 and (chosen.activations or is_embedding(layer))
+    return PLAIN if plain else PACKED
+
+
 # --- writing ---------------------------------------------------------------------------------
 
 
 def quantization_config(layers: Mapping[str, LayerFormat | None]) -> dict[str, Any]:
-    """The ``quantization_config`` of config.json for a model's linear layers; None is kept as is.
+    """The ``quantization_config`` of config.json for a model's layers; None is kept as it is.
 
-    The most common format takes the target "Linear"; layers of every other format are named one by
-    one, since the reader tries exact names before class names, whatever the order of the groups.
+    The most common format of linear layers takes the target "Linear"; linear layers of every other
+    format are named one by one, since the reader tries exact names before class names, whatever the
+    order of the groups.
     """
-    by_format: dict[tuple[Scheme, ActivationScheme | None], list[str]] = {}
+    by_format: dict[tuple[LayerFormat, str], list[str]] = {}
     for layer, chosen in layers.items():
         if chosen is not None:
-            key = replace(chosen.weights, scale_type="float32"), chosen.activations
-            by_format.setdefault(key, []).append(layer)
-    ranked = sorted(by_format.items(), key=lambda item: -len(item[1]))
-    groups = [
-        _group(LayerFormat(*chosen), names if position else ["Linear"])
-        for position, (chosen, names) in enumerate(ranked)
-    ]
-    formats = {FORMATS[weights.bits] for weights, _ in by_format}
+            plain = replace(chosen, weights=replace(chosen.weights, scale_type="float32"))
+            by_format.setdefault((plain, stored_as(layer, chosen)), []).append(layer)
+    ranked = sorted(by_format.items(), key=lambda item: -sum(not is_embedding(n) for n in item[1]))
+    groups = [_group(*key, _targets(names, i == 0)) for i, (key, names) in enumerate(ranked)]
+    formats = {stored for _, stored in by_format}
+    kept = [layer for layer, chosen in layers.items() if chosen is None and not is_embedding(layer)]
     return {
         "quant_method": "compressed-tensors",
         "format": formats.pop() if len(formats) == 1 else _MIXED,
         "quantization_status": "compressed",
         "global_compression_ratio": None,
         "kv_cache_scheme": None,
-        "ignore": [layer for layer, chosen in layers.items() if chosen is None],
+        "ignore": kept,
         "config_groups": {f"group_{position}": group for position, group in enumerate(groups)},
     }
 
 
-def _group(chosen: LayerFormat, targets: list[str]) -> dict[str, Any]:
+def _targets(names: Sequence[str], most_common: bool) -> list[str]:
+    """What a group applies to: vLLM gives an embedding's class to its reader, not its name."""
+    linears = [name for name in names if not is_embedding(name)]
+    if most_common and linears:
+        linears = ["Linear"]
+    return linears + ["Embedding"] * any(map(is_embedding, names))
+
+
+def _group(chosen: LayerFormat, stored: str, targets: list[str]) -> dict[str, Any]:
     group: dict[str, Any] = {
         "targets": targets,
         "weights": _weights(chosen.weights),
         "input_activations": chosen.activations and _inputs(chosen.activations),
         "output_activations": None,
     }
-    stored = FORMATS[chosen.weights.bits]
     return group if stored == _inferred(chosen.activations) else group | {"format": stored}
 
 
@@ -105,29 +125,46 @@ def _inferred(activations: object) -> str:
     Integers with quantized inputs as "int-quantized", the others packed, whatever the format of the
     whole says (compressors/format.py).
     """
-    return FORMATS[4] if activations is None else FORMATS[8]
+    return PACKED if activations is None else PLAIN
 
 
 # --- reading the config ----------------------------------------------------------------------
 
 
+_CLASSES = ("Linear", "Embedding")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Targets (names, patterns, classes), their format, and how their weights are stored."""
+
+    targets: tuple[str, ...]
+    format: LayerFormat
+    stored: str
+
+
 @dataclass(frozen=True)
 class Groups:
-    """Which layers have which format: (targets, format) and the targets that are kept as is."""
+    """Which layers have which format, and which targets are kept as they are."""
 
-    groups: tuple[tuple[tuple[str, ...], LayerFormat], ...]
+    groups: tuple[Group, ...]
     ignore: tuple[str, ...]
 
     def find(self, layer: str) -> LayerFormat | None:
-        """The format of a linear layer.
+        """The format of a layer; None where it is not quantized."""
+        group = self.group(layer)
+        return None if group is None else group.format
+
+    def group(self, layer: str) -> Group | None:
+        """The group that decides on a layer.
 
         The reader's order (utils/match.py): exact names, then regular expressions, then classes,
         each in the order of their spelling; ``ignore`` comes before all.
         """
         if any(_matches(target, layer) for target in self.ignore):
             return None
-        by_target = {target: chosen for targets, chosen in self.groups for target in targets}
-        for target in sorted(by_target, key=lambda t: (t == "Linear", "re:" in t, t)):
+        by_target = {target: group for group in self.groups for target in group.targets}
+        for target in sorted(by_target, key=lambda t: (t in _CLASSES, "re:" in t, t)):
             if _matches(target, layer):
                 return by_target[target]
         return None
@@ -159,8 +196,8 @@ def parse_config(config: Any) -> Groups:
 
 
 def _wrapper_faults(config: Mapping[str, Any]) -> Iterator[str]:
-    if config.get("format") not in (*FORMATS.values(), _MIXED):
-        yield f"format {config.get('format')!r} (lichen reads {_shown(FORMATS.values())})"
+    if config.get("format") not in (*_FORMATS, _MIXED):
+        yield f"format {config.get('format')!r} (lichen reads {_shown(_FORMATS)})"
     if config.get("quantization_status", "compressed") != "compressed":
         yield f"quantization_status {config['quantization_status']!r} (only 'compressed')"
     for key in ("kv_cache_scheme", "transform_config", "moe_sparsity_config"):
@@ -182,32 +219,29 @@ _WRAPPER_KEYS = {
 _CALIBRATION_KEYS = {"observer", "observer_kwargs", "actorder", "zp_dtype", "scale_dtype"}
 
 
-def _parse_group(
-    name: str, group: Any, whole: Any, faults: list[str]
-) -> tuple[tuple[str, ...], LayerFormat]:
-    """A group's targets and format; ``whole`` is the format of the whole."""
+def _parse_group(name: str, group: Any, whole: Any, faults: list[str]) -> Group:
+    """One group, with its faults added to ``faults``; ``whole`` is the format of the whole."""
     if name.upper() in ("W8A8", "INT8") and isinstance(group, list):  # the reader's preset
-        group = _group(LayerFormat(Scheme(8), ActivationScheme()), group)
+        group = _group(LayerFormat(Scheme(8), ActivationScheme()), PLAIN, group)
     if not isinstance(group, dict):
         faults.append(f"{name} is the preset or value {group!r}, which lichen does not know")
-        group = _group(LayerFormat(Scheme(8), ActivationScheme()), [])
+        group = _group(LayerFormat(Scheme(8), ActivationScheme()), PLAIN, [])
     keys = {"targets", "weights", "input_activations", "output_activations", "format"}
     found = [f"unknown {key}" for key in sorted(set(group) - keys)]
     found += _target_faults("targets", group.get("targets"))
     if group.get("output_activations"):
         found.append("output_activations are not supported")
     weights, inputs = group.get("weights"), group.get("input_activations")
-    found += _argument_faults("weights", weights, _allowed_weights(weights))
+    found += _weight_faults(weights)
     if inputs is not None:
-        found += _input_faults(inputs, weights)
-    scheme = Scheme(8) if found else _scheme(weights)
+        found += _input_faults(inputs)
     stored = group.get("format") or (_inferred(inputs) if whole == _MIXED else whole)
-    if not found and stored != FORMATS[scheme.bits]:
-        needed = FORMATS[scheme.bits]
-        found.append(f"{scheme.bits}-bit weights in format {stored!r} (lichen reads {needed!r})")
+    if whole in (*_FORMATS, _MIXED) and stored not in _FORMATS:
+        found.append(f"format {stored!r} (lichen reads {_shown(_FORMATS)})")
     faults += [f"{name}: {fault}" for fault in found]
+    scheme = Scheme(8) if found else _scheme(weights)
     chosen = LayerFormat(scheme, None if found else _inputs_of(inputs))
-    return tuple(group.get("targets") or ()), chosen
+    return Group(tuple(group.get("targets") or ()), chosen, str(stored))
 
 
 #: Absent keys mean what QuantizationArgs says they mean (quantization/quant_args.py).
@@ -215,9 +249,18 @@ _DEFAULTS: dict[str, Any] = {
     "num_bits": 8,
     "type": "int",
     "symmetric": True,
-    "strategy": "tensor",
+    "strategy": None,
     "group_size": None,
     "dynamic": False,
+}
+
+_ALLOWED_WEIGHTS: dict[str, Sequence[Any]] = {
+    "num_bits": BITS,
+    "type": ("int",),
+    "symmetric": (True, False),
+    "strategy": ("channel", "tensor", "group"),
+    "group_size": (None, *GROUP_SIZES),
+    "dynamic": (False,),
 }
 
 _ALLOWED_INPUTS: dict[str, Sequence[Any]] = {
@@ -225,53 +268,55 @@ _ALLOWED_INPUTS: dict[str, Sequence[Any]] = {
     "type": ("int",),
     "symmetric": (True,),
     "strategy": ("token", "tensor", "group"),
-    "group_size": (None, *int4.GROUP_SIZES),
+    "group_size": (None, *GROUP_SIZES),
     "dynamic": (True, False),
 }
 
 
-def _input_faults(arguments: Any, weights: Any) -> Iterator[str]:
+def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """A group's arguments with what absent ones stand for; -1 columns are all of a row."""
+    given = {**_DEFAULTS, **arguments}
+    size = given["group_size"]
+    if given["strategy"] is None:
+        given["strategy"] = "tensor" if size is None else "channel" if size == -1 else "group"
+    return given | {"group_size": None if size == -1 else size}
+
+
+def _weight_faults(arguments: Any) -> Iterator[str]:
+    found = list(_argument_faults("weights", arguments, _ALLOWED_WEIGHTS))
+    yield from found or _size_faults("weights", _given(arguments))
+
+
+def _input_faults(arguments: Any) -> Iterator[str]:
     """One scale for each token or group, found as they come, or one for all, found beforehand."""
     found = list(_argument_faults("input_activations", arguments, _ALLOWED_INPUTS))
     yield from found
     if found:
         return
-    given = _DEFAULTS | arguments
-    strategy, size = given["strategy"], given["group_size"]
-    if given["dynamic"] != (strategy != "tensor"):
+    given = _given(arguments)
+    if given["dynamic"] != (given["strategy"] != "tensor"):
         kind = "dynamic" if given["dynamic"] else "static"
-        yield f"input_activations are {kind} per {strategy}"
+        yield f"input_activations are {kind} per {given['strategy']}"
+    yield from _size_faults("input_activations", given)
+
+
+def _size_faults(where: str, given: Mapping[str, Any]) -> Iterator[str]:
+    strategy, size = given["strategy"], given["group_size"]
     if (size is not None) != (strategy == "group"):
-        yield f"input_activations have group_size {size!r} per {strategy}"
-    elif size is not None and size != (isinstance(weights, dict) and weights.get("group_size")):
-        yield f"input_activations are in groups of {size}, the weights are not"
+        yield f"{where} have group_size {size!r} per {strategy}"
 
 
 def _inputs_of(arguments: Any) -> ActivationScheme | None:
     if arguments is None:
         return None
-    given = _DEFAULTS | arguments
+    given = _given(arguments)
     return ActivationScheme(
         granularity=given["strategy"], dynamic=given["dynamic"], group_size=given["group_size"]
     )
 
 
-def _allowed_weights(arguments: Any) -> Mapping[str, Sequence[Any]]:
-    """What may be said of weights with as many bits as ``arguments`` asks for."""
-    bits = arguments.get("num_bits") if isinstance(arguments, dict) else None
-    known = bits if bits in FORMATS else 8
-    return {
-        "num_bits": tuple(FORMATS),
-        "type": ("int",),
-        "symmetric": _SYMMETRIC[known],
-        "strategy": _STRATEGIES[known],
-        "group_size": _GROUP_SIZES[known],
-        "dynamic": (False,),
-    }
-
-
 def _scheme(arguments: Mapping[str, Any]) -> Scheme:
-    given = {**_DEFAULTS, **arguments}
+    given = _given(arguments)
     return Scheme(given["num_bits"], given["symmetric"], given["strategy"], given["group_size"])
 
 
@@ -282,7 +327,7 @@ def _argument_faults(
     if not isinstance(arguments, dict):
         yield f"{where} is {arguments!r}, not an object"
         return
-    given = _DEFAULTS | arguments
+    given = _given(arguments)
     for key, values in allowed.items():
         if given[key] not in values:
             yield f"{where} {key} is {given[key]!r} (supported: {_shown(values)})"
@@ -296,7 +341,7 @@ def _shown(values: Iterable[Any]) -> str:
 
 
 def _target_faults(where: str, targets: Any) -> Iterator[str]:
-    """Targets are layer names, ``re:`` patterns, or the class "Linear"."""
+    """Targets are layer names, ``re:`` patterns, or classes."""
     if not isinstance(targets, list) or not all(isinstance(target, str) for target in targets):
         yield f"{where} is {targets!r}, not a list of names"
         return
@@ -309,7 +354,7 @@ def _target_faults(where: str, targets: Any) -> Iterator[str]:
 
 
 def _matches(target: str, layer: str) -> bool:
-    """Whether a target names a linear layer, as compressed-tensors' match_name has it."""
+    """Whether a target names a layer or its class, as compressed-tensors' is_match has it."""
     if target.startswith("re:"):
         return re.match(target.removeprefix("re:"), layer) is not None
-    return target in (layer, "Linear")
+    return target in (layer, _CLASSES[is_embedding(layer)])

@@ -19,8 +19,8 @@ import numpy as np
 from lichen import _core
 from lichen import graph as ops
 from lichen.engine.key_units import key_units
+from lichen.engine.lowering import Rounding, lower, lower_blocks
 from lichen.errors import InputError
-from lichen.schemes import dequantize
 from lichen.tensor import AnyTensor, BlockTensor, FloatArray, QuantizedTensor
 
 #: Names a weight and gets it.
@@ -202,17 +202,31 @@ class _Compiler:
         if addition := self._residual_after(position, value):
             assert isinstance(addition.operation, ops.Add)
             out = self._take_over(position + 1, addition.operation.x, addition.value)
-            self._plan.linear(x, [(matrix, out)], accumulate=True)
+            rounded = self._rounded(x, first)
+            self._plan.linear(rounded, [(matrix, out)], accumulate=True)
             self._done.add(addition.value.index)
             return
-        products = [(matrix, self._new(value))]
+        products = [(first, matrix, self._new(value))]
         for node in self._siblings(position, first.x):
             assert isinstance(node.operation, ops.Linear)
             other = self._weights.matrix(node.operation.weight, node.operation.bias)
-            products.append((other, self._new(node.value)))
+            products.append((node.operation, other, self._new(node.value)))
             self._done.add(node.value.index)
-        for inputs in dict.fromkeys(_inputs(matrix) for matrix, _ in products):
-            self._plan.linear(x, [p for p in products if _inputs(p[0]) == inputs])
+        alike: dict[object, list[tuple[ops.Linear, _core.Linear, int]]] = {}
+        for product in products:
+            alike.setdefault(self._weights.inputs(product[0]), []).append(product)
+        for same in alike.values():
+            outs = [(linear, out) for _, linear, out in same]
+            self._plan.linear(self._rounded(x, same[0][0]), outs)
+
+    def _rounded(self, x: int, linear: ops.Linear) -> int:
+        """The buffer that a product reads: ``x``, or ``x`` in steps of the input's scheme."""
+        rounding = self._weights.rounding(linear)
+        if rounding is None:
+            return x
+        rounded = self._plan.value(linear.x.width)
+        self._plan.fake_quantize(x, rounded, *rounding)
+        return rounded
 
     def _key_units(self, k: ops.Value, head_dim: int) -> FloatArray | None:
         """What an int8 cache holds keys in units of; None where they are no rotated product."""
@@ -274,6 +288,7 @@ class Packer:
         self._pool = pool
         self._isa = isa
         self._packed: dict[tuple[str, str | None], _core.Linear] = {}
+        self._roundings: dict[str, Rounding | None] = {}
         self._vectors: dict[str, FloatArray] = {}
 
     def exchanging(self, weights: Mapping[str, AnyTensor]) -> Packer:
@@ -301,40 +316,42 @@ class Packer:
         [packed] = (linear for (name, _), linear in self._packed.items() if name == weight)
         return np.stack([packed.dequantize_row(row) for row in range(packed.rows)])
 
+    def rounding(self, linear: ops.Linear) -> Rounding | None:
+        """How the input of a packed weight is rounded before its product, if it is."""
+        return self._roundings.get(linear.weight)
+
+    def inputs(self, linear: ops.Linear) -> tuple[float, int, Rounding | None]:
+        """How a product quantizes its input; those that do it alike share it."""
+        matrix = self.matrix(linear.weight, linear.bias)
+        return matrix.input_scale, matrix.input_group, self.rounding(linear)
+
     def _pack(self, weight: str, bias: str | None) -> _core.Linear:
         tensor = self._checked(weight)
         shift = None if bias is None else self.vector(bias)
-        if isinstance(tensor, QuantizedTensor) and tensor.activations is not None:
-            return self._pack_integers(tensor, shift)
-        if isinstance(tensor, QuantizedTensor):
-            tensor = _as_blocks(tensor)
-        if isinstance(tensor, BlockTensor):
-            return self._pack_blocks(tensor, shift)
+        if not isinstance(tensor, np.ndarray):
+            return self._pack_codes(weight, tensor, shift)
         kernel = _KERNEL_TYPES[tensor.dtype.name]
         array = np.ascontiguousarray(tensor)
         bits = array if kernel == "f32" else array.view(np.uint16)
         return _core.Linear(self._pool, bits, kernel, None, shift, self._isa)
 
-    def _pack_integers(self, tensor: QuantizedTensor, bias: FloatArray | None) -> _core.Linear:
-        groups = tensor.scales.shape[1]
-        scales = np.broadcast_to(tensor.scales, (tensor.shape[0], groups))
+    def _pack_codes(
+        self, name: str, tensor: QuantizedTensor | BlockTensor, bias: FloatArray | None
+    ) -> _core.Linear:
+        kernel = lower_blocks(tensor) if isinstance(tensor, BlockTensor) else lower(tensor)
+        self._roundings[name] = kernel.rounding
         return _core.Linear(
             self._pool,
-            np.ascontiguousarray(tensor.codes),
-            {8: "i8", 4: "i4"}[tensor.scheme.bits],
-            np.ascontiguousarray(scales, dtype=np.float32),
+            np.ascontiguousarray(kernel.codes),
+            kernel.dtype,
+            kernel.scales,
             bias,
             self._isa,
-            tensor.zeros,
-            input_scale=tensor.input_scale or 0.0,
-            input_group=(tensor.activations and tensor.activations.group_size) or 0,
+            kernel.zeros,
+            kernel.shifts,
+            kernel.input_scale,
+            kernel.input_group,
         )
-
-    def _pack_blocks(self, tensor: BlockTensor, bias: FloatArray | None) -> _core.Linear:
-        kernel = f"b{tensor.bits}"
-        codes = np.ascontiguousarray(tensor.codes)
-        scales, shifts = tensor.scales, tensor.shifts
-        return _core.Linear(self._pool, codes, kernel, scales, bias, self._isa, None, shifts)
 
     def _checked(self, name: str) -> AnyTensor:
         tensor = self._read(name)
@@ -346,27 +363,6 @@ class Packer:
         if isinstance(tensor, np.ndarray) and tensor.dtype.name not in _KERNEL_TYPES:
             raise InputError(f"tensor {name} has type {tensor.dtype}; lichen computes with floats.")
         return tensor
-
-
-def _inputs(matrix: _core.Linear) -> tuple[float, int]:
-    """How a product quantizes its input; those that do it alike share it."""
-    return matrix.input_scale, matrix.input_group
-
-
-def _as_blocks(tensor: QuantizedTensor) -> BlockTensor | FloatArray:
-    """A weight whose inputs stay floats, as codes for the same floats; floats where none are.
-
-    A zero point times a scale of 16 bits is exact in float32, so ``code * scale + shift`` rounds
-    as ``(code - zero) * scale`` does.
-    """
-    bits, rows = tensor.scheme.bits, tensor.shape[0]
-    scales = np.ascontiguousarray(np.broadcast_to(tensor.scales, (rows, tensor.scales.shape[1])))
-    if tensor.zeros is None:
-        return BlockTensor(tensor.codes, scales, None, bits, str(tensor.scheme))
-    if bits != 4 or tensor.scheme.scale_type == "float32":
-        return dequantize(tensor)
-    shifts = scales * (np.float32(-8) - tensor.zeros)
-    return BlockTensor(tensor.codes + np.int8(8), scales, shifts, bits, str(tensor.scheme))
 
 
 def cast(tensor: FloatArray, dtype: str) -> FloatArray:

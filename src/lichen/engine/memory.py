@@ -9,7 +9,9 @@ from pathlib import Path
 from lichen.errors import ResourceError
 
 #: Bytes of an element once it is packed; other stored types are dequantized to float32.
-_ELEMENT_BYTES = {"F32": 4.0, "F16": 2.0, "BF16": 2.0, "I8": 1.0, "I4": 0.5}
+_ELEMENT_BYTES = {"F32": 4.0, "F16": 2.0, "BF16": 2.0}
+#: Of codes, without their scales: five bits and more take a byte, fewer a half.
+_CODE_BYTES = {"I8": 1.0, "I6": 1.0, "I5": 1.0, "I4": 0.5, "I3": 0.5, "I2": 0.5}
 #: Of GGUF's blocks by the first letters of their type, at most: codes of 4 or 8 bits with a float32
 #: for scale and one for shift every 32 columns, or for the scale alone every 16.
 _BLOCK_BYTES = {"Q4": 0.75, "Q5": 1.25, "Q6": 1.25, "Q8": 1.25}
@@ -34,9 +36,8 @@ def require(path: Path, weights: Iterable[Stored], dtype: str, cache_bytes: int)
 def _packed_bytes(stored: Stored, dtype: str) -> float:
     kind, shape = stored
     blocks = _BLOCK_BYTES.get(kind[:2], 4.0) if dtype == "auto" else 4.0  # else they are floats
-    plain = _ELEMENT_BYTES.get(kind, blocks)
-    each = plain if kind in ("I8", "I4") else _CAST_BYTES.get(dtype, plain)
-    return math.prod(shape) * each
+    plain = _CAST_BYTES.get(dtype, _ELEMENT_BYTES.get(kind, blocks))
+    return math.prod(shape) * _CODE_BYTES.get(kind, plain)
 
 
 def available_bytes(root: Path = Path("/")) -> int | None:

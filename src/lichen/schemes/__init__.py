@@ -1,8 +1,7 @@
 """Number formats: what a quantized weight, and the input it meets, look like.
 
 `Scheme` and `ActivationScheme` are the value types that travel, with the arithmetic that all
-integer formats share.  A format's own file (`int8`, `int4`) has its default ``SCHEME``, and how its
-codes are stored: ``pack(codes)`` and ``unpack(stored, columns)``.
+integer formats share; `packing` is how codes of any number of bits lie in words.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from lichen.tensor import FloatArray, QuantizedTensor
 Granularity = Literal["tensor", "channel", "group"]
 FloatType = Literal["float32", "float16", "bfloat16"]
 
-#: Bits that weights may have, and columns that may share a scale.
+#: Bits of a stored code, and columns that may share a scale: what the engine's kernels know.
 BITS = (8, 6, 5, 4, 3, 2)
 GROUP_SIZES = (32, 64, 128)
 

@@ -1,0 +1,126 @@
+"""Which kernel runs a quantized weight, and what it is given.
+
+| inputs | weight | kernel |
+|---|---|---|
+| floats | up to 4 bits; more | b4; b8: blocks of codes that stand for floats |
+| int8, one scale a row or for the same groups | up to 4 bits in groups, 16-bit scales | i4 |
+| int8, one scale a row | one scale a row, up to 65,536 columns | i8 |
+| int8 | all others | b4, b8; the input is rounded to its int8 steps and stays floats |
+
+The last line gives the same numbers as integers would, but for the order of sums.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+
+from lichen.schemes import GROUP_SIZES
+from lichen.tensor import BlockTensor, QuantizedTensor
+
+Float32 = npt.NDArray[np.float32]
+
+#: Sums of more products of 8 bits would not fit 32 bits.
+_MOST_INT8_COLUMNS = 65536
+
+
+class Rounding(NamedTuple):
+    """An input that meets floats in steps of its int8 scheme.
+
+    ``scale`` is that of all inputs, or 0: each row has its own, or each ``group`` columns of a row.
+    """
+
+    scale: float
+    group: int
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The arguments of `_core.Linear` that a weight's format decides."""
+
+    dtype: str
+    codes: npt.NDArray[np.int8]
+    scales: Float32
+    zeros: npt.NDArray[np.int8] | None = None
+    shifts: Float32 | None = None
+    input_scale: float = 0.0
+    input_group: int = 0
+    rounding: Rounding | None = None
+
+
+def lower(tensor: QuantizedTensor) -> Kernel:
+    """The kernel for a weight of any scheme, with any scheme of activations."""
+    if tensor.activations is None:
+        return lower_blocks(_blocks(tensor))
+    steps = Rounding(tensor.input_scale or 0.0, tensor.activations.group_size or 0)
+    if _fits_i4(tensor):
+        scales = _of_all_rows(tensor.scales, tensor)
+        return Kernel("i4", tensor.codes, scales, tensor.zeros, None, *steps)
+    if _fits_i8(tensor):
+        return Kernel(
+            "i8", _centred(tensor), _of_all_rows(tensor.scales, tensor), None, None, *steps
+        )
+    return replace(lower_blocks(_blocks(tensor)), rounding=steps)
+
+
+def lower_blocks(tensor: BlockTensor) -> Kernel:
+    """The kernel for codes that stand for floats."""
+    return Kernel(f"b{tensor.bits}", tensor.codes, tensor.scales, shifts=tensor.shifts)
+
+
+def _fits_i4(tensor: QuantizedTensor) -> bool:
+    size, inputs = tensor.scheme.group_size, tensor.activations
+    assert inputs is not None
+    return (
+        tensor.scheme.bits <= 4
+        and size in GROUP_SIZES
+        and inputs.group_size in (None, size)
+        and _in_16_bits(tensor.scales)
+    )
+
+
+def _fits_i8(tensor: QuantizedTensor) -> bool:
+    assert tensor.activations is not None
+    return (
+        tensor.scales.shape[1] == 1
+        and tensor.activations.group_size is None
+        and (tensor.zeros is None or tensor.scheme.bits < 8)  # code - zero takes one bit more
+        and tensor.shape[1] <= _MOST_INT8_COLUMNS
+    )
+
+
+def _in_16_bits(scales: Float32) -> bool:
+    """Whether all scales are numbers of float16, or all of bfloat16."""
+    with np.errstate(over="ignore"):
+        return any(
+            np.array_equal(scales.astype(kind).astype(np.float32), scales)
+            for kind in (np.float16, ml_dtypes.bfloat16)
+        )
+
+
+def _centred(tensor: QuantizedTensor) -> npt.NDArray[np.int8]:
+    """Codes whose zero point is zero; those of fewer than 8 bits stay in int8."""
+    return tensor.codes if tensor.zeros is None else tensor.codes - tensor.zeros
+
+
+def _blocks(tensor: QuantizedTensor) -> BlockTensor:
+    """A weight as codes for its floats.
+
+    A zero point times a scale of 16 bits is exact in float32, so ``code * scale + shift`` rounds
+    as ``(code - zero) * scale`` does; with scales of 32 bits the shift is rounded by itself.
+    """
+    scales, bits = _of_all_rows(tensor.scales, tensor), 4 if tensor.scheme.bits <= 4 else 8
+    if tensor.zeros is None:
+        return BlockTensor(tensor.codes, scales, None, bits, str(tensor.scheme))
+    first = 8 if bits == 4 else 0  # codes of b4 that have shifts begin at 0
+    shifts = scales * -(tensor.zeros.astype(np.float32) + np.float32(first))
+    return BlockTensor(tensor.codes + np.int8(first), scales, shifts, bits, str(tensor.scheme))
+
+
+def _of_all_rows(scales: Float32, tensor: QuantizedTensor) -> Float32:
+    """Scales [out, groups], where one for the whole tensor is repeated."""
+    return np.ascontiguousarray(np.broadcast_to(scales, (tensor.shape[0], scales.shape[1])))

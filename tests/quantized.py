@@ -1,0 +1,44 @@
+"""Folders whose layers have any format, made without recipes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from safetensors.numpy import load_file, save_file
+from tests.tiny import write_json
+
+from lichen.checkpoint.compressed_tensors import stored
+from lichen.checkpoint.quantization_config import LayerFormat, quantization_config
+from lichen.solvers import absmax
+from lichen.tensor import FloatArray, QuantizedTensor
+
+
+def quantized(weight: FloatArray, chosen: LayerFormat, number: int = 0) -> QuantizedTensor:
+    """A weight in a format; static inputs get a scale of about 0.03, so that some are cut."""
+    static = chosen.activations is not None and not chosen.activations.dynamic
+    scale = 0.02 + 0.002 * (number % 5) if static else None
+    solved = absmax.solve(weight, chosen.weights)
+    return replace(solved, activations=chosen.activations, input_scale=scale)
+
+
+def write_quantized(
+    source: Path, folder: Path, formats: Mapping[str, LayerFormat | None]
+) -> dict[str, QuantizedTensor]:
+    """Quantize layers of a tiny model, by the formats of their names; what came of them."""
+    shutil.copytree(source, folder)
+    config = json.loads((source / "config.json").read_text())
+    write_json(
+        folder / "config.json", config | {"quantization_config": quantization_config(formats)}
+    )
+    tensors = load_file(source / "model.safetensors")
+    made = {}
+    for number, (layer, chosen) in enumerate(formats.items()):
+        if chosen is not None:
+            made[layer] = quantized(tensors.pop(f"{layer}.weight"), chosen, number)
+            tensors |= stored(layer, made[layer])
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    return made
