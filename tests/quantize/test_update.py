@@ -34,8 +34,8 @@ def test_the_exact_recipe_and_calibration_are_repeated(tiny, tmp_path):
     assert found.bytes[0] == found.bytes[1]
     assert not found.appeared
     assert not found.vanished
-    assert found.layers[0][0] == "model.layers.0.mlp.down_proj"
-    assert found.layers[0][2] > found.layers[0][1]
+    assert "model.layers.0.mlp.down_proj" in [name for name, _, _ in found.layers]
+    assert all(after > before for _, before, after in found.layers)
 
 
 def test_the_command_does_it(tiny, tmp_path):
@@ -77,7 +77,7 @@ def test_a_budget_is_kept_and_its_choices_are_repeated(tiny, tmp_path):
     recipe = parse_recipe(MIXED, "mixed")
     made = quantize(tiny, recipe, tmp_path / "old", calibration=TEXT).manifest
     assert 4.4 < made.quantized_bits_per_weight <= 5
-    assert set(made.chosen.values()) > {0}
+    assert len(set(made.chosen.values())) > 1
     assert all("nats" in layer.why for layer in made.layers)
     by_name = {layer.name: layer.format for layer in made.layers}
     for block in ("model.layers.0", "model.layers.1"):

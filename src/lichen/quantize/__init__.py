@@ -101,9 +101,7 @@ def quantize(
     return QuantizeReport(out, made, time.monotonic() - start)
 
 
-def fingerprint(
-    source_digest: str, recipe: Recipe, calibration: CodeText | None = None
-) -> str:
+def fingerprint(source_digest: str, recipe: Recipe, calibration: CodeText | None = None) -> str:
     """What `existing` has to show for the work to be the same: source, recipe, text, this lichen."""
     seen = calibration_record(recipe, calibration) if recipe.calibrated else None
     return manifest.fingerprint(source_digest, recipe.digest, lichen.__version__, seen)
@@ -166,7 +164,7 @@ def finish(
     write_tokenizer(work.source, folder)
     made = _manifest(work, folder, records, calibration)
     manifest.write(made, folder)
-    if changed := work.source.changed():
+    if changed := getattr(work.source, "changed", lambda: "")():
         raise InputError(f"{changed} changed while it was being quantized; run it again.")
     return made
 

@@ -128,6 +128,8 @@ class Assignment:
             layer: layer_format(rule) if isinstance(rule, Rule) else None
             for layer, rule in self.rules.items()
         }
+        if (rule := self.recipe.embedding) is not None:
+            formats |= {_layer(name): layer_format(rule) for name in self.tables}
         return quantization_config(formats)
 
     def _choice_of(self, name: str) -> Sequence[Rule]:
@@ -149,7 +151,9 @@ class Assignment:
     def _require_shared_scaling(self) -> None:
         """Weights that read one input are scaled together, or InputError names those that are not."""
         for names in shared_inputs(self.graph):
-            rules = [self.to_quantize[name][1] if name in self.to_quantize else None for name in names]
+            rules = [
+                self.to_quantize[name][1] if name in self.to_quantize else None for name in names
+            ]
             if len({rule and rule.scaling and str(rule.scaling) for rule in rules}) > 1:
                 layers = ", ".join(map(_layer, names))
                 raise recipe_error(

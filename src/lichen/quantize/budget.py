@@ -2,20 +2,25 @@
 
 What a group costs in divergence is measured once, with that group alone in its coarsest format;
 in a finer one it is taken to be less by as much as the squared error of the weights is, and the
-costs of all groups to add up.  Both are approximations; given them, the choice is optimal but for
-rounding bits to 1/65536 of the budget.
+costs of all groups to add up.  Both are approximations; given them, the choice is optimal, but for
+rounding bits up to 1/65536 of the budget where sizes have no common divisor as large.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from lichen.errors import InputError
 
-#: The budget is cut in so many units; formats are rounded up to whole ones.
+Costs = npt.NDArray[np.float64]
+Formats = npt.NDArray[np.int8]
+
+#: The budget is cut in at most so many units; formats are rounded up to whole ones.
 _UNITS = 1 << 16
 
 
@@ -39,33 +44,32 @@ def spend(offers: Mapping[str, Offer], budget: float) -> dict[str, int]:
             f"the budget of {budget / 8e6:.1f} MB is less than the smallest formats take"
             f" ({least / 8e6:.1f} MB); raise bits, or offer smaller formats."
         )
-    unit = budget / (_UNITS + len(offers))  # each group may waste a unit
-    sizes = {name: [int(np.ceil(b / unit)) for b in offer.bits] for name, offer in offers.items()}
-    total = _UNITS + len(offers)
-    best = np.zeros(total + 1)
-    taken: list[np.ndarray[tuple[int], np.dtype[np.int8]]] = []
+    common = math.gcd(*(bits for offer in offers.values() for bits in offer.bits))
+    unit = common if budget <= common * _UNITS else budget / _UNITS
+    sizes = {name: [math.ceil(b / unit) for b in offer.bits] for name, offer in offers.items()}
+    best = np.zeros(int(budget // unit) + 1)
+    if sum(map(min, sizes.values())) >= len(best):  # rounded up, even the smallest are too large
+        return {name: offer.bits.index(min(offer.bits)) for name, offer in offers.items()}
+    taken: list[Formats] = []
     for name, offer in offers.items():
         best, choice = _add(best, sizes[name], offer.costs)
         taken.append(choice)
     return _trace(list(offers), taken, sizes, int(np.argmin(best)))
 
 
-def _add(
-    best: np.ndarray[tuple[int], np.dtype[np.float64]], sizes: Sequence[int], costs: Sequence[float]
-) -> tuple[
-    np.ndarray[tuple[int], np.dtype[np.float64]], np.ndarray[tuple[int], np.dtype[np.int8]]
-]:
+def _add(best: Costs, sizes: Sequence[int], costs: Sequence[float]) -> tuple[Costs, Formats]:
     """Least cost within every number of units, with one more group; and the group's format."""
     options = np.full((len(sizes), len(best)), np.inf)
     for row, size, cost in zip(options, sizes, costs, strict=True):
-        row[size:] = best[: len(best) - size] + cost
+        if size < len(best):
+            row[size:] = best[: len(best) - size] + cost
     choice = options.argmin(axis=0).astype(np.int8)
     return options.min(axis=0), choice
 
 
 def _trace(
     names: list[str],
-    taken: list[np.ndarray[tuple[int], np.dtype[np.int8]]],
+    taken: list[Formats],
     sizes: Mapping[str, Sequence[int]],
     left: int,
 ) -> dict[str, int]:

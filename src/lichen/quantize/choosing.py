@@ -148,9 +148,7 @@ def _solved(work: Assignment, name: str, rule: Rule) -> QuantizedTensor:
     return solver(method.name).solve(weight, work.scheme(name, rule), **method.options)
 
 
-def _why(
-    group: Group, known: dict[str, float], taken: dict[str, int]
-) -> Iterator[tuple[str, str]]:
+def _why(group: Group, known: dict[str, float], taken: dict[str, int]) -> Iterator[tuple[str, str]]:
     first = group.names[0]
     scheme = group.choice.rules[taken[first]].scheme
     text = f"{scheme.bits} bits: coarsest, its group alone costs {known[first]:.2g} nats"
