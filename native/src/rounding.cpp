@@ -13,7 +13,7 @@
 namespace lichen {
 namespace {
 
-constexpr std::int64_t kTogether = 256;  // columns of a block; a multiple of all sizes of groups
+constexpr std::int64_t kTogether = kFeedbackColumns;  // of a block; a multiple of all sizes of groups
 constexpr std::int64_t kChunkElements = 1 << 15;
 
 // function(row, its numbers) of all rows; `memory` holds what had to be widened.
@@ -79,14 +79,11 @@ void fit_parts(ThreadPool& pool, Isa isa, const Weights& weights, const float* i
   const RoundingKernels& kernels = rounding_kernels(isa);
   const std::int64_t size = weights.columns / weights.parts;
   each_row(pool, kernels, weights, [&](std::int64_t row, const float* w) {
-    for (std::int64_t p = 0; p < weights.parts; ++p) {
-      const std::int64_t at = row * weights.parts + p;
-      const float* part = w + p * size;
-      const Scaled found = kernels.fit(part, importance ? importance + p * size : nullptr, size, format, search);
-      kernels.round(part, size, found, format, codes + row * weights.columns + p * size);
-      scales[at] = found.scale;
-      zeros[at] = found.zero;
-    }
+    float* scale = scales + row * weights.parts;
+    float* zero = zeros + row * weights.parts;
+    kernels.fit_parts(w, importance, weights.parts, size, format, search, scale, zero);
+    for (std::int64_t p = 0; p < weights.parts; ++p)
+      kernels.round(w + p * size, size, {scale[p], zero[p]}, format, codes + row * weights.columns + p * size);
   });
 }
 

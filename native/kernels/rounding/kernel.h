@@ -46,14 +46,18 @@ struct FeedbackTask {
   double* costs;        // [rows]: the pivots' sums are added
 };
 
+constexpr int64_t kLaneNumbers = 256;      // numbers of a part that are searched with others, a part a lane
+constexpr int64_t kFeedbackColumns = 256;  // most columns of a FeedbackTask
+
 struct RoundingKernels {
   void (*widen_f16)(const uint16_t* from, int64_t count, float* to);
   void (*widen_bf16)(const uint16_t* from, int64_t count, float* to);
   // The least and the greatest of `count` numbers and zero; NaN where one is not finite.
   void (*extremes)(const float* w, int64_t count, float* least, float* greatest);
-  // The scale and zero point of nearly least squared error; importance [count] may be null.
-  Scaled (*fit)(const float* w, const float* importance, int64_t count, const CodeFormat& format,
-                const Search& search);
+  // Scales and zero points of nearly least squared error for parts of `count` numbers that follow one
+  // another; importance [parts * count] may be null.
+  void (*fit_parts)(const float* w, const float* importance, int64_t parts, int64_t count,
+                    const CodeFormat& format, const Search& search, float* scales, float* zeros);
   void (*round)(const float* w, int64_t count, Scaled by, const CodeFormat& format, int8_t* codes);
   void (*feed_back)(const FeedbackTask& task);
 };

@@ -21,7 +21,7 @@ LICHEN_INLINE F16 to_code(F16 x, const CodeFormat& format) {
   return sub(add(bounded, magic), magic);
 }
 
-LICHEN_INLINE float to_code(float x, const CodeFormat& format) {
+inline float to_code(float x, const CodeFormat& format) {
   const float low = x < format.low ? format.low : x;
   const float bounded = low > format.high ? format.high : low;
   return (bounded + 12582912.0f) - 12582912.0f;
@@ -245,41 +245,191 @@ void round(const float* w, int64_t count, Scaled by, const CodeFormat& format, i
   }
 }
 
-// row[k] += error * feedback[k] from column k on; feedback is 0 at k itself and before.
-LICHEN_INLINE void add_error(float error, const float* feedback, float* row, int64_t k, int64_t columns) {
-  for (int64_t j = k / 16 * 16; j < columns; j += 16) {
-    const int64_t left = columns - j;
-    if (left >= 16)
-      store(row + j, fma(broadcast(error), load(feedback + j), load(row + j)));
-    else
-      store_first(row + j, fma(broadcast(error), load_first(feedback + j, left), load_first(row + j, left)), left);
+// Sums of sixteen parts of `count` numbers, a part a lane; w and importance [count][16]. As in Part.
+struct LaneSums {
+  F16 wp, pp, p, error;
+};
+
+struct LaneScaled {
+  F16 scale, zero;
+};
+
+template <bool Exact>
+LICHEN_INLINE LaneSums lane_sums(const float* w, const float* importance, int64_t count, LaneScaled by,
+                                 const CodeFormat& format) {
+  const F16 none = broadcast(0.0f), scale = Exact ? by.scale : div(broadcast(1.0f), by.scale);
+  LaneSums sums = {none, none, none, none};
+  for (int64_t k = 0; k < count; ++k) {
+    const F16 x = load(w + k * 16), weight = importance ? load(importance + k * 16) : broadcast(1.0f);
+    const F16 p = sub(to_code(add(Exact ? div(x, scale) : mul(x, scale), by.zero), format), by.zero);
+    const F16 m = mul(p, weight);
+    sums.wp = add(sums.wp, mul(x, m));
+    sums.pp = add(sums.pp, mul(p, m));
+    sums.p = add(sums.p, m);
+    if (!Exact) continue;
+    const F16 d = sub(mul(p, by.scale), x);
+    sums.error = add(sums.error, mul(mul(d, d), weight));
+  }
+  return sums;
+}
+
+LICHEN_INLINE F16 stored(F16 scale, ScaleType type) {
+  float lanes[16];
+  store(lanes, scale);
+  for (float& lane : lanes) lane = stored(lane, type);
+  return load(lanes);
+}
+
+// Lane by lane `yes` where a < b, else `no`; also where one of them is not a number.
+LICHEN_INLINE LaneScaled where_less(F16 a, F16 b, LaneScaled yes, LaneScaled no) {
+  return {where_less(a, b, yes.scale, no.scale), where_less(a, b, yes.zero, no.zero)};
+}
+
+LICHEN_INLINE LaneScaled lane_refined(LaneScaled by, const LaneSums& sums, F16 weights, F16 number,
+                                      const CodeFormat& format) {
+  const F16 none = broadcast(0.0f);
+  const F16 scale = where_less(none, sums.pp, div(sums.wp, sums.pp), none);
+  if (format.symmetric) return {stored(scale, format.scale_type), by.zero};
+  const F16 spread = sub(mul(number, sums.pp), mul(sums.p, sums.p));
+  const F16 slope = div(sub(mul(number, sums.wp), mul(weights, sums.p)), spread);
+  const F16 offset = div(sub(weights, mul(slope, sums.p)), number);
+  const F16 zero = to_code(sub(by.zero, div(offset, slope)), format);
+  const LaneScaled fitted = where_less(none, slope, LaneScaled{slope, zero}, LaneScaled{scale, by.zero});
+  const LaneScaled kept = where_less(none, spread, fitted, LaneScaled{scale, by.zero});
+  return {stored(kept.scale, format.scale_type), kept.zero};
+}
+
+// The same search as Part's, in float32 throughout.
+LICHEN_INLINE LaneScaled fit_sixteen(const float* w, const float* importance, int64_t count,
+                                     const CodeFormat& format, const Search& search) {
+  const F16 none = broadcast(0.0f);
+  F16 least = none, greatest = none, weights = none, poison = none;
+  F16 number = none;
+  for (int64_t k = 0; k < count; ++k) {
+    const F16 x = load(w + k * 16), weight = importance ? load(importance + k * 16) : broadcast(1.0f);
+    least = min(least, x);
+    greatest = max(greatest, x);
+    weights = add(weights, mul(x, weight));
+    number = add(number, weight);
+    poison = add(poison, mul(x, none));
+  }
+  least = add(least, poison);
+  greatest = add(greatest, poison);
+  const F16 below = sub(none, least), steps = broadcast(format.high - format.low);
+  const F16 low = broadcast(format.low);
+  LaneScaled best;
+  F16 range;
+  if (format.symmetric) {
+    const F16 largest = where_less(below, greatest, greatest, below);
+    best = {stored(div(largest, broadcast((format.high - format.low) / 2)), format.scale_type), none};
+    range = div(where_less(greatest, below, least, greatest), low);
+  } else {
+    range = div(sub(greatest, least), steps);
+    best.scale = stored(range, format.scale_type);
+    best.zero = to_code(sub(low, div(least, best.scale)), format);
+  }
+  const float step = search.grid > 1 ? (search.narrowest - search.widest) / static_cast<float>(search.grid - 1) : 0;
+  LaneScaled next = best;
+  LaneSums found = {none, none, none, none};
+  F16 gain = broadcast(-1.0f);
+  for (int i = 0; i < search.grid; ++i) {
+    const F16 f = broadcast(search.widest + step * static_cast<float>(i));
+    LaneScaled tried = {mul(range, f), none};
+    if (!format.symmetric) tried.zero = to_code(sub(low, div(mul(least, f), tried.scale)), format);
+    const LaneSums sums = lane_sums<false>(w, importance, count, tried, format);
+    const F16 gained = div(mul(sums.wp, sums.wp), sums.pp);
+    next = where_less(gain, gained, tried, next);
+    found.wp = where_less(gain, gained, sums.wp, found.wp);
+    found.pp = where_less(gain, gained, sums.pp, found.pp);
+    found.p = where_less(gain, gained, sums.p, found.p);
+    gain = where_less(gain, gained, gained, gain);
+  }
+  next = where_less(none, found.pp, lane_refined(next, found, weights, number, format), best);
+  F16 error = lane_sums<true>(w, importance, count, best, format).error;
+  for (int turn = 0; turn <= search.turns; ++turn) {
+    const LaneSums sums = lane_sums<true>(w, importance, count, next, format);
+    best = where_less(sums.error, error, next, best);
+    error = where_less(sums.error, error, sums.error, error);
+    next = lane_refined(next, sums, weights, number, format);
+  }
+  return best;
+}
+
+// Rows of `count` numbers, `stride` apart, as lanes [count][16]; lanes without a row are zero.
+LICHEN_INLINE void to_lanes(const float* rows, int64_t stride, int64_t there, int64_t count, float* lanes) {
+  for (int64_t k = 0; k < count * 16; ++k) lanes[k] = 0;
+  for (int64_t i = 0; i < there; ++i)
+    for (int64_t k = 0; k < count; ++k) lanes[k * 16 + i] = rows[i * stride + k];
+}
+
+void fit_parts(const float* w, const float* importance, int64_t parts, int64_t count,
+               const CodeFormat& format, const Search& search, float* scales, float* zeros) {
+  if (count > kLaneNumbers) {
+    for (int64_t p = 0; p < parts; ++p) {
+      const Scaled found = fit(w + p * count, importance ? importance + p * count : nullptr, count, format, search);
+      scales[p] = found.scale;
+      zeros[p] = found.zero;
+    }
+    return;
+  }
+  alignas(64) float lanes[kLaneNumbers * 16], shares[kLaneNumbers * 16];
+  for (int64_t part = 0; part < parts; part += 16) {
+    const int64_t there = parts - part < 16 ? parts - part : 16;
+    to_lanes(w + part * count, count, there, count, lanes);
+    if (importance) to_lanes(importance + part * count, count, there, count, shares);
+    const LaneScaled found = fit_sixteen(lanes, importance ? shares : nullptr, count, format, search);
+    store_first(scales + part, found.scale, there);
+    store_first(zeros + part, found.zero, there);
   }
 }
 
+// Sixteen rows at a time, a row a lane.
 void feed_back(const FeedbackTask& task) {
-  for (int64_t r = 0; r < task.rows; ++r) {
-    const float* weight = task.weight + r * task.stride;
-    float* wanted = task.wanted + r * task.stride;
-    float* scales = task.scales + r * task.scale_stride;
-    float* zeros = task.zeros + r * task.scale_stride;
-    double cost = 0;
-    for (int64_t k = 0; k < task.columns; ++k) {
+  const int64_t columns = task.columns;
+  alignas(64) float weight[kFeedbackColumns * 16], wanted[kFeedbackColumns * 16], pivots[kFeedbackColumns * 16];
+  for (int64_t k = 0; k < columns; ++k) store(pivots + k * 16, broadcast(task.pivots[k]));
+  for (int64_t first = 0; first < task.rows; first += 16) {
+    const int64_t rows = task.rows - first < 16 ? task.rows - first : 16;
+    to_lanes(task.weight + first * task.stride, task.stride, rows, columns, weight);
+    to_lanes(task.wanted + first * task.stride, task.stride, rows, columns, wanted);
+    double costs[16] = {};
+    LaneScaled by = {broadcast(1.0f), broadcast(0.0f)};
+    for (int64_t k = 0; k < columns; ++k) {
       const int32_t part = task.parts[k];
+      alignas(64) float scales[16], zeros[16], codes[16], differences[16], errors[16];
       if (task.fitted && k % task.fitted == 0) {
-        const Scaled found = fit(wanted + k, task.pivots + k, task.fitted, task.format, task.search);
-        scales[part] = found.scale;
-        zeros[part] = found.zero;
+        by = fit_sixteen(wanted + k * 16, pivots + k * 16, task.fitted, task.format, task.search);
+        store(scales, by.scale);
+        store(zeros, by.zero);
+        for (int64_t r = 0; r < rows; ++r) {
+          task.scales[(first + r) * task.scale_stride + part] = scales[r];
+          task.zeros[(first + r) * task.scale_stride + part] = zeros[r];
+        }
+      } else if (k == 0 || part != task.parts[k - 1]) {
+        for (int64_t r = 0; r < 16; ++r) {
+          scales[r] = r < rows ? task.scales[(first + r) * task.scale_stride + part] : 1.0f;
+          zeros[r] = r < rows ? task.zeros[(first + r) * task.scale_stride + part] : 0.0f;
+        }
+        by = {load(scales), load(zeros)};
       }
-      const float code = to_code(wanted[k] / scales[part] + zeros[part], task.format);
-      const float value = (code - zeros[part]) * scales[part];
-      const float difference = wanted[k] - value;
-      cost += static_cast<double>(task.pivots[k]) * static_cast<double>(difference) * static_cast<double>(difference);
-      task.codes[r * task.stride + k] = static_cast<int8_t>(code);
-      const float error = weight[k] - value;
-      task.errors[r * task.columns + k] = error;
-      add_error(error, task.feedback + k * task.columns, wanted, k + 1, task.columns);
+      const F16 now = load(wanted + k * 16);
+      const F16 code = to_code(add(div(now, by.scale), by.zero), task.format);
+      const F16 value = mul(sub(code, by.zero), by.scale);
+      const F16 error = sub(load(weight + k * 16), value);
+      store(codes, code);
+      store(differences, sub(now, value));
+      store(errors, error);
+      for (int64_t r = 0; r < rows; ++r) {
+        const auto difference = static_cast<double>(differences[r]);
+        costs[r] += static_cast<double>(task.pivots[k]) * difference * difference;
+        task.codes[(first + r) * task.stride + k] = static_cast<int8_t>(codes[r]);
+        task.errors[(first + r) * columns + k] = errors[r];
+      }
+      const float* feedback = task.feedback + k * columns;
+      for (int64_t j = k + 1; j < columns; ++j)
+        store(wanted + j * 16, fma(error, broadcast(feedback[j]), load(wanted + j * 16)));
     }
-    task.costs[r] += cost;
+    for (int64_t r = 0; r < rows; ++r) task.costs[first + r] += costs[r];
   }
 }
 

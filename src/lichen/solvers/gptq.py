@@ -68,6 +68,7 @@ class _Work:
         self, weight: Float32, order: npt.NDArray[np.intp], moment: Float32, damping: float
     ) -> None:
         self.weight = np.ascontiguousarray(weight)
+        self.pool = native.pool(weight.size)
         self.order = order
         self.feedback = moment[np.ix_(order, order)]
         diagonal = self.feedback.diagonal().copy()
@@ -76,7 +77,7 @@ class _Work:
         np.fill_diagonal(self.feedback, diagonal + np.float32(self.ridge))
         self.feedback[dead] = self.feedback[:, dead] = 0
         self.feedback[dead, dead] = self.ridge
-        if not _core.factor(native.pool(), self.feedback):
+        if not _core.factor(self.pool, self.feedback):
             raise ValueError("the inputs' second moment is not positive definite; raise damping")
         roots = self.feedback.diagonal().copy()
         self.feedback /= roots[:, None]
@@ -97,7 +98,7 @@ class _Work:
         codes, costs = np.empty((rows, columns), np.int8), np.zeros(rows)
         search = mse.search((rows, columns), scheme, _GRID, _TURNS)
         _core.round_with_feedback(
-            native.pool(),
+            self.pool,
             weight=self.weight,
             wanted=self.weight.copy(),
             feedback=self.feedback,
@@ -128,7 +129,7 @@ class _Work:
     def cost(self, tensor: QuantizedTensor) -> Float64:
         """The squared error of each row's output, a mean over the calibration tokens."""
         errors, costs = self._errors(tensor), np.zeros(len(self.weight))
-        _core.feedback_costs(native.pool(), errors, self.feedback, self.pivots, costs)
+        _core.feedback_costs(self.pool, errors, self.feedback, self.pivots, costs)
         return costs - self._undamped(errors)
 
     def _errors(self, tensor: QuantizedTensor) -> Float32:

@@ -21,6 +21,9 @@ from lichen.tensor import FloatArray, QuantizedTensor
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
+#: Fewer numbers than this are not worth waking a thread for.
+_ELEMENTS_ALONE = 1 << 15
+
 
 @dataclass(frozen=True)
 class Search:
@@ -36,15 +39,18 @@ class Search:
     narrowest: float
 
 
-def pool() -> _core.ThreadPool:
-    """The threads of this process; after a fork, new ones."""
-    return _pool(os.getpid())
+def pool(elements: int) -> _core.ThreadPool:
+    """The threads for so many numbers: one for a few of them, else as many as there are cores."""
+    available = getattr(os, "sched_getaffinity", None)
+    cores = len(available(0)) if available else os.cpu_count() or 1
+    return _pool(os.getpid(), 1 if elements < _ELEMENTS_ALONE else cores)
 
 
 @cache
-def _pool(process: int) -> _core.ThreadPool:
-    available = getattr(os, "sched_getaffinity", None)
-    return _core.ThreadPool(len(available(0)) if available else os.cpu_count() or 1)
+def _pool(
+    process: int, threads: int
+) -> _core.ThreadPool:  # a fork has none of its parent's threads
+    return _core.ThreadPool(threads)
 
 
 def extremes(weight: FloatArray, scheme: Scheme) -> tuple[Float32, Float32]:
@@ -54,7 +60,7 @@ def extremes(weight: FloatArray, scheme: Scheme) -> tuple[Float32, Float32]:
     """
     low, high = (np.empty(scheme.scale_shape(*weight.shape), np.float32) for _ in range(2))
     stored, name = _stored(weight, scheme)
-    _core.extremes(pool(), stored, name, low, high)
+    _core.extremes(pool(weight.size), stored, name, low, high)
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
         raise ValueError("weights are not finite")
     return low, high
@@ -74,7 +80,7 @@ def fit(
         importance = np.tile(importance, len(weight))
     stored, name = _stored(weight, scheme)
     _core.fit(
-        pool(),
+        pool(weight.size),
         stored,
         name,
         bits=scheme.bits,
@@ -103,7 +109,7 @@ def round_to(
     codes = np.empty(weight.shape, np.int8)
     points = np.zeros_like(scales) if zeros is None else zeros.astype(np.float32)
     stored, name = _stored(weight, scheme)
-    _core.round(pool(), stored, name, scheme.bits, scales, points, _rows(codes, scheme))
+    _core.round(pool(weight.size), stored, name, scheme.bits, scales, points, _rows(codes, scheme))
     return QuantizedTensor(codes, scales, zeros, scheme)
 
 
@@ -118,7 +124,7 @@ def require_finite(scales: Float32, scheme: Scheme) -> None:
 def multiply(a: Float32, b: Float32) -> Float32:
     """``a @ b.T``; a [m, k], b [n, k]."""
     product = np.zeros((len(a), len(b)), np.float32)
-    _core.multiply(pool(), np.ascontiguousarray(a), np.ascontiguousarray(b), product)
+    _core.multiply(pool(a.size * len(b)), np.ascontiguousarray(a), np.ascontiguousarray(b), product)
     return product
 
 

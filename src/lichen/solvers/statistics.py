@@ -96,7 +96,7 @@ class Collector:
         if self._counts:
             self._counts.add(x)
         if self._moment is not None:
-            _core.add_moment(native.pool(), x, self._moment, bfloat16=True)
+            _core.add_moment(native.pool(x.size), x, self._moment, bfloat16=True)
         self._seen += len(x)
 
     def result(self) -> InputStatistics:
