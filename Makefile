@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 NATIVE := CMakeLists.txt $(shell find native -type f)
 PACKAGE := pyproject.toml $(NATIVE) $(shell find src -type f -not -name '*.so' -not -path '*/__pycache__/*')
 
-.PHONY: help check test lint wheel sanitize arm humaneval peers agreement harness statistics llama-cpp sandbox-rate speculation clean
+.PHONY: help check test lint wheel sanitize arm humaneval peers agreement harness statistics llama-cpp export-check sandbox-rate speculation clean
 
 help:
 	@echo "make check   install, fetch $(MODEL), quantize it to int8, verify it, write the report"
@@ -24,6 +24,7 @@ help:
 	@echo "make agreement       the int8 folder in lichen and in transformers (a minute)"
 	@echo "make statistics      simulate how often the verdict errs (seconds)"
 	@echo "make llama-cpp       the same prompts through llama.cpp (TASKS=humaneval; an hour)"
+	@echo "make export-check    exported GGUF files in llama.cpp and in lichen: the same tokens (minutes)"
 	@echo "make sandbox-rate    programs judged in a second, quiet and under load, and what 10,000 leave"
 	@echo "make speculation     decoding with and without guesses, on a dozen rewrites and a dozen others (minutes)"
 	@echo "make clean   remove what make has made here (not the model cache)"
@@ -114,6 +115,10 @@ TASKS ?= humaneval
 llama-cpp: $(VENV)/.installed build/llama-cpp/.installed
 	$(BIN)/lichen models fetch $(MODEL)
 	$(BIN)/python bench/llama_cpp.py $(MODEL) --tasks $(TASKS) $(if $(RUN),--run $(RUN))
+
+export-check: $(VENV)/.installed build/llama-cpp/.installed
+	$(BIN)/lichen models fetch $(MODEL)
+	$(BIN)/python bench/export.py $(MODEL) --type auto --type F16 --type Q8_0 --type Q4_K --type Q4_0
 
 build/llama-cpp/.installed:
 	$(call llama,build/llama-cpp,$(LLAMA_CMAKE))

@@ -29,12 +29,14 @@ ALLOWED = {
     "code_text": {"errors"},
     "calibration": {"errors", "code_text"},
     "hub_bars": set(),
-    "checkpoint": {"errors", "hub_bars", "tensor", "schemes", "tokenizer"},
+    # _core: to choose the codes of a GGUF file
+    "checkpoint": {"errors", "hub_bars", "tensor", "schemes", "tokenizer", "_core"},
     "quantize": {
         *("errors", "tensor", "schemes", "solvers", "recipe"),
         *("checkpoint", "engine", "graph", "models", "tokenizer"),
         *("calibration", "code_text"),
     },
+    "export": {"errors", "tensor", "schemes", "checkpoint", "models"},
     "self_check": {"engine", "models", "schemes", "solvers", "tensor"},
     "loading": {
         *("errors", "tensor", "completion", "tokenizer", "models"),

@@ -25,6 +25,7 @@ namespace nb = nanobind;
 namespace lichen {
 
 void bind_solvers(nb::module_& m);  // solver_bindings.cpp
+void bind_blocks(nb::module_& m);  // block_bindings.cpp
 
 namespace {
 
@@ -331,6 +332,7 @@ std::vector<double> measure_peak(ThreadPool& pool, const std::string& isa, const
 
 NB_MODULE(_core, m) {
   m.doc() = "The native core: linear layers, the key/value cache, and plans that run a step.";
+  bind_blocks(m);
   m.def("supported_isas", [] {
     std::vector<std::string> names;
     for (const Isa isa : supported_isas()) names.emplace_back(isa_name(isa));

@@ -26,6 +26,42 @@ def peak_rates(pool: ThreadPool, isa: str, dtype: str, repetitions: int) -> list
     A set that cannot multiply bf16 widens it to float32 first, as the kernels do.
     """
 
+def fit_symmetric(weights: _Floats, low: int, scales: _Floats) -> None:
+    """Scales [n, 1] of least squared error for blocks [n, 16 or 32]: ``w = code * scale``.
+
+    Codes are ``low`` to ``-low - 1``.  This and what follows fill the arrays that they are given.
+    """
+
+def fit_affine(weights: _Floats, high: int, scales: _Floats, shifts: _Floats) -> None:
+    """Scales and shifts [n, 1] for blocks [n, 32]: ``w = code * scale + shift``, 0 <= code."""
+
+def fit_affine_super(
+    weights: _Floats,
+    high: int,
+    units: _Floats,
+    scales: npt.NDArray[np.uint8],
+    minima: npt.NDArray[np.uint8],
+    codes: npt.NDArray[np.uint8],
+) -> None:
+    """Superblocks [n, 256] of eight blocks: units [n, 2], scales and minima [n, 8], codes [n, 256].
+
+    ``w = code * scale * units[0] - minimum * units[1]``; codes are 0 to ``high``, scales and minima
+    0 to 63, and units numbers of float16.
+    """
+
+def fit_symmetric_super(
+    weights: _Floats,
+    low: int,
+    units: _Floats,
+    scales: npt.NDArray[np.int8],
+    codes: npt.NDArray[np.int8],
+) -> None:
+    """Superblocks [n, 256] of sixteen blocks: units [n, 1], scales [n, 16], codes [n, 256].
+
+    ``w = code * scale * unit``; codes are ``low`` to ``-low - 1``, scales -128 to 127, and units
+    numbers of float16.
+    """
+
 class ThreadPool:
     """Threads that work on one parallel region at a time."""
 

@@ -98,6 +98,16 @@ class Tokenizer:
         """Whether the model comes with a chat template."""
         return self._template is not None
 
+    @property
+    def chat_template(self) -> str | None:
+        """The source of the chat template."""
+        return self._template
+
+    @property
+    def special(self) -> Mapping[str, str]:
+        """Text of each special token by its role ("bos_token")."""
+        return self._special
+
     def encode(self, text: str, *, special: bool = True, bos: bool | None = None) -> list[int]:
         """Token ids of a text.
 

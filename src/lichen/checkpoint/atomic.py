@@ -1,14 +1,15 @@
-"""Writing a model folder that is either whole or not there.
+"""Writing a model folder, or a file, that is either whole or not there.
 
-Everything goes into a hidden folder beside the target, is flushed to the disk, and takes the
-target's name in one rename.  A crash leaves the old state, at worst with a hidden folder beside
-it, which the next write removes.
+Everything goes into a hidden folder or file beside the target, is flushed to the disk, and takes
+the target's name in one rename.  A crash leaves the old state, at worst with something hidden
+beside it, which the next write removes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import json
 import os
 import shutil
@@ -57,7 +58,7 @@ class AtomicFolder:
         self._check_target()
         try:
             self._partial.parent.mkdir(parents=True, exist_ok=True)
-            for left_over in self._left_over():
+            for left_over in _left_over(self.target):
                 shutil.rmtree(left_over)
             self._partial.mkdir()
         except OSError as error:
@@ -116,13 +117,62 @@ class AtomicFolder:
         if self._old.exists() and not self.target.exists():
             self._old.rename(self.target)
 
-    def _left_over(self) -> Iterator[Path]:
-        """Partial folders whose process is gone."""
-        prefix = f".{self.target.name}.partial-"
-        for path in self.target.parent.glob(f"{prefix}*"):
-            process = path.name.removeprefix(prefix)
-            if process.isdigit() and (int(process) == os.getpid() or not _alive(int(process))):
-                yield path
+
+class AtomicFile:
+    """``with AtomicFile(target) as file``: what is written becomes `target` when it is whole.
+
+    A target that is there is refused with InputError, unless ``force``: then it is kept until the
+    new file is whole.  A full disk becomes ResourceError.
+    """
+
+    def __init__(self, target: Path, *, force: bool = False) -> None:
+        self.target = target.resolve()
+        self._force = force
+        self._partial = self.target.with_name(f".{self.target.name}.partial-{os.getpid()}")
+
+    def __enter__(self) -> BinaryIO:
+        if self.target.is_dir():
+            raise InputError(f"{self.target}: is a folder; give a file to write to.")
+        if self.target.exists() and not self._force:
+            raise InputError(f"{self.target}: is there already; choose another or use --force.")
+        try:
+            self.target.parent.mkdir(parents=True, exist_ok=True)
+            for left_over in _left_over(self.target):
+                left_over.unlink()
+            self._file = self._partial.open("wb")
+        except OSError as error:
+            raise _translate(error, self.target) from error
+        return self._file
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+                self._partial.replace(self.target)
+                _flush_entry(self.target.parent)
+        except OSError as failed:
+            raise _translate(failed, self.target) from failed
+        finally:
+            with contextlib.suppress(OSError):
+                self._file.close()
+            self._partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in _DISK_FULL:
+            raise _translate(error, self.target) from error
+
+
+def _left_over(target: Path) -> Iterator[Path]:
+    """Partial files or folders whose process is gone."""
+    prefix = f".{target.name}.partial-"
+    for path in target.parent.glob(f"{glob.escape(prefix)}*"):
+        process = path.name.removeprefix(prefix)
+        if process.isdigit() and (int(process) == os.getpid() or not _alive(int(process))):
+            yield path
 
 
 def _alive(process: int) -> bool:

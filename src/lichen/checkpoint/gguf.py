@@ -7,7 +7,7 @@ an error, not ignored.
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -16,34 +16,18 @@ from typing import Any
 import numpy as np
 
 from lichen.checkpoint import files
+from lichen.checkpoint.gguf_blocks import BlockType, Bytes
 from lichen.checkpoint.gguf_file import GgufFile, TensorEntry, read_gguf
+from lichen.checkpoint.gguf_names import hf_name, permuted_heads, unpermute
 from lichen.checkpoint.gguf_tokenizer import tokenizer_files
 from lichen.errors import InputError
 from lichen.tensor import BlockTensor, FloatArray
 
-_ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM"}
-
-#: GGUF tensor name, without "blk.N.", to the Hugging Face one, without "model.layers.N.".
-_GLOBAL_NAMES = {
-    "token_embd": "model.embed_tokens",
-    "output_norm": "model.norm",
-    "output": "lm_head",
-}
-_LAYER_NAMES = {
-    "attn_norm": "input_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "ffn_norm": "post_attention_layernorm",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
-_LAYER_TENSOR = re.compile(r"blk\.(0|[1-9][0-9]*)\.([a-z_]+)")
+#: ``general.architecture``, which is also the model type, to the class in config.json.
+ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM"}
 
 #: Metadata to config fields of the same meaning.
-_FIELDS = {
+FIELDS = {
     "embedding_length": "hidden_size",
     "feed_forward_length": "intermediate_size",
     "block_count": "num_hidden_layers",
@@ -63,7 +47,7 @@ _INERT = {"rope.scaling.original_context_length", "rope.scaling.finetuned", "ten
 _INERT_WHEN_ZERO = {"expert_count", "expert_used_count"}
 
 #: ``general.file_type`` (``enum llama_ftype``): the mixture of types by its usual name.
-_FILE_TYPES = {
+FILE_TYPES = {
     0: "float32", 1: "float16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1",
     10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M", 13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M",
     16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 32: "bfloat16",
@@ -76,14 +60,14 @@ class GgufCheckpoint:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = read_gguf(path)
-        self._entries = {_hf_name(path, name): e for name, e in self._file.tensors.items()}
+        self._entries = {hf_name(path, name): e for name, e in self._file.tensors.items()}
         self.config = _config(self._file, self._entries)
 
     @property
     def description(self) -> str:
         """The model's own name and what its weights were."""
         name = self._file.metadata.get("general.name") or self.path.stem
-        kind = _FILE_TYPES.get(self._file.metadata.get("general.file_type", -1), "mixed")
+        kind = FILE_TYPES.get(self._file.metadata.get("general.file_type", -1), "mixed")
         plain = all(e.type.unpack is None for e in self._entries.values())
         return f"{name}, {kind} GGUF" if plain else f"{name}, dequantized {kind} GGUF"
 
@@ -107,8 +91,8 @@ class GgufCheckpoint:
     def read(self, name: str) -> FloatArray:
         """One tensor: floats as stored, blocks dequantized to float32."""
         tensor = self._file.read(self._entry(name))
-        heads = self._permuted_heads(name)
-        return _unpermute(tensor, heads) if heads else tensor
+        heads = permuted_heads(self.config, name)
+        return unpermute(tensor, heads) if heads else tensor
 
     def read_exact(self, name: str) -> FloatArray | BlockTensor:
         """One tensor: the codes and scales of a matrix in blocks, anything else as `read` does."""
@@ -116,15 +100,25 @@ class GgufCheckpoint:
         if entry.type.unpack is None or len(entry.shape) != 2:
             return self.read(name)
         tensor = self._file.read_blocks(entry)
-        if not (heads := self._permuted_heads(name)):
+        if not (heads := permuted_heads(self.config, name)):
             return tensor
-        shifts = None if tensor.shifts is None else _unpermute(tensor.shifts, heads)
-        codes, scales = _unpermute(tensor.codes, heads), _unpermute(tensor.scales, heads)
+        shifts = None if tensor.shifts is None else unpermute(tensor.shifts, heads)
+        codes, scales = unpermute(tensor.codes, heads), unpermute(tensor.scales, heads)
         return replace(tensor, codes=codes, scales=scales, shifts=shifts)
 
     @cached_property
     def _digest(self) -> str:
         return files.file_digest(self.path)
+
+    def stored(self, name: str) -> tuple[BlockType, Bytes]:
+        """A tensor's type and its bytes, in the file's own order of rows."""
+        entry = self._entry(name)
+        return entry.type, self._file.read_bytes(entry)
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """The file's metadata."""
+        return self._file.metadata
 
     def digest(self) -> str:
         """SHA-256 of the file."""
@@ -140,45 +134,14 @@ class GgufCheckpoint:
         except KeyError:
             raise InputError(f"{self.path}: has no tensor {name}.") from None
 
-    def _permuted_heads(self, name: str) -> int:
-        """Heads whose rows ggml interleaved, 0 where it left the order alone.
-
-        The ``llama`` architecture is converted with rotary pairs side by side; ``qwen2`` is not.
-        """
-        if self.config["model_type"] != "llama":
-            return 0
-        heads = {"q_proj": "num_attention_heads", "k_proj": "num_key_value_heads"}
-        field = heads.get(name.split(".")[-2])
-        return int(self.config[field]) if field else 0
-
-
-def _unpermute(tensor: FloatArray, heads: int) -> FloatArray:
-    """Rows [pairs interleaved] back to [first halves, second halves] within each head."""
-    rows = tensor.shape[0]
-    paired = tensor.reshape(heads, rows // heads // 2, 2, *tensor.shape[1:])
-    return np.ascontiguousarray(paired.swapaxes(1, 2)).reshape(tensor.shape)
-
-
-def _hf_name(path: Path, name: str) -> str:
-    stem, _, kind = name.rpartition(".")
-    if kind in ("weight", "bias"):
-        if stem in _GLOBAL_NAMES:
-            return f"{_GLOBAL_NAMES[stem]}.{kind}"
-        if (layer := _LAYER_TENSOR.fullmatch(stem)) and layer[2] in _LAYER_NAMES:
-            return f"model.layers.{layer[1]}.{_LAYER_NAMES[layer[2]]}.{kind}"
-    raise InputError(
-        f"{path}: tensor {name!r} is not one that lichen knows how to use; the model has parts"
-        " that are not supported."
-    )
-
 
 def _config(file: GgufFile, entries: dict[str, TensorEntry]) -> dict[str, Any]:
     """config.json of the model, from its metadata and the shapes of its tensors."""
     architecture = file.metadata.get("general.architecture")
-    if architecture not in _ARCHITECTURES:
+    if architecture not in ARCHITECTURES:
         raise InputError(
             f"{file.path}: architecture {architecture!r} is not supported;"
-            f" lichen reads {', '.join(_ARCHITECTURES)} from GGUF."
+            f" lichen reads {', '.join(ARCHITECTURES)} from GGUF."
         )
     facts = _Facts(file, architecture)
     facts.reject_unknown()
@@ -186,7 +149,7 @@ def _config(file: GgufFile, entries: dict[str, TensorEntry]) -> dict[str, Any]:
     if embedding is None or len(embedding.shape) != 2:
         raise InputError(f"{file.path}: has no token embedding.")
     config: dict[str, Any] = {
-        "architectures": [_ARCHITECTURES[architecture]],
+        "architectures": [ARCHITECTURES[architecture]],
         "model_type": architecture,
         "vocab_size": embedding.shape[0],
         "hidden_act": "silu",
@@ -194,7 +157,7 @@ def _config(file: GgufFile, entries: dict[str, TensorEntry]) -> dict[str, Any]:
         "torch_dtype": "float32",
         "use_cache": True,
     }
-    for key, field in _FIELDS.items():
+    for key, field in FIELDS.items():
         config[field] = facts.real(key) if field in _FLOAT_FIELDS else facts.whole(key)
     heads = config["num_attention_heads"]
     config["num_key_value_heads"] = facts.whole("attention.head_count_kv", heads)
@@ -274,7 +237,7 @@ class _Facts:
 
     def reject_unknown(self) -> None:
         """InputError for metadata that could change the numbers and is not read."""
-        known = _FIELDS.keys() | _READ | _INERT
+        known = FIELDS.keys() | _READ | _INERT
         unknown = {
             key
             for key, value in self._values.items()

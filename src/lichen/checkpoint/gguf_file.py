@@ -60,14 +60,14 @@ class GgufFile:
 
     def read(self, entry: TensorEntry) -> npt.NDArray[Any]:
         """A tensor's weights: floats as stored, blocks as float32."""
-        return entry.type.decode(self._bytes(entry), entry.shape)
+        return entry.type.decode(self.read_bytes(entry), entry.shape)
 
     def read_blocks(self, entry: TensorEntry) -> BlockTensor:
         """The codes and scales of a matrix that is stored in blocks."""
         rows, columns = entry.shape
-        return entry.type.blocks(self._bytes(entry), (rows, columns))
+        return entry.type.blocks(self.read_bytes(entry), (rows, columns))
 
-    def _bytes(self, entry: TensorEntry) -> npt.NDArray[np.uint8]:
+    def read_bytes(self, entry: TensorEntry) -> npt.NDArray[np.uint8]:
         """A tensor as it lies in the file.
 
         Plain reads rather than a memory map: mapped pages would count as this process's memory,

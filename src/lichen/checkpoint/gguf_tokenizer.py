@@ -14,10 +14,10 @@ from typing import Any
 
 from lichen.errors import InputError
 
-_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED = 1, 2, 3, 4, 5
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED = 1, 2, 3, 4, 5
 
 #: Names of tokens that end an answer, whatever the metadata calls "eos" (as llama.cpp has it).
-_END_OF_GENERATION = frozenset(
+END_OF_GENERATION = frozenset(
     {
         "<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|end|>",
         "<|eot|>", "<end_of_turn>", "<EOT>", "</s>",
@@ -47,7 +47,7 @@ _DIGITS = {"type": "Digits", "individual_digits": True}
 _NFC = {"type": "NFC"}
 
 #: ``tokenizer.ggml.pre`` to (normalizer, splitting steps, whether whole words skip the merges).
-_PRE: dict[str, tuple[dict[str, Any] | None, list[dict[str, Any]], bool]] = {
+PRE: dict[str, tuple[dict[str, Any] | None, list[dict[str, Any]], bool]] = {
     "gpt-2": (None, [_GPT2], False),
     "starcoder": (None, [_DIGITS, _GPT2], False),
     "smollm": (None, [_DIGITS, _GPT2], False),
@@ -87,10 +87,10 @@ class _Vocabulary:
                 " BPE) from GGUF. Use the model's Hugging Face folder instead."
             )
         self.pre = self._get("pre")
-        if self.pre not in _PRE:
+        if self.pre not in PRE:
             raise InputError(
                 f"{path}: its tokenizer splits text in a way called {self.pre!r}; lichen knows"
-                f" {', '.join(_PRE)}. Use the model's Hugging Face folder instead."
+                f" {', '.join(PRE)}. Use the model's Hugging Face folder instead."
             )
         self.tokens: list[str] = self._strings("tokens")
         self.kinds = self._kinds()
@@ -98,7 +98,7 @@ class _Vocabulary:
 
     def tokenizer(self) -> dict[str, Any]:
         """The content of tokenizer.json."""
-        normalizer, steps, whole_words = _PRE[self.pre]
+        normalizer, steps, whole_words = PRE[self.pre]
         return {
             "version": "1.0",
             "truncation": None,
@@ -151,7 +151,7 @@ class _Vocabulary:
         ends += [
             token
             for token, (text, kind) in enumerate(zip(self.tokens, self.kinds, strict=True))
-            if kind == _CONTROL and text in _END_OF_GENERATION
+            if kind == CONTROL and text in END_OF_GENERATION
         ]
         content: dict[str, Any] = {
             "eos_token_id": list(dict.fromkeys(token for token in ends if token is not None))
@@ -165,9 +165,9 @@ class _Vocabulary:
         vocab = {
             text: token
             for token, (text, kind) in enumerate(zip(self.tokens, self.kinds, strict=True))
-            if kind != _UNUSED
+            if kind != UNUSED
         }
-        if len(vocab) != len(self.kinds) - self.kinds.count(_UNUSED):
+        if len(vocab) != len(self.kinds) - self.kinds.count(UNUSED):
             raise InputError(f"{self._path}: its tokenizer has the same token twice.")
         return vocab
 
@@ -180,10 +180,10 @@ class _Vocabulary:
                 "lstrip": False,
                 "rstrip": False,
                 "normalized": False,
-                "special": kind != _USER_DEFINED,
+                "special": kind != USER_DEFINED,
             }
             for token, kind in enumerate(self.kinds)
-            if kind in (_UNKNOWN, _CONTROL, _USER_DEFINED)
+            if kind in (UNKNOWN, CONTROL, USER_DEFINED)
         ]
 
     def _post_processor(self) -> dict[str, Any]:
@@ -215,7 +215,7 @@ class _Vocabulary:
     def _kinds(self) -> list[int]:
         kinds = self._get("token_type")
         if kinds is None:
-            return [_NORMAL] * len(self.tokens)
+            return [NORMAL] * len(self.tokens)
         if not isinstance(kinds, list) or len(kinds) != len(self.tokens):
             raise InputError(f"{self._path}: its tokenizer has not one kind for each token.")
         return kinds

@@ -18,6 +18,7 @@ COMMANDS = (
     "check",
     "quantize",
     "recipes",
+    "export",
     "generate",
     "verify",
     "divergence",

@@ -24,16 +24,24 @@ def model_types() -> list[str]:
 
 
 def build(config: Mapping[str, Any]) -> Graph:
-    """The graph of the model that a Hugging Face ``config.json`` describes.
+    """The graph of the model that a ``config.json`` describes; InputError as of `read`."""
+    graph: Graph = _architecture(config).graph(read(config))
+    return graph
+
+
+def read(config: Mapping[str, Any]) -> Any:
+    """A Hugging Face ``config.json`` as the architecture's own ``Config``.
 
     Raises InputError for a ``model_type`` that has no file here, and for configurations with
     fields that are unknown, missing, of the wrong type, or outside what the architecture supports.
     """
+    return _config.parse(_architecture(config).Config, config)
+
+
+def _architecture(config: Mapping[str, Any]) -> Any:
     model_type = config.get("model_type")
     if model_type not in model_types():
         raise InputError(
             f"model_type {model_type!r} is not supported; lichen reads {', '.join(model_types())}."
         )
-    architecture = importlib.import_module(f"{__name__}.{model_type}")
-    graph: Graph = architecture.graph(_config.parse(architecture.Config, config))
-    return graph
+    return importlib.import_module(f"{__name__}.{model_type}")
