@@ -16,6 +16,7 @@ struct LinearKernels {
   SplitKernel split = nullptr;  // what bf16 reads; null where it reads floats
   // Columns of a row that lie together in a panel.
   std::int64_t i8_depth = 4;    // or 8
+  bool i8_unsigned = false;     // whether i8 with scales for groups of inputs holds code + 128
   std::int64_t bf16_depth = 1;  // or 2
 };
 

@@ -9,8 +9,9 @@ set(LICHEN_AVX512_FLAGS
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # gcc 12's own AVX512 header sets it off (https://gcc.gnu.org/PR105593).
   list(APPEND LICHEN_AVX512_FLAGS -Wno-maybe-uninitialized -Wno-uninitialized)
-  # Redundancy elimination keeps the sums of an int4 tile twice, and then some of them in memory.
+  # Redundancy elimination keeps the sums of a tile twice, and then some of them in memory.
   list(APPEND LICHEN_AVX_VNNI_FLAGS -fno-tree-pre)
+  list(APPEND LICHEN_AVX512_FLAGS -fno-tree-pre)
 endif()
 set(LICHEN_AVX512_VNNI_FLAGS ${LICHEN_AVX512_FLAGS} -mavx512vnni)
 set(LICHEN_AVX512_BF16_FLAGS ${LICHEN_AVX512_VNNI_FLAGS} -mavx512bf16)

@@ -85,7 +85,8 @@ void quantize_rows(Isa isa, const float* x, std::int64_t x_stride, std::int64_t 
   linear_kernels(isa).quantize({x + begin * x_stride, x_stride, end - begin, cols,
                                 out.codes + begin * stride, out.signed_codes + begin * stride,
                                 out.minus_sums + begin * (stride / 32), stride,
-                                out.scales + begin * ceil_div(cols, shared), shared, given_scale});
+                                out.scales + begin * ceil_div(cols, shared), shared,
+                                group ? group : 32, given_scale});
 }
 
 Input input_of(const Linear& linear) {
@@ -148,7 +149,7 @@ void linear_chunk(const Linear& linear, const float* x, std::int64_t x_stride,
   task.y = y + token * y_stride + row;
   task.y_stride = y_stride;
   task.accumulate = accumulate;
-  task.group = linear.group;
+  task.group = linear.dtype == Dtype::i8 ? linear.input_group : linear.group;
   task.scale_type = linear.scale_type;
   task.shifts = linear.shifts;
   if (takes_codes(linear.dtype)) {
@@ -159,7 +160,7 @@ void linear_chunk(const Linear& linear, const float* x, std::int64_t x_stride,
     task.signed_codes = quantized->signed_codes + token * task.code_stride;
     task.minus_sums = quantized->minus_sums + token * (task.code_stride / 32);
     task.x_groups = linear.input_group != 0;
-    task.x_scales = quantized->scales + token * (task.x_groups ? linear.cols / linear.group : 1);
+    task.x_scales = quantized->scales + token * (task.x_groups ? linear.cols / linear.input_group : 1);
     task.zeros = linear.zeros;
     task.bf16_scales = linear.bf16_scales;
   } else if (input_of(linear) == Input::halves) {

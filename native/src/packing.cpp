@@ -16,6 +16,8 @@ namespace lichen {
 namespace {
 
 constexpr std::int64_t kLargestSide = std::int64_t{1} << 31;
+// What AMX expands of a panel at a time has room for one such group.
+constexpr std::int64_t kSmallestInputGroup = 64, kLargestInputGroup = 1024;
 // (q + 128) * w summed over this many columns still fits an int32: 65536 * 255 * 128 < 2^31.
 constexpr std::int64_t kMostInt8Cols = 65536;
 
@@ -28,6 +30,21 @@ void check_groups(const Weight& weight, const std::string& shape) {
   if (weight.cols % weight.group != 0)
     throw std::invalid_argument("an int4 weight of " + shape + " cannot be cut into groups of " +
                                 std::to_string(weight.group) + " columns");
+}
+
+void check_input_group(const Weight& weight, const std::string& shape) {
+  const std::int64_t group = weight.input_group;
+  if (weight.input_scale != 0 || !takes_codes(weight.dtype))
+    throw std::invalid_argument("only inputs that are quantized to int8 as they come have scales for groups");
+  if (weight.dtype == Dtype::i4 && group != weight.group)
+    throw std::invalid_argument("inputs of an int4 weight have scales for groups of " +
+                                std::to_string(weight.group) + " columns, as the weight has, not " +
+                                std::to_string(group));
+  const bool known = group % kSmallestInputGroup == 0 && group >= 1 && group <= kLargestInputGroup;
+  if (weight.dtype == Dtype::i8 && (!known || weight.cols % group != 0))
+    throw std::invalid_argument("inputs of an int8 weight of " + shape + " cannot have scales for groups of " +
+                                std::to_string(group) + " columns: give a multiple of 64, up to 1024, that divides " +
+                                std::to_string(weight.cols));
 }
 
 void check_blocks(const Weight& weight, const std::string& shape) {
@@ -59,12 +76,10 @@ void check(const Weight& weight) {
   if (scale != 0 && !(takes_codes(weight.dtype) && std::isfinite(scale) && scale > 0))
     throw std::invalid_argument(
         "the scale of inputs must be a positive number, and is only for weights that meet int8");
-  const bool grouped = weight.dtype == Dtype::i4 && scale == 0 && weight.input_group == weight.group;
-  if (weight.input_group != 0 && !grouped)
-    throw std::invalid_argument("only the inputs of int4 weights have scales for groups, of as many columns");
   if (weight.shifts && !blocks(weight.dtype))
     throw std::invalid_argument("only weights in blocks take shifts");
   if (weight.dtype == Dtype::i4) check_groups(weight, shape);
+  if (weight.input_group != 0) check_input_group(weight, shape);
   if (blocks(weight.dtype)) check_blocks(weight, shape);
 }
 
@@ -111,6 +126,11 @@ void sum_rows(const std::int8_t* from, std::int64_t rows, std::int64_t cols, std
     for (std::int64_t k = 0; k < cols; ++k) sum += from[r * cols + k];
     sums[r] = sum;
   }
+}
+
+// Codes of int8, each plus 128.
+void make_unsigned(char* panel, std::int64_t bytes) {
+  for (std::int64_t i = 0; i < bytes; ++i) panel[i] = static_cast<char>(panel[i] ^ -128);
 }
 
 std::int64_t group_header(const Linear& linear) { return kPanelRows * (linear.zeros ? 3 : 2); }
@@ -272,7 +292,9 @@ bool pack_one(Linear& linear, const Weight& source, std::int64_t panel) {
       const auto* from = static_cast<const std::int8_t*>(weight) + start;
       (linear.depth == 8 ? pack_panel<std::int8_t, 8> : pack_panel<std::int8_t, 4>)(
           from, rows, linear.cols, reinterpret_cast<std::int8_t*>(to));
-      sum_rows(from, rows, linear.cols, linear.row_sums.as<std::int32_t>() + row);
+      if (linear.unsigned_codes) make_unsigned(to, linear.panel_bytes);
+      if (linear.input_group == 0)
+        sum_rows(from, rows, linear.cols, linear.row_sums.as<std::int32_t>() + row);
       return true;
   }
   return true;
@@ -309,6 +331,7 @@ std::unique_ptr<Linear> pack_linear(ThreadPool& pool, const Weight& weight, Isa 
   linear->panels = ceil_div(rows, kPanelRows);
   linear->input_scale = weight.input_scale;
   linear->input_group = weight.input_group;
+  linear->unsigned_codes = dtype == Dtype::i8 && weight.input_group != 0 && kernels.i8_unsigned;
   linear->depth = dtype == Dtype::i8     ? kernels.i8_depth
                   : dtype == Dtype::bf16 ? kernels.bf16_depth
                                          : 1;
@@ -329,7 +352,7 @@ std::unique_ptr<Linear> pack_linear(ThreadPool& pool, const Weight& weight, Isa 
   linear->weights = AlignedBuffer(static_cast<std::size_t>(linear->panels * linear->panel_bytes));
   if (dtype == Dtype::i8) linear->scales = padded_copy(weight.scales, rows, linear->panels);
   if (weight.bias) linear->bias = padded_copy(weight.bias, rows, linear->panels);
-  if (dtype == Dtype::i8)
+  if (dtype == Dtype::i8 && weight.input_group == 0)
     linear->row_sums =
         AlignedBuffer(static_cast<std::size_t>(linear->panels * kPanelRows) * sizeof(std::int32_t));
 
@@ -385,11 +408,14 @@ void unpack_row(const Linear& linear, std::int64_t row, float* out) {
       return;
     }
     case Dtype::i8: {
-      const auto* from = reinterpret_cast<const std::int8_t*>(panel);
+      const auto* from = reinterpret_cast<const std::uint8_t*>(panel);
       const float scale = linear.scales.as<float>()[row];
       const std::int64_t depth = linear.depth;
-      for (std::int64_t k = 0; k < linear.cols; ++k)
-        out[k] = static_cast<float>(from[(k / depth * kPanelRows + lane) * depth + k % depth]) * scale;
+      const int flip = linear.unsigned_codes ? 128 : 0;
+      for (std::int64_t k = 0; k < linear.cols; ++k) {
+        const int code = from[(k / depth * kPanelRows + lane) * depth + k % depth] ^ flip;
+        out[k] = static_cast<float>(static_cast<std::int8_t>(code)) * scale;
+      }
       return;
     }
     case Dtype::i4:

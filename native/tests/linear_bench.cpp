@@ -1,6 +1,6 @@
 // How fast linear layers run: gigabytes of weights read a second (decode) and operations a second
 // (prefill), beside the memory's own read bandwidth.
-//   linear_bench [--isa NAME] [--threads N] [--dtype f32|f16|bf16|i8|i4] [--pin]
+//   linear_bench [--isa NAME] [--threads N] [--dtype f32|f16|bf16|i8|i8-128|i4|i4-32|b8|b4] [--pin]
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -49,7 +49,14 @@ double read_gb_s(ThreadPool& pool) {
   return *std::max_element(rates.begin(), rates.end()) / 1e9;
 }
 
-void measure(ThreadPool& pool, Isa isa, Dtype dtype, const char* name, const Shape& shape, double bandwidth) {
+struct Kind {
+  Dtype dtype;
+  const char* name;
+  std::int64_t input_group = 0;
+};
+
+void measure(ThreadPool& pool, Isa isa, const Kind& kind, const Shape& shape, double bandwidth) {
+  const Dtype dtype = kind.dtype;
   std::mt19937 random(1);
   std::vector<char> weight(static_cast<std::size_t>(shape.rows * shape.cols * element_bytes(dtype)));
   for (std::size_t i = 0; i + 4 <= weight.size(); i += 4) {
@@ -65,11 +72,12 @@ void measure(ThreadPool& pool, Isa isa, Dtype dtype, const char* name, const Sha
   Weight given = {weight.data(), dtype, shape.rows, shape.cols};
   if (dtype == Dtype::i8 || nibbles || bytes_in_blocks) given.scales = scales.data();
   if (nibbles || bytes_in_blocks) given.group = kGroup;
+  given.input_group = kind.input_group;
   const std::int64_t bytes = pack_linear(pool, given, isa)->nbytes();
   std::vector<std::unique_ptr<Linear>> copies;  // as many as it takes for each to be cold again
   for (std::int64_t i = 0; i < std::clamp<std::int64_t>(kColdBytes / bytes, 1, 200); ++i)
     copies.push_back(pack_linear(pool, given, isa));
-  std::printf("%-5s %6ld x %-5ld", name, static_cast<long>(shape.rows), static_cast<long>(shape.cols));
+  std::printf("%-6s %6ld x %-5ld", kind.name, static_cast<long>(shape.rows), static_cast<long>(shape.cols));
   for (std::int64_t tokens : {1, 2, 4, 8, 16, 32, 64, 128, 256}) {
     AlignedBuffer x(static_cast<std::size_t>(tokens * shape.cols) * 4), y(static_cast<std::size_t>(tokens * shape.rows) * 4);
     for (std::int64_t i = 0; i < tokens * shape.cols; ++i) x.as<float>()[i] = static_cast<float>(i % 17) - 8;
@@ -132,12 +140,14 @@ int main(int argc, char** argv) {
   const double bandwidth = read_gb_s(pool);
   std::printf("%s, %d threads, memory read %.1f GB/s\n", std::string(isa_name(isa)).c_str(), threads, bandwidth);
   std::printf("tokens: GB/s of weights, share of the read bandwidth, GOPS\n");
-  const std::vector<std::pair<Dtype, const char*>> dtypes = {
-      {Dtype::f32, "f32"}, {Dtype::f16, "f16"}, {Dtype::bf16, "bf16"}, {Dtype::i8, "i8"}, {Dtype::i4, "i4"},
-      {Dtype::b8, "b8"}, {Dtype::b4, "b4"}};
-  for (const auto& [dtype, name] : dtypes)
-    if (only.empty() || only == name)
+  // i8-128 and i4-32 have scales for groups of inputs.
+  const std::vector<Kind> kinds = {
+      {Dtype::f32, "f32"}, {Dtype::f16, "f16"},   {Dtype::bf16, "bf16"},       {Dtype::i8, "i8"},
+      {Dtype::i4, "i4"},   {Dtype::b8, "b8"},     {Dtype::b4, "b4"},           {Dtype::i8, "i8-128", 128},
+      {Dtype::i4, "i4-32", 32}};
+  for (const Kind& kind : kinds)
+    if (only.empty() || only == kind.name)
       for (const Shape& shape : {Shape{896, 896}, Shape{4864, 896}, Shape{896, 4864}, Shape{151936, 896}})
-        measure(pool, isa, dtype, name, shape, bandwidth);
+        measure(pool, isa, kind, shape, bandwidth);
   return 0;
 }

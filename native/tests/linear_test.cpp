@@ -25,7 +25,7 @@ struct Case {
   bool bias, accumulate;
   std::int64_t group = 0;  // of i4, b8 and b4
   bool zeros = false;      // or shifts, of b8 and b4
-  bool input_groups = false;  // whether i4's inputs have a scale for each group
+  bool input_groups = false;  // whether inputs have a scale for each group, of so many columns
 };
 
 bool blocks(Dtype dtype) { return dtype == Dtype::b8 || dtype == Dtype::b4; }
@@ -161,11 +161,17 @@ std::vector<float> expected(Isa isa, const Case& c, const RandomWeight& w, const
       const float* wr = w.values.data() + r * c.shape.cols;
       volatile float value = 0;  // every step rounded to float
       if (c.dtype == Dtype::i8) {
-        std::int64_t sum = 0;
-        for (std::int64_t k = 0; k < c.shape.cols; ++k)
-          sum += static_cast<std::int64_t>(wr[k]) * q[static_cast<std::size_t>(k)];
-        const volatile float both = scales[0] * w.scales[static_cast<std::size_t>(r)];
-        value = static_cast<float>(sum) * both;
+        const float row_scale = w.scales[static_cast<std::size_t>(r)];
+        for (std::int64_t begin = 0; begin < c.shape.cols; begin += shared) {
+          std::int64_t sum = 0;
+          for (std::int64_t k = begin; k < begin + shared; ++k)
+            sum += static_cast<std::int64_t>(wr[k]) * q[static_cast<std::size_t>(k)];
+          const volatile float both = scales[0] * row_scale;
+          value = c.input_groups ? std::fma(static_cast<float>(sum), scales[static_cast<std::size_t>(begin / shared)],
+                                            static_cast<float>(value))
+                                 : static_cast<float>(sum) * both;
+        }
+        if (c.input_groups) value = value * row_scale;
       } else if (c.dtype == Dtype::i4) {
         for (std::int64_t begin = 0; begin < c.shape.cols; begin += c.group) {
           int sum = 0;
@@ -289,11 +295,13 @@ int main(int argc, char** argv) {
           }
   for (Isa isa : isas)
     for (const auto& [dtype, group] : {std::pair<Dtype, std::int64_t>{Dtype::i4, 32}, {Dtype::i4, 64}, {Dtype::i4, 128},
+                                       {Dtype::i8, 64}, {Dtype::i8, 128}, {Dtype::i8, 1024},
                                        {Dtype::b8, 16}, {Dtype::b8, 32}, {Dtype::b4, 16}, {Dtype::b4, 32}})
       for (const Shape& shape : shapes)
-        for (int options = 0; options < (dtype == Dtype::i4 ? 16 : 8); ++options, ++cases) {
+        for (int options = 0; options < (dtype == Dtype::i4 ? 16 : dtype == Dtype::i8 ? 4 : 8); ++options, ++cases) {
           const Shape whole = {shape.tokens, shape.rows, (shape.cols + group - 1) / group * group};
-          const Case c = {dtype, whole, (options & 1) != 0, (options & 2) != 0, group, (options & 4) != 0, (options & 8) != 0};
+          const Case c = {dtype, whole, (options & 1) != 0, (options & 2) != 0, group, (options & 4) != 0,
+                          dtype == Dtype::i8 || (options & 8) != 0};
           if (run_case(pool, isa, c, random)) continue;
           ++failures;
           std::printf("%s: dtype %d in groups of %ld, %ld x %ld x %ld, options %d differ\n", std::string(isa_name(isa)).c_str(),

@@ -23,7 +23,8 @@ inline constexpr std::int64_t kPanelRows = 16;  // one vector lane is one output
 inline constexpr std::int64_t kCodePadding = 64;
 
 // A packed weight [rows, cols]. Panels of 16 rows, each contiguous and padded with zero rows:
-//   f32, f16: [panel][k][16]; bf16, i8: [panel][k/depth][16][depth], cols padded with zeros
+//   f32, f16: [panel][k][16]; bf16, i8: [panel][k/depth][16][depth], cols padded with zeros; codes of i8 as
+//       they are, or with scales for groups of inputs as code + 128 where a set multiplies unsigned by signed
 //   i4: [panel][group] of { 16-bit scales [16]; zero points [16], a byte each, if there are any; codes
 //       [group/8][16][4], a byte holding columns k and k + 4 of every eight, as code + 8 }
 //   b8, b4: [panel][group] of { scales [16], f32 or where that is exact 16 bits; shifts, float[16], if there
@@ -41,7 +42,7 @@ struct Linear {
   AlignedBuffer weights;     // [panels][panel_bytes]
   AlignedBuffer scales;      // i8: float[panels * 16]; else empty
   AlignedBuffer bias;        // float[panels * 16], or empty
-  AlignedBuffer row_sums;    // i8: int32[panels * 16], the sum of each row's codes; else empty
+  AlignedBuffer row_sums;    // i8 without input_group: int32[panels * 16], sums of rows of codes; else empty
   std::int64_t group = 0;    // i4: columns that share a scale
   bool zeros = false;        // i4: whether groups have zero points
   bool bf16_scales = false;  // i4: scales are bf16, or f16
@@ -49,7 +50,8 @@ struct Linear {
   bool shifts = false;       // b8, b4: whether groups have shifts
 
   float input_scale = 0;     // i8, i4: of their quantized input, or 0: each row has its own
-  std::int64_t input_group = 0;  // i4: group, where its input has scales for groups; else 0
+  std::int64_t input_group = 0;  // i8, i4: columns of the input that share a scale, or 0: those of a row do
+  bool unsigned_codes = false;   // i8: whether codes are stored as code + 128
 
   std::int64_t nbytes() const;
 };
@@ -66,7 +68,8 @@ struct Weight {
   const float* shifts = nullptr;       // b8, b4: like scales, or null: w = code * scale + shift; codes
                                        // of b4 are then 0 to 15, else -8 to 7
   float input_scale = 0;               // i8, i4: of their quantized input; 0: each row has its own
-  std::int64_t input_group = 0;        // i4: group, where each group of a row has its own; else 0
+  std::int64_t input_group = 0;        // each group of a row has its own: i4: group; i8: a multiple of 64,
+                                       // up to 1024, that divides cols; else 0
 };
 
 // Throws std::invalid_argument (in words) or std::bad_alloc.
@@ -76,11 +79,12 @@ std::unique_ptr<Linear> pack_linear(ThreadPool& pool, const Weight& weight, Isa 
 void unpack_row(const Linear& linear, std::int64_t row, float* out);
 
 // Activations in int8. The instructions multiply unsigned by signed, so signed weights (i8) meet q + 128
-// and unsigned ones (i4) meet q. Columns from cols to the stride are q = 0.
+// and unsigned ones (i4, and i8 with scales for groups) meet q. Columns from cols to the stride are q = 0.
 struct QuantizedRows {
   std::uint8_t* codes;        // [tokens][code_stride(cols)]: q + 128
   std::int8_t* signed_codes;  // [tokens][code_stride(cols)]: q
-  std::int32_t* minus_sums;   // [tokens][code_stride(cols) / 32]: minus the sum of 32 q
+  std::int32_t* minus_sums;   // [tokens][code_stride(cols) / 32]: minus the sum of 32 q, or of
+                              // each group that has a scale
   float* scales;              // [tokens][groups]
   std::uint16_t* halves;      // [tokens][2][code_stride(cols)]: bf16, see Input::halves
 };
@@ -136,7 +140,8 @@ std::int64_t linear_chunks(const Linear& linear, std::int64_t tokens);
 //   y: float[tokens][y_stride]; columns from rows on are left alone
 // Batch-invariant: an output depends on its own row of x only, bit for bit. Float weights are widened
 // to float32 and each output is one chain of float32 fused multiply-adds, k ascending from 0; i8 sums
-// are exact in int32, then y = float(sum) * (x_scale * w_scale). i4 sums are exact in each group, then
+// are exact in int32, then y = float(sum) * (x_scale * w_scale), or with scales for groups of inputs
+// y = (one chain of fused multiply-adds float(sum) * x_scale, groups ascending from 0) * w_scale. i4 sums are exact in each group, then
 // y = (one chain of fused multiply-adds float(sum) * w_scale, groups ascending from 0) * x_scale, or with
 // scales for groups one chain of (float(sum) * w_scale) * x_scale. Then bias, then the old y are added.
 // b8 and b4 give the bits of f32 weights fma(code, scale, shift).

@@ -27,6 +27,7 @@ namespace {
 #include "kernels/linear/int4_512.inc.h"
 #include "kernels/linear/tile.inc.h"
 #include "kernels/linear/groups.inc.h"
+#include "kernels/linear/input_groups.inc.h"
 
 // With up to so many tokens the VNNI kernels wait for memory, not for arithmetic.
 constexpr int64_t kFewTokensInt8 = 6, kFewTokensInt4 = 6;
@@ -226,7 +227,7 @@ void multiply_tiles(const LinearTask& task, const void* x, int64_t stride) {
   Tiles::release();
 }
 
-#include "kernels/linear/amx_int4.inc.h"
+#include "kernels/linear/amx_groups.inc.h"
 
 // The nearest number of bf16, halves to even; a NaN stays one.
 inline uint16_t to_bf16(float value) {
@@ -265,12 +266,14 @@ void linear_bf16_amx(const LinearTask& task) {
 
 void linear_i8_amx(const LinearTask& task) {
   if (task.tokens <= kFewTokensInt8) return linear_i8_avx512_vnni(task);
-  multiply_tiles<I8>(task, task.codes, task.code_stride);
+  task.x_groups ? multiply_in_groups<ExpandBytes>(task)
+                : multiply_tiles<I8>(task, task.codes, task.code_stride);
 }
 
 void linear_i4_amx(const LinearTask& task) {
   if (task.tokens <= kFewTokensInt4) return linear_i4_avx512_vnni(task);
-  task.bf16_scales ? multiply_int4<Bf16Scales>(task) : multiply_int4<F16Scales>(task);
+  task.bf16_scales ? multiply_in_groups<ExpandNibbles<Bf16Scales>>(task)
+                   : multiply_in_groups<ExpandNibbles<F16Scales>>(task);
 }
 
 void split_amx(const SplitTask& task) {

@@ -89,6 +89,32 @@ struct I8 {
   }
 };
 
+// The codes of the weight are unsigned here, those of the inputs signed.
+struct I8InGroups : I8 {
+  using Stored = uint8_t;
+  using Input = int8_t;
+
+  static Sum open(int32_t minus_sum) {
+    const __m256i offset = _mm256_set1_epi32(128 * minus_sum);
+    return {offset, offset};
+  }
+  static __m256i low_bytes(__m256i w) { return _mm256_and_si256(w, _mm256_set1_epi16(0xff)); }
+  static Weights load(const uint8_t* from) {
+    const __m256i low = load_vector(from), high = load_vector(from + 32);
+    return {{low_bytes(low), low_bytes(high)}, {_mm256_srli_epi16(low, 8), _mm256_srli_epi16(high, 8)}};
+  }
+  static Inputs spread(const int8_t* x) {
+    const __m256i codes = spread_four(x);
+    return {even(codes), odd(codes)};
+  }
+  static void add_scaled(const Sum& sum, float scale, float* total) {
+    const __m256 spread = _mm256_set1_ps(scale);
+    _mm256_store_ps(total, _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum.low), spread, _mm256_load_ps(total)));
+    _mm256_store_ps(total + 8,
+                    _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum.high), spread, _mm256_load_ps(total + 8)));
+  }
+};
+
 // vpmaddubsw cannot saturate here: 2 * 15 * 128, and eight of them still fit 16 bits.
 template <class Scales>
 struct I4 : Int4In256<Scales> {
@@ -186,13 +212,17 @@ struct Nibbles : Blocks {
 #include "kernels/linear/tile.inc.h"
 #include "kernels/linear/groups.inc.h"
 #include "kernels/linear/blocks.inc.h"
+#include "kernels/linear/input_groups.inc.h"
 
 }  // namespace
 
 void linear_f32_avx2(const LinearTask& task) { multiply<F32>(task, task.x, task.x_stride); }
 void linear_f16_avx2(const LinearTask& task) { multiply<F16>(task, task.x, task.x_stride); }
 void linear_bf16_avx2(const LinearTask& task) { multiply<Bf16>(task, task.x, task.x_stride); }
-void linear_i8_avx2(const LinearTask& task) { multiply<I8>(task, task.codes, task.code_stride); }
+void linear_i8_avx2(const LinearTask& task) {
+  task.x_groups ? multiply_input_groups<I8InGroups>(task)
+                : multiply<I8>(task, task.codes, task.code_stride);
+}
 void linear_i4_avx2(const LinearTask& task) {
   task.bf16_scales ? multiply_grouped<I4<Bf16Scales>>(task) : multiply_grouped<I4<F16Scales>>(task);
 }

@@ -6,6 +6,8 @@
 namespace lichen {
 namespace {
 
+#include "kernels/linear/int4_512.inc.h"
+
 struct F32 {
   using Stored = float;
   using Input = float;
@@ -71,7 +73,25 @@ struct I8 {
   }
 };
 
-#include "kernels/linear/int4_512.inc.h"
+// The codes of the weight are unsigned here, those of the inputs signed.
+struct I8InGroups : I8 {
+  using Stored = uint8_t;
+  using Input = int8_t;
+
+  static Sum open(int32_t minus_sum) { return _mm512_set1_epi32(128 * minus_sum); }
+  static Weights load(const uint8_t* from) {
+    const __m512i w = _mm512_load_si512(from);
+    return {_mm512_and_si512(w, _mm512_set1_epi16(0xff)), _mm512_srli_epi16(w, 8)};
+  }
+  static Inputs spread(const int8_t* x) {
+    const __m512i codes = spread_four(x);
+    return {_mm512_srai_epi16(_mm512_slli_epi16(codes, 8), 8), _mm512_srai_epi16(codes, 8)};
+  }
+  static void add_scaled(Sum sum, float scale, float* total) {
+    _mm512_store_ps(total, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_set1_ps(scale),
+                                           _mm512_load_ps(total)));
+  }
+};
 
 // vpmaddubsw cannot saturate here: 2 * 15 * 128, and eight of them still fit 16 bits.
 template <class Scales>
@@ -152,13 +172,17 @@ struct Nibbles : Blocks {
 #include "kernels/linear/tile.inc.h"
 #include "kernels/linear/groups.inc.h"
 #include "kernels/linear/blocks.inc.h"
+#include "kernels/linear/input_groups.inc.h"
 
 }  // namespace
 
 void linear_f32_avx512(const LinearTask& task) { multiply<F32>(task, task.x, task.x_stride); }
 void linear_f16_avx512(const LinearTask& task) { multiply<F16>(task, task.x, task.x_stride); }
 void linear_bf16_avx512(const LinearTask& task) { multiply<Bf16>(task, task.x, task.x_stride); }
-void linear_i8_avx512(const LinearTask& task) { multiply<I8>(task, task.codes, task.code_stride); }
+void linear_i8_avx512(const LinearTask& task) {
+  task.x_groups ? multiply_input_groups<I8InGroups>(task)
+                : multiply<I8>(task, task.codes, task.code_stride);
+}
 void linear_i4_avx512(const LinearTask& task) {
   task.bf16_scales ? multiply_grouped<I4<Bf16Scales>>(task) : multiply_grouped<I4<F16Scales>>(task);
 }

@@ -6,6 +6,8 @@
 namespace lichen {
 namespace {
 
+#include "kernels/linear/int4_512.inc.h"
+
 struct I8 {
   using Stored = int8_t;
   using Input = uint8_t;
@@ -27,7 +29,18 @@ struct I8 {
   static Sum add_product(Sum sum, Weights w, Inputs x) { return _mm512_dpbusd_epi32(sum, x, w); }
 };
 
-#include "kernels/linear/int4_512.inc.h"
+// The codes of the weight are unsigned here, those of the inputs signed.
+struct I8InGroups : I8 {
+  using Input = int8_t;
+
+  static Sum open(int32_t minus_sum) { return _mm512_set1_epi32(128 * minus_sum); }
+  static Inputs spread(const int8_t* x) { return spread_four(x); }
+  static Sum add_product(Sum sum, Weights w, Inputs x) { return _mm512_dpbusd_epi32(sum, w, x); }
+  static void add_scaled(Sum sum, float scale, float* total) {
+    _mm512_store_ps(total, _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_set1_ps(scale),
+                                           _mm512_load_ps(total)));
+  }
+};
 
 template <class Scales>
 struct I4 : Int4In512<Scales> {
@@ -51,11 +64,13 @@ struct I4 : Int4In512<Scales> {
 
 #include "kernels/linear/tile.inc.h"
 #include "kernels/linear/groups.inc.h"
+#include "kernels/linear/input_groups.inc.h"
 
 }  // namespace
 
 void linear_i8_avx512_vnni(const LinearTask& task) {
-  multiply<I8>(task, task.codes, task.code_stride);
+  task.x_groups ? multiply_input_groups<I8InGroups>(task)
+                : multiply<I8>(task, task.codes, task.code_stride);
 }
 void linear_i4_avx512_vnni(const LinearTask& task) {
   task.bf16_scales ? multiply_grouped<I4<Bf16Scales>>(task) : multiply_grouped<I4<F16Scales>>(task);

@@ -31,6 +31,26 @@ struct I8 {
   }
 };
 
+// The codes of the weight are unsigned here, those of the inputs signed.
+struct I8InGroups : I8 {
+  using Input = int8_t;
+
+  static Sum open(int32_t minus_sum) {
+    const __m256i offset = _mm256_set1_epi32(128 * minus_sum);
+    return {offset, offset};
+  }
+  static Inputs spread(const int8_t* x) { return spread_four(x); }
+  static Sum add_product(const Sum& sum, const Weights& w, Inputs x) {
+    return {_mm256_dpbusd_avx_epi32(sum.low, w.low, x), _mm256_dpbusd_avx_epi32(sum.high, w.high, x)};
+  }
+  static void add_scaled(const Sum& sum, float scale, float* total) {
+    const __m256 spread = _mm256_set1_ps(scale);
+    _mm256_store_ps(total, _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum.low), spread, _mm256_load_ps(total)));
+    _mm256_store_ps(total + 8,
+                    _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum.high), spread, _mm256_load_ps(total + 8)));
+  }
+};
+
 template <class Scales>
 struct I4 : Int4In256<Scales> {
   using Base = Int4In256<Scales>;
@@ -59,10 +79,14 @@ struct I4 : Int4In256<Scales> {
 
 #include "kernels/linear/tile.inc.h"
 #include "kernels/linear/groups.inc.h"
+#include "kernels/linear/input_groups.inc.h"
 
 }  // namespace
 
-void linear_i8_avx_vnni(const LinearTask& task) { multiply<I8>(task, task.codes, task.code_stride); }
+void linear_i8_avx_vnni(const LinearTask& task) {
+  task.x_groups ? multiply_input_groups<I8InGroups>(task)
+                : multiply<I8>(task, task.codes, task.code_stride);
+}
 void linear_i4_avx_vnni(const LinearTask& task) {
   task.bf16_scales ? multiply_grouped<I4<Bf16Scales>>(task) : multiply_grouped<I4<F16Scales>>(task);
 }

@@ -25,14 +25,14 @@ struct Piece {
 
 template <class Op, int P, int T>
 void add_block(const uint8_t* codes, int64_t panel_bytes, const int8_t* x, int64_t x_stride,
-               const int32_t* minus_sums, const typename Op::Ints (&zeros)[P],
+               const int32_t* minus_sums, bool offsets, const typename Op::Ints (&zeros)[P],
                typename Op::Ints (&sum)[T][P]) {
   typename Op::Partial partial[T][P];
 #pragma GCC unroll 8
   for (int t = 0; t < T; ++t)
 #pragma GCC unroll 4
     for (int p = 0; p < P; ++p) {
-      sum[t][p] = Op::offset(sum[t][p], zeros[p], minus_sums[t * (x_stride / kBlock)]);
+      if (offsets) sum[t][p] = Op::offset(sum[t][p], zeros[p], minus_sums[t * (x_stride / kBlock)]);
       partial[t][p] = Op::open(sum[t][p]);
     }
   // Unrolled, gcc would put off all additions to the end, and the products would not fit the registers.
@@ -81,8 +81,11 @@ void group_tile(const LinearTask& task, const char* panels, int64_t token, int64
       for (int t = 0; t < T; ++t) sum[t][p] = Op::none();
     }
     const auto* codes = reinterpret_cast<const uint8_t*>(panels + header);
-    for (int64_t b = 0; b < blocks; ++b, x += kBlock, ++minus_sums, codes += kBlock * (kRows / 2))
-      add_block<Op, P, T>(codes, task.panel_bytes, x, task.code_stride, minus_sums, zeros, sum);
+    for (int64_t b = 0; b < blocks; ++b, x += kBlock, codes += kBlock * (kRows / 2)) {
+      const bool offsets = !Grouped || b == 0;  // minus_sums are of whole groups there
+      add_block<Op, P, T>(codes, task.panel_bytes, x, task.code_stride, minus_sums, offsets, zeros, sum);
+      minus_sums += offsets;
+    }
 #pragma GCC unroll 4
     for (int p = 0; p < P; ++p) {
       const typename Op::Floats scales = Op::load_scales(panels + p * task.panel_bytes);

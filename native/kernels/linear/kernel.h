@@ -18,18 +18,18 @@ struct LinearTask {
   int64_t rows;             // rows that exist in these panels: the last panel may be part padding
   int64_t cols;
   const float* scales;      // [panels * 16], i8 only
-  const int32_t* row_sums;  // [panels * 16], i8 only
+  const int32_t* row_sums;  // [panels * 16], i8 only, null with x_groups
   const float* bias;        // [panels * 16] or null
   const float* x;           // [tokens][x_stride], float weights, b4 and b8 only
   int64_t x_stride;
   const uint8_t* codes;     // [tokens][code_stride], q + 128 for i8
-  const int8_t* signed_codes;  // the same as q, for i4
-  const int32_t* minus_sums;   // [tokens][code_stride / 32], minus the sum of 32 q, for i4
+  const int8_t* signed_codes;  // the same as q, for i4, and for i8 with x_groups
+  const int32_t* minus_sums;   // [tokens][code_stride / 32], minus the sum of 32 q, or with x_groups of a group
   int64_t code_stride;
   const float* x_scales;    // [tokens], i8 and i4; [tokens][cols / group] with x_groups
-  bool x_groups;            // whether inputs have a scale for each group, i4 only
+  bool x_groups;            // whether inputs have a scale for each group
   const uint16_t* halves;   // [tokens][kHalves][code_stride], bf16 only, where it is multiplied in bf16
-  int64_t group;            // columns that share a scale, i4, b4 and b8
+  int64_t group;            // columns that share a scale: i4, b4, b8, and inputs of i8
   bool zeros;               // whether groups have zero points, i4 only
   bool bf16_scales;         // or f16, i4 only
   ScaleType scale_type;     // b4 and b8 only
@@ -54,6 +54,7 @@ struct QuantizeTask {
   int64_t code_stride;
   float* scales;
   int64_t group;      // columns of a row that share a scale: scales [tokens][ceil(cols / group)]
+  int64_t summed;     // columns of one of minus_sums, a multiple of 32
   float given_scale;  // the one scale of all, or 0: each group's own
 };
 using QuantizeKernel = void (*)(const QuantizeTask&);

@@ -8,6 +8,7 @@ namespace {
 
 #include "kernels/linear/tile.inc.h"
 #include "kernels/linear/groups.inc.h"
+#include "kernels/linear/input_groups.inc.h"
 #include "kernels/linear/neon.inc.h"
 
 struct F32 {
@@ -74,10 +75,11 @@ struct I8 {
             vzip2q_s32(sum.q1, zero), vzip1q_s32(sum.q2, zero), vzip2q_s32(sum.q2, zero),
             vzip1q_s32(sum.q3, zero), vzip2q_s32(sum.q3, zero)};
   }
-  static void store_sum(SignedSum* to, const Sum& sum) {
-    store_ints(to, {vpaddq_s32(sum.q0, sum.q1), vpaddq_s32(sum.q2, sum.q3),
-                    vpaddq_s32(sum.q4, sum.q5), vpaddq_s32(sum.q6, sum.q7)});
+  static IntLanes joined(const Sum& sum) {
+    return {vpaddq_s32(sum.q0, sum.q1), vpaddq_s32(sum.q2, sum.q3), vpaddq_s32(sum.q4, sum.q5),
+            vpaddq_s32(sum.q6, sum.q7)};
   }
+  static void store_sum(SignedSum* to, const Sum& sum) { store_ints(to, joined(sum)); }
   static Weights load(const int8_t* from) { return load_bytes(from); }
   static Inputs spread(const int8_t* x) { return spread_four(x); }
   static int32x4_t add_low(int32x4_t sum, int8x16_t w, Inputs x) {
@@ -90,6 +92,13 @@ struct I8 {
     return {add_low(sum.q0, w.q0, x), add_high(sum.q1, w.q0, x), add_low(sum.q2, w.q1, x),
             add_high(sum.q3, w.q1, x), add_low(sum.q4, w.q2, x), add_high(sum.q5, w.q2, x),
             add_low(sum.q6, w.q3, x), add_high(sum.q7, w.q3, x)};
+  }
+};
+
+struct I8InGroups : I8 {
+  static Sum open(int32_t) { return zero(); }
+  static void add_scaled(const Sum& sum, float scale, float* total) {
+    add_scaled_ints(joined(sum), scale, total);
   }
 };
 
@@ -133,7 +142,8 @@ void linear_f32_neon(const LinearTask& task) { multiply<F32>(task, task.x, task.
 void linear_f16_neon(const LinearTask& task) { multiply<F16>(task, task.x, task.x_stride); }
 void linear_bf16_neon(const LinearTask& task) { multiply<Bf16>(task, task.x, task.x_stride); }
 void linear_i8_neon(const LinearTask& task) {
-  multiply<I8>(task, task.signed_codes, task.code_stride);
+  task.x_groups ? multiply_input_groups<I8InGroups>(task)
+                : multiply<I8>(task, task.signed_codes, task.code_stride);
 }
 void linear_i4_neon(const LinearTask& task) {
   task.bf16_scales ? multiply_grouped<I4<Bf16Scales>>(task) : multiply_grouped<I4<F16Scales>>(task);

@@ -40,6 +40,14 @@ inline void store_ints(SignedSum* to, const IntLanes& sum) {
   vst1q_s32(values + 12, sum.q3);
 }
 
+// total[16] + float(sum) * scale
+inline void add_scaled_ints(const IntLanes& sum, float scale, float* total) {
+  vst1q_f32(total, vfmaq_n_f32(vld1q_f32(total), vcvtq_f32_s32(sum.q0), scale));
+  vst1q_f32(total + 4, vfmaq_n_f32(vld1q_f32(total + 4), vcvtq_f32_s32(sum.q1), scale));
+  vst1q_f32(total + 8, vfmaq_n_f32(vld1q_f32(total + 8), vcvtq_f32_s32(sum.q2), scale));
+  vst1q_f32(total + 12, vfmaq_n_f32(vld1q_f32(total + 12), vcvtq_f32_s32(sum.q3), scale));
+}
+
 // Four activations, repeated.
 inline int8x16_t spread_four(const int8_t* x) {
   int32_t four;

@@ -8,6 +8,7 @@ namespace {
 
 #include "kernels/linear/tile.inc.h"
 #include "kernels/linear/groups.inc.h"
+#include "kernels/linear/input_groups.inc.h"
 #include "kernels/linear/neon.inc.h"
 
 struct I8 {
@@ -27,6 +28,13 @@ struct I8 {
   static Sum add_product(const Sum& sum, const Weights& w, Inputs x) {
     return {vdotq_s32(sum.q0, w.q0, x), vdotq_s32(sum.q1, w.q1, x), vdotq_s32(sum.q2, w.q2, x),
             vdotq_s32(sum.q3, w.q3, x)};
+  }
+};
+
+struct I8InGroups : I8 {
+  static Sum open(int32_t) { return zero(); }
+  static void add_scaled(const Sum& sum, float scale, float* total) {
+    add_scaled_ints(sum, scale, total);
   }
 };
 
@@ -53,7 +61,8 @@ struct I4 : Int4InNeon<Scales> {
 }  // namespace
 
 void linear_i8_neon_dotprod(const LinearTask& task) {
-  multiply<I8>(task, task.signed_codes, task.code_stride);
+  task.x_groups ? multiply_input_groups<I8InGroups>(task)
+                : multiply<I8>(task, task.signed_codes, task.code_stride);
 }
 void linear_i4_neon_dotprod(const LinearTask& task) {
   task.bf16_scales ? multiply_grouped<I4<Bf16Scales>>(task) : multiply_grouped<I4<F16Scales>>(task);

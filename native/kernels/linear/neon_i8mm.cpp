@@ -10,6 +10,8 @@ namespace lichen {
 namespace {
 
 #include "kernels/linear/tile.inc.h"
+#include "kernels/linear/groups.inc.h"
+#include "kernels/linear/input_groups.inc.h"
 #include "kernels/linear/neon.inc.h"
 
 constexpr int64_t kColumns = 8;    // of one instruction
@@ -41,15 +43,12 @@ void clear(int32x4_t (&sum)[T][kRowPairs]) {
 struct I8 {
   static constexpr int kTokens = 6;
 
-  // T tokens times one panel, all columns: from the packed weight to the outputs.
+  // Sums of T tokens and one panel over `cols` columns.
   template <int T>
-  static void tile(const LinearTask& task, const char* panel, int64_t token, int64_t row) {
+  static void add_columns(const LinearTask& task, const int8_t* weights, const int8_t* x, int64_t cols,
+                          int32x4_t (&sum)[(T + 1) / 2][kRowPairs]) {
     constexpr int kPairs = (T + 1) / 2;
-    const int8_t* x = task.signed_codes + token * task.code_stride;
-    const auto* weights = reinterpret_cast<const int8_t*>(panel);
-    int32x4_t sum[kPairs][kRowPairs];
-    clear(sum);
-    for (int64_t k = 0; k < task.cols; k += kColumns, x += kColumns, weights += kRows * kColumns) {
+    for (int64_t k = 0; k < cols; k += kColumns, x += kColumns, weights += kRows * kColumns) {
       int8x16_t in[kPairs];
 #pragma GCC unroll 4
       for (int t = 0; t < kPairs; ++t)
@@ -61,12 +60,45 @@ struct I8 {
         for (int t = 0; t < kPairs; ++t) sum[t][r] = vmmlaq_s32(sum[t][r], in[t], w);
       }
     }
+  }
+
+  // T tokens times one panel, all columns: from the packed weight to the outputs.
+  template <int T>
+  static void tile(const LinearTask& task, const char* panel, int64_t token, int64_t row) {
+    const int8_t* x = task.signed_codes + token * task.code_stride;
+    int32x4_t sum[(T + 1) / 2][kRowPairs];
+    clear(sum);
+    add_columns<T>(task, reinterpret_cast<const int8_t*>(panel), x, task.cols, sum);
 #pragma GCC unroll 8
     for (int t = 0; t < T; ++t) {
       SignedSum values[kRows];
       store_ints(values, t % 2 == 0 ? rows_of<0>(sum[t / 2]) : rows_of<1>(sum[t / 2]));
       finish_panel(values, task, token + t, row);
     }
+  }
+};
+
+// As input_group_tile() in input_groups.inc.h, with tokens in pairs.
+struct I8InGroups {
+  static constexpr int kTokens = I8::kTokens;
+
+  template <int T>
+  static void tile(const LinearTask& task, const char* panel, int64_t token, int64_t row) {
+    const int64_t groups = task.cols / task.group;
+    const int8_t* x = task.signed_codes + token * task.code_stride;
+    const float* x_scales = task.x_scales + token * groups;
+    float totals[T][kRows] = {};
+    for (int64_t g = 0; g < groups; ++g) {
+      int32x4_t sum[(T + 1) / 2][kRowPairs];
+      clear(sum);
+      I8::add_columns<T>(task, reinterpret_cast<const int8_t*>(panel) + g * task.group * kRows,
+                         x + g * task.group, task.group, sum);
+#pragma GCC unroll 8
+      for (int t = 0; t < T; ++t)
+        add_scaled_ints(t % 2 == 0 ? rows_of<0>(sum[t / 2]) : rows_of<1>(sum[t / 2]),
+                        x_scales[t * groups + g], totals[t]);
+    }
+    for (int t = 0; t < T; ++t) finish_scaled(totals[t], task, token + t, row);
   }
 };
 
@@ -90,6 +122,12 @@ struct I4 : Int4InNeon<Scales> {
     }
   }
 
+  static int32_t total_of(const int32_t* sums, int64_t count) {
+    int32_t total = 0;
+    for (int64_t i = 0; i < count; ++i) total += sums[i];
+    return total;
+  }
+
   template <int P>
   static void add_columns(const Codes& w, const int8x16_t (&in)[P], int32x4_t (&sum)[P][kRowPairs]) {
     add_rows(w.first.q0, w.second.q0, in, 0, sum);
@@ -98,21 +136,15 @@ struct I4 : Int4InNeon<Scales> {
     add_rows(w.first.q3, w.second.q3, in, 6, sum);
   }
 
-  static int32_t total_of(const int32_t* sums, int64_t count) {
-    int32_t total = 0;
-    for (int64_t i = 0; i < count; ++i) total += sums[i];
-    return total;
-  }
-
   // As group_tile() in groups.inc.h, with tokens in pairs.
   template <int T>
   static void tile(const LinearTask& task, const char* panel, int64_t token, int64_t row) {
     constexpr int kPairs = (T + 1) / 2;
-    constexpr int64_t kSummed = 32;  // columns of one of minus_sums
     const int64_t stride = task.code_stride;
     const int64_t header = kRows * (task.zeros ? 3 : 2);
     const int8_t* x = task.signed_codes + token * stride;
-    const int32_t* minus_sums = task.minus_sums + token * (stride / kSummed);
+    const int32_t* minus_sums = task.minus_sums + token * (stride / kBlock);
+    const int64_t sums_per_group = task.x_groups ? 1 : task.group / kBlock;
     const int64_t groups = task.cols / task.group;
     const float* x_scales = task.x_scales + token * (task.x_groups ? groups : 1);
     FloatLanes total[T];
@@ -133,7 +165,7 @@ struct I4 : Int4InNeon<Scales> {
       }
 #pragma GCC unroll 8
       for (int t = 0; t < T; ++t) {
-        const int32_t minus = total_of(minus_sums + t * (stride / kSummed), task.group / kSummed);
+        const int32_t minus = total_of(minus_sums + t * (stride / kBlock), sums_per_group);
         const IntLanes rows = t % 2 == 0 ? rows_of<0>(sum[t / 2]) : rows_of<1>(sum[t / 2]);
         const IntLanes whole = Base::offset(rows, zeros, minus);
         total[t] = task.x_groups
@@ -141,7 +173,7 @@ struct I4 : Int4InNeon<Scales> {
                                           x_scales[t * groups + g], total[t])
                        : Base::scale_add(whole, scales, total[t]);
       }
-      minus_sums += task.group / kSummed;
+      minus_sums += sums_per_group;
       panel += header + task.group * (kRows / 2);
     }
     for (int t = 0; t < T; ++t) {
@@ -174,7 +206,9 @@ void multiply_pairs(const LinearTask& task) {
 
 }  // namespace
 
-void linear_i8_neon_i8mm(const LinearTask& task) { multiply_pairs<I8>(task); }
+void linear_i8_neon_i8mm(const LinearTask& task) {
+  task.x_groups ? multiply_pairs<I8InGroups>(task) : multiply_pairs<I8>(task);
+}
 
 // One token alone leaves half of SMMLA idle, and SDOT needs the codes of a row less rearranged.
 void linear_i4_neon_i8mm(const LinearTask& task) {

@@ -87,6 +87,23 @@ struct I8 {
   }
 };
 
+// Codes are signed on both sides.
+struct I8InGroups : I8 {
+  using Input = int8_t;
+  using Inputs = const int8_t*;  // [4]
+
+  static Sum open(int32_t) { return {}; }
+  static Inputs spread(const int8_t* x) { return x; }
+  static Sum add_product(Sum sum, Weights w, Inputs x) {
+    for (int r = 0; r < 16; ++r)
+      sum.lane[r] += w[4 * r] * x[0] + w[4 * r + 1] * x[1] + w[4 * r + 2] * x[2] + w[4 * r + 3] * x[3];
+    return sum;
+  }
+  static void add_scaled(const Sum& sum, float scale, float* total) {
+    for (int r = 0; r < 16; ++r) total[r] = fmaf(static_cast<float>(sum.lane[r]), scale, total[r]);
+  }
+};
+
 struct F16Scales {
   static float widen(uint16_t bits) { return from_f16(bits); }
 };
@@ -198,13 +215,17 @@ struct Nibbles : Blocks {
 #include "kernels/linear/tile.inc.h"
 #include "kernels/linear/groups.inc.h"
 #include "kernels/linear/blocks.inc.h"
+#include "kernels/linear/input_groups.inc.h"
 
 }  // namespace
 
 void linear_f32_portable(const LinearTask& task) { multiply<F32>(task, task.x, task.x_stride); }
 void linear_f16_portable(const LinearTask& task) { multiply<F16>(task, task.x, task.x_stride); }
 void linear_bf16_portable(const LinearTask& task) { multiply<Bf16>(task, task.x, task.x_stride); }
-void linear_i8_portable(const LinearTask& task) { multiply<I8>(task, task.codes, task.code_stride); }
+void linear_i8_portable(const LinearTask& task) {
+  task.x_groups ? multiply_input_groups<I8InGroups>(task)
+                : multiply<I8>(task, task.codes, task.code_stride);
+}
 void linear_i4_portable(const LinearTask& task) {
   task.bf16_scales ? multiply_grouped<I4<Bf16Scales>>(task) : multiply_grouped<I4<F16Scales>>(task);
 }

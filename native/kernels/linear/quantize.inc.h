@@ -17,17 +17,18 @@ inline uint8_t code_of(float value, float scale) {
   return static_cast<uint8_t>(static_cast<int32_t>(rounded) + 128);
 }
 
-// The same codes as they are, and minus their sums: what int4 weights meet.
-inline void sign_and_sum(const uint8_t* codes, int64_t count, int8_t* signed_codes,
+// The same codes as they are, and minus the sums of `summed` of them: what unsigned weights meet.
+inline void sign_and_sum(const uint8_t* codes, int64_t count, int64_t summed, int8_t* signed_codes,
                          int32_t* minus_sums) {
-  constexpr int64_t kSummed = 32;
-  for (int64_t b = 0; b < count / kSummed; ++b) {
+  constexpr int64_t kBlock = 32;
+  for (int64_t begin = 0; begin < count; begin += kBlock) {
     int32_t sum = 0;
-    for (int64_t k = b * kSummed; k < (b + 1) * kSummed; ++k) {
+    for (int64_t k = begin; k < begin + kBlock; ++k) {
       signed_codes[k] = static_cast<int8_t>(codes[k] ^ 0x80);
       sum += codes[k];
     }
-    minus_sums[b] = 128 * kSummed - sum;
+    const int32_t before = begin % summed == 0 ? 0 : minus_sums[begin / summed];
+    minus_sums[begin / summed] = before + 128 * kBlock - sum;
   }
 }
 
@@ -58,7 +59,7 @@ void quantize(const QuantizeTask& task) {
       *scales++ = quantize_group(x + k, left < task.group ? left : task.group, task.given_scale, codes + k);
     }
     for (int64_t k = task.cols; k < task.code_stride; ++k) codes[k] = 128;
-    sign_and_sum(codes, task.code_stride, task.signed_codes + t * task.code_stride,
+    sign_and_sum(codes, task.code_stride, task.summed, task.signed_codes + t * task.code_stride,
                  task.minus_sums + t * (task.code_stride / 32));
   }
 }

@@ -31,18 +31,13 @@ struct Ahead {
   int64_t lines_per_burst;
 };
 
+// Adds the products of some steps. `line` counts the lines of `ahead` that are prefetched.
 template <class Op, int P, int T>
-void tile(const char* weights, int64_t panel_bytes, const typename Op::Input* x, int64_t x_stride,
-          int64_t steps, bool fresh, typename Op::Lane* sums, const Ahead& ahead) {
+[[gnu::always_inline]] inline void add_steps(const char* weights, int64_t panel_bytes,
+                                             const typename Op::Input* x, int64_t x_stride, int64_t steps,
+                                             const Ahead& ahead, int64_t& line,
+                                             typename Op::Sum (&sum)[T][P]) {
   constexpr int64_t kStepBytes = kRows * Op::kDepth * sizeof(typename Op::Stored);
-  typename Op::Sum sum[T][P];
-#pragma GCC unroll 8
-  for (int t = 0; t < T; ++t)
-#pragma GCC unroll 4
-    for (int p = 0; p < P; ++p)
-      sum[t][p] = fresh ? Op::zero() : Op::load_sum(sums + (t * P + p) * kRows);
-
-  int64_t line = 0;
   for (int64_t step = 0; step < steps;) {
     const int64_t line_end = smaller(line + ahead.lines_per_burst, ahead.lines);
     for (; line < line_end; ++line)
@@ -65,6 +60,19 @@ void tile(const char* weights, int64_t panel_bytes, const typename Op::Input* x,
       }
     }
   }
+}
+
+template <class Op, int P, int T>
+void tile(const char* weights, int64_t panel_bytes, const typename Op::Input* x, int64_t x_stride,
+          int64_t steps, bool fresh, typename Op::Lane* sums, const Ahead& ahead) {
+  typename Op::Sum sum[T][P];
+#pragma GCC unroll 8
+  for (int t = 0; t < T; ++t)
+#pragma GCC unroll 4
+    for (int p = 0; p < P; ++p)
+      sum[t][p] = fresh ? Op::zero() : Op::load_sum(sums + (t * P + p) * kRows);
+  int64_t line = 0;
+  add_steps<Op, P, T>(weights, panel_bytes, x, x_stride, steps, ahead, line, sum);
 #pragma GCC unroll 8
   for (int t = 0; t < T; ++t)
 #pragma GCC unroll 4
@@ -84,14 +92,15 @@ void any_tile(int64_t tokens, const char* weights, int64_t panel_bytes, const ty
   tile<Op, P, T>(weights, panel_bytes, x, x_stride, steps, fresh, sums, ahead);
 }
 
-// Sums of P panels over all columns, for every token: sums[token][P][16]. `more` panels follow.
-template <class Op, int P>
-void sum_group(const LinearTask& task, const char* weights, bool more, const typename Op::Input* x,
-               int64_t x_stride, typename Op::Lane* sums) {
+// Every tile of P panels and all tokens: work(tokens, token, step, steps, ahead), in blocks of `whole` steps or
+// several times as many. `more` panels follow.
+template <class Op, int P, class Work>
+void each_tile(const LinearTask& task, const char* weights, bool more, int64_t whole, const Work& work) {
   constexpr int64_t kStepBytes = kRows * Op::kDepth * sizeof(typename Op::Stored);
   const int64_t tiles = ceil_div(task.tokens, Op::kTokens);
   const int64_t tile_tokens = task.tokens / tiles, longer_tiles = task.tokens % tiles;
-  const int64_t block = block_bytes(tiles) / kStepBytes;
+  const int64_t fitting = block_bytes(tiles) / kStepBytes;
+  const int64_t block = fitting < whole ? whole : fitting - fitting % whole;
   const int64_t steps = ceil_div(task.cols, Op::kDepth);
   for (int64_t step = 0; step < steps; step += block) {
     const char* here = weights + step * kStepBytes;
@@ -108,12 +117,23 @@ void sum_group(const LinearTask& task, const char* weights, bool more, const typ
       const int64_t tokens = tile_tokens + (i < longer_tiles);
       const int64_t line = smaller(i * tile_lines, lines);
       const Ahead ahead = {next + line * kLine, smaller(tile_lines, lines - line), lines_per_burst};
-      any_tile<Op, P, Op::kTokens>(tokens, here, task.panel_bytes,
-                                   x + token * x_stride + step * Op::kDepth, x_stride, count,
-                                   step == 0, sums + token * P * kRows, ahead);
+      work(tokens, token, step, count, ahead);
       token += tokens;
     }
   }
+}
+
+// Sums of P panels over all columns, for every token: sums[token][P][16]. `more` panels follow.
+template <class Op, int P>
+void sum_group(const LinearTask& task, const char* weights, bool more, const typename Op::Input* x,
+               int64_t x_stride, typename Op::Lane* sums) {
+  constexpr int64_t kStepBytes = kRows * Op::kDepth * sizeof(typename Op::Stored);
+  each_tile<Op, P>(task, weights, more, 1,
+                   [&](int64_t tokens, int64_t token, int64_t step, int64_t steps, const Ahead& ahead) {
+                     any_tile<Op, P, Op::kTokens>(tokens, weights + step * kStepBytes, task.panel_bytes,
+                                                  x + token * x_stride + step * Op::kDepth, x_stride, steps,
+                                                  step == 0, sums + token * P * kRows, ahead);
+                   });
 }
 
 // From the sums of one panel to its outputs, before bias. Every loop over 16 lanes is one vector.

@@ -2,7 +2,8 @@
 // in the first-level cache, once for all tokens of a task. Then each group's sums, for 16 tokens, are a tile
 // of products of signed bytes, exact, which goes through memory into 16 registers of totals: one chain of
 // fused multiply-adds over the groups, as in groups.inc.h. So a group costs 16 stores and 16 additions
-// however few its columns are, and small groups cost most.
+// however few its columns are, and small groups cost most. int8 whose inputs have scales for groups goes the
+// same way: input_groups.inc.h says what it is.
 
 constexpr int64_t kColumnsPerBlock = 1024;  // expanded, 16 KiB of a panel
 constexpr int64_t kInFlight = 4;            // tiles of sums
@@ -16,7 +17,13 @@ struct Workspace {
 
 // A block of one panel's groups, from nibbles to signed bytes.
 template <class Scales>
-void expand(const LinearTask& task, const char* group, int64_t groups, Workspace& work) {
+struct ExpandNibbles {
+  static constexpr bool kScales = true;  // whether groups of the weight have scales
+  static void expand(const LinearTask& task, const char* group, int64_t groups, Workspace& work);
+};
+
+template <class Scales>
+void ExpandNibbles<Scales>::expand(const LinearTask& task, const char* group, int64_t groups, Workspace& work) {
   using Op = Int4In512<Scales>;
   const int64_t header = kRows * (task.zeros ? 3 : 2);
   int8_t* to = work.codes;
@@ -33,6 +40,16 @@ void expand(const LinearTask& task, const char* group, int64_t groups, Workspace
     group = codes;
   }
 }
+
+// From code + 128 to the code.
+struct ExpandBytes {
+  static constexpr bool kScales = false;
+  static void expand(const LinearTask& task, const char* group, int64_t groups, Workspace& work) {
+    const __m512i flip = _mm512_set1_epi8(-128);
+    for (int64_t at = 0; at < groups * task.group * kRows; at += kLine)
+      _mm512_store_si512(work.codes + at, _mm512_xor_si512(_mm512_load_si512(group + at), flip));
+  }
+};
 
 // A tile of tokens and the groups of one block that it meets.
 struct Meeting {
@@ -59,7 +76,7 @@ template <int C>
 }
 
 // total += float(sums) * scales of group g, whose sums are in tile C; then C takes its next group.
-template <int C>
+template <class Op, int C>
 [[gnu::always_inline]] inline void add_group(Meeting meeting, int64_t g, Workspace& work,
                                              __m512 (&total)[kTileRows]) {
   if (g >= meeting.groups) return;
@@ -67,13 +84,14 @@ template <int C>
   if (g + kInFlight < meeting.groups) sum_group<C>(meeting, g + kInFlight, work);
   for (int64_t i = 0; i < meeting.ahead.bytes_per_group; i += kLine)
     __builtin_prefetch(meeting.ahead.first + g * meeting.ahead.bytes_per_group + i, 0, 2);
-  const __m512 scales = _mm512_load_ps(work.scales[g]);
+  const __m512 scales = _mm512_load_ps(work.scales[Op::kScales ? g : 0]);
 #pragma GCC unroll 16
   for (int r = 0; r < kTileRows; ++r) {
     const __m512 sums = _mm512_cvtepi32_ps(_mm512_load_si512(work.sums[C][r]));
     if (meeting.x_scales) {
       const float x_scale = meeting.x_scales[smaller(r, meeting.height - 1) * meeting.x_groups + g];
-      total[r] = _mm512_fmadd_ps(_mm512_mul_ps(sums, scales), _mm512_set1_ps(x_scale), total[r]);
+      const __m512 part = Op::kScales ? _mm512_mul_ps(sums, scales) : sums;
+      total[r] = _mm512_fmadd_ps(part, _mm512_set1_ps(x_scale), total[r]);
     } else {
       total[r] = _mm512_fmadd_ps(sums, scales, total[r]);
     }
@@ -81,6 +99,7 @@ template <int C>
 }
 
 // Four groups are on their way at any time, so that products, stores and additions overlap.
+template <class Op>
 void add_groups(Meeting meeting, bool fresh, Workspace& work, float (*totals)[kRows]) {
   __m512 total[kTileRows];
 #pragma GCC unroll 16
@@ -90,17 +109,17 @@ void add_groups(Meeting meeting, bool fresh, Workspace& work, float (*totals)[kR
   if (meeting.groups > 2) sum_group<2>(meeting, 2, work);
   if (meeting.groups > 3) sum_group<3>(meeting, 3, work);
   for (int64_t g = 0; g < meeting.groups; g += kInFlight) {
-    add_group<0>(meeting, g, work, total);
-    add_group<1>(meeting, g + 1, work, total);
-    add_group<2>(meeting, g + 2, work, total);
-    add_group<3>(meeting, g + 3, work, total);
+    add_group<Op, 0>(meeting, g, work, total);
+    add_group<Op, 1>(meeting, g + 1, work, total);
+    add_group<Op, 2>(meeting, g + 2, work, total);
+    add_group<Op, 3>(meeting, g + 3, work, total);
   }
 #pragma GCC unroll 16
   for (int r = 0; r < kTileRows; ++r) _mm512_store_ps(totals[r], total[r]);
 }
 
 // One panel: work.totals[tile][16][16] over all groups. `more` panels follow.
-template <class Scales>
+template <class Op>
 void total_panel(const LinearTask& task, const Rows& rows, const char* panel, bool more, Workspace& work) {
   const int64_t groups = task.cols / task.group, group_bytes = task.panel_bytes / groups;
   const int64_t block = kColumnsPerBlock / task.group, tiles = rows.tiles();
@@ -109,29 +128,29 @@ void total_panel(const LinearTask& task, const Rows& rows, const char* panel, bo
     const int64_t count = smaller(block, groups - g);
     const char* next = panel + (g + count) * group_bytes;
     const bool last = !more && g + count == groups;
-    expand<Scales>(task, panel + g * group_bytes, count, work);
+    Op::expand(task, panel + g * group_bytes, count, work);
     for (int64_t tile = 0; tile < tiles; ++tile) {
       const float* x_scales = task.x_groups ? task.x_scales + rows.start(tile) * groups + g : nullptr;
-      add_groups({rows.tile(tile, g * task.group), rows.stride, task.group, count, x_scales, groups,
+      add_groups<Op>({rows.tile(tile, g * task.group), rows.stride, task.group, count, x_scales, groups,
                   rows.height(), {next + tile * share * count, last ? 0 : share}},
                  g == 0, work, work.totals[tile]);
     }
   }
 }
 
-template <class Scales>
-void multiply_int4(const LinearTask& task) {
+template <class Op>
+void multiply_in_groups(const LinearTask& task) {
   Workspace work;
   __builtin_memset(work.sums, 0, sizeof work.sums);  // rows below the height of a tile are never stored
   const Rows rows = {reinterpret_cast<const char*>(task.signed_codes), task.code_stride, task.tokens};
   Tiles::configure(tile_config(rows.height(), smaller(task.group, kLine)));
   for (int64_t p = 0; p < task.panels; ++p) {
-    total_panel<Scales>(task, rows, task.weights + p * task.panel_bytes, p + 1 < task.panels, work);
+    total_panel<Op>(task, rows, task.weights + p * task.panel_bytes, p + 1 < task.panels, work);
     for (int64_t t = 0; t < task.tokens; ++t) {
       const int64_t tile = t / kTileRows;
       float* total = work.totals[tile][t - rows.start(tile)];
       for (int64_t r = 0; r < kRows && !task.x_groups; ++r) total[r] *= task.x_scales[t];
-      finish_panel(total, task, t, p * kRows);
+      Op::kScales ? finish_panel(total, task, t, p * kRows) : finish_scaled(total, task, t, p * kRows);
     }
   }
   Tiles::release();
