@@ -194,8 +194,9 @@ class Linear:
     "b8" and "b4" are blocks of codes that stand for floats and meet floats, with optional
     ``shifts`` [rows, groups]: ``w = code * scale + shift``, in one rounding; codes of "b4" with
     shifts are 0 to 15.  ``input_scale`` is the one scale of all inputs of "i8" or "i4"; 0 gives
-    each row the scale that its largest number asks for, or with "i4" each ``input_group`` columns
-    of a row, which are as many as share a scale of the weight.
+    each row the scale that its largest number asks for, or each ``input_group`` columns of a row:
+    with "i4" as many as share a scale of the weight, with "i8" a multiple of 64, up to 1024, that
+    divides the columns.
     """
 
     def __init__(

@@ -31,6 +31,7 @@ STATIC = LayerFormat(Scheme(8), ActivationScheme(granularity="tensor", dynamic=F
 GROUPED = LayerFormat(
     Scheme(4, True, "group", 32), ActivationScheme(granularity="group", group_size=32)
 )
+W8A8_GROUPED = LayerFormat(Scheme(8), ActivationScheme(granularity="group", group_size=128))
 W8A16 = LayerFormat(Scheme(8), None)
 GROUPS = Scheme(4, True, "group", 32)
 W4A8 = LayerFormat(GROUPS, ActivationScheme())
@@ -87,11 +88,13 @@ def test_the_config_is_the_documented_one():
         [STATIC, STATIC, None],
         [STATIC, W8A8, W4A16],
         [GROUPED, W4A8, W8A8],
+        [W8A8_GROUPED, W8A8, GROUPED],
     ],
     ids=[
         *("all-but-head", "one", "two-formats", "weights-only", "head-too"),
         *("int4", "int4-weights-only", "int4-and-int8", "zero-points", "static", "some-static"),
         "grouped-inputs",
+        "int8-grouped-inputs",
     ],
 )
 def test_what_is_written_reads_back(formats):

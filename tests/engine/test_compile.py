@@ -35,6 +35,9 @@ RECIPES = {
     "int8-float-inputs": recipe_of("bits = 8", inputs=""),
     "int4-float-inputs": recipe_of("bits = 4", inputs=""),
     "int4-inputs-per-token": recipe_of("bits = 4"),
+    "int8-inputs-in-groups": recipe_of(
+        "bits = 8", 'activations = { bits = 8, granularity = "group", group_size = 64 }'
+    ),
     "int4-and-int8": '[[layers]]\nmatch = "*.v_proj"\nweights = { bits = 8 }\n'
     + INPUTS
     + recipe_of("bits = 4"),
@@ -42,7 +45,8 @@ RECIPES = {
 
 
 def made(folder: Path, recipe: str, dtype: str) -> Path:
-    source = write_tiny_model(folder / "tiny", dtype=dtype)
+    wide = {"hidden": 128, "intermediate": 192} if recipe == "int8-inputs-in-groups" else {}
+    source = write_tiny_model(folder / "tiny", dtype=dtype, **wide)
     quantize(source, parse_recipe(RECIPES[recipe], recipe), folder / "out")
     return folder / "out"
 

@@ -58,7 +58,7 @@ class Layer:
             self.fill_groups(rng, rows, cols)
         elif dtype in BLOCKS:
             self.fill_blocks(rng, rows, cols)
-        elif dtype == "i8":
+        elif dtype.startswith("i8"):
             self.stored: Array = rng.integers(-128, 128, (rows, cols), dtype=np.int8)
             self.scales = rng.uniform(0.001, 0.1, rows).astype(np.float32)
             self.values: Array = self.stored * self.scales[:, None]
@@ -443,6 +443,45 @@ def test_inputs_with_scales_for_groups(isa: str, dtype: str, rows: int, cols: in
 
 
 @every_isa
+@pytest.mark.parametrize("size", [64, 128, 384])
+@pytest.mark.parametrize(("rows", "groups"), [(1, 1), (17, 3), (70, 2), (131, 9)])
+def test_inputs_of_int8_with_scales_for_groups(isa: str, size: int, rows: int, groups: int):
+    layer = Layer("i8", rows, size * groups, bias=True)
+    assert layer.scales is not None
+    assert layer.bias is not None
+    linear = _core.Linear(
+        POOL, layer.stored, "i8", layer.scales, layer.bias, isa, None, None, 0.0, size
+    )
+    x = normal(3, 140, layer.cols)
+    total = np.zeros((140, rows), np.float32)
+    for begin in range(0, layer.cols, size):
+        part = slice(begin, begin + size)
+        codes, x_scales = quantize(x[:, part])
+        sums = codes @ layer.stored[:, part].T.astype(np.int64)
+        # Exact in double but for the rarest sums, as in int4_product().
+        total = (sums.astype(np.float32) * x_scales.astype(np.float64) + total).astype(np.float32)
+    want = total * layer.scales + layer.bias
+    for tokens in (1, 5, 13, 140):
+        assert same_bits(linear.apply(POOL, x[:tokens]), want[:tokens])
+    for row in {0, rows - 1}:
+        assert same_bits(linear.dequantize_row(row), layer.values[row])
+    x[2, 7], x[6, 0] = np.nan, np.inf
+    broken = linear.apply(POOL, x[:8])
+    assert np.isnan(broken[[2, 6]]).all()
+    assert same_bits(broken[[0, 1, 3, 4, 5, 7]], want[[0, 1, 3, 4, 5, 7]])
+
+
+@every_isa
+def test_int8_groups_at_their_extremes_do_not_saturate(isa: str):
+    codes = np.full((16, 2048), -128, np.int8)
+    linear = _core.Linear(
+        POOL, codes, "i8", np.ones(16, np.float32), None, isa, None, None, 0.0, 1024
+    )
+    x = np.full((9, 2048), -127.5, np.float32)  # scale 1, codes -128
+    assert (linear.apply(POOL, x) == 128 * 128 * 2048).all()
+
+
+@every_isa
 @pytest.mark.parametrize("dtype", ["i8", "i4-zeros"])
 def test_static_scales_saturate_and_are_bit_equal(isa: str, dtype: str):
     layer, scale = Layer(dtype, 40, 130, bias=True), np.float32(0.0123)
@@ -477,10 +516,15 @@ def test_unusable_static_scales_are_refused(scale: float):
         _core.Linear(POOL, codes, "i8", ones, None, ISAS[-1], None, None, scale)
     with pytest.raises(ValueError, match="only for weights that meet int8"):
         _core.Linear(POOL, codes, "b8", ones, None, ISAS[-1], None, None, 0.5)
-    with pytest.raises(ValueError, match="of as many columns"):
+    with pytest.raises(ValueError, match="groups of 32 columns, as the weight has, not 64"):
         _core.Linear(POOL, codes, "i4", ones, None, ISAS[-1], None, None, 0.0, 64)
-    with pytest.raises(ValueError, match="only the inputs of int4"):
-        _core.Linear(POOL, codes, "i8", ones, None, ISAS[-1], None, None, 0.0, 32)
+    for size in (32, 96, 128, -64, 2048):
+        with pytest.raises(ValueError, match="a multiple of 64, up to 1024, that divides 32"):
+            _core.Linear(POOL, codes, "i8", ones, None, ISAS[-1], None, None, 0.0, size)
+    with pytest.raises(ValueError, match="only inputs that are quantized to int8 as they come"):
+        _core.Linear(POOL, codes, "b8", ones, None, ISAS[-1], None, None, 0.0, 64)
+    with pytest.raises(ValueError, match="only inputs that are quantized to int8 as they come"):
+        _core.Linear(POOL, codes, "i8", ones, None, ISAS[-1], None, None, 0.5, 64)
 
 
 # --- Packing --------------------------------------------------------------------------------------

@@ -69,6 +69,14 @@ match = "*.layers.*"
 weights = { bits = 4, group_size = 64 }
 activations = { bits = 8 }
 """
+#: Inputs of o_proj are 64 wide, those of the others have two or three groups where WIDE says so.
+INT8_GROUPS = """
+[[layers]]
+match = "*.layers.*"
+weights = { bits = 8 }
+activations = { bits = 8, granularity = "group", group_size = 64 }
+"""
+WIDE = {"hidden": 128, "intermediate": 192}
 RECIPES = {
     "int8": INT8,
     "mixed": parse_recipe(MIXED, "mixed"),
@@ -231,21 +239,23 @@ def share_of_equal_prompts(a: np.ndarray, b: np.ndarray) -> float:
 def integer_product(weight: QuantizedTensor, bias: torch.Tensor | None, x: torch.Tensor):
     """y = (int8 codes of x) @ (codes of w) in each group, times both scales.
 
-    The inputs' scales are dynamic, per token or for each group of the weight.
+    The inputs' scales are dynamic, per token or for each group of columns.
     """
     tokens = x.numpy()
-    parts = weight.codes.astype(np.int64).reshape(*weight.scales.shape, -1)
+    size = weight.activations and weight.activations.group_size
+    groups = weight.shape[1] // size if size else weight.scales.shape[1]
+    scales = np.broadcast_to(weight.scales, (weight.shape[0], groups))
+    parts = weight.codes.astype(np.int64).reshape(*scales.shape, -1)
     if weight.zeros is not None:
         parts = parts - weight.zeros[:, :, None]
     if weight.activations is None:
-        y = tokens @ (parts * weight.scales[:, :, None]).reshape(weight.shape).astype(np.float32).T
+        y = tokens @ (parts * scales[:, :, None]).reshape(weight.shape).astype(np.float32).T
     else:
-        groups = parts.shape[1] if weight.activations.group_size else 1
-        shared = tokens.reshape(*tokens.shape[:-1], groups, -1)
+        shared = tokens.reshape(*tokens.shape[:-1], groups if size else 1, -1)
         scale = np.abs(shared).max(-1, keepdims=True) / np.float32(127.5)
         codes = np.clip(np.rint(shared / scale), -128, 127).astype(np.int64)
         grouped = codes.reshape(*tokens.shape[:-1], *parts.shape[1:])
-        sums = np.einsum("...gk,rgk->...rg", grouped, parts) * weight.scales
+        sums = np.einsum("...gk,rgk->...rg", grouped, parts) * scales
         y = (sums * scale[..., 0][..., None, :]).sum(-1).astype(np.float32)
     return torch.from_numpy(y) + (0 if bias is None else bias)
 
@@ -258,6 +268,25 @@ def quantized_layers(model: torch.nn.Module, folder: Path):
             tensor = checkpoint.read(f"{name}.weight")
             if isinstance(tensor, QuantizedTensor):
                 yield module, tensor
+
+
+@pytest.mark.parametrize("options", MODELS)
+def test_inputs_of_int8_in_groups_are_quantized_by_transformers_too(tmp_path, options):
+    recipe = parse_recipe(INT8_GROUPS, "int8-groups")
+    test_every_layer_in_transformers_is_the_integer_product(tmp_path, options | WIDE, recipe)
+
+
+def test_groups_of_inputs_that_do_not_divide_every_row_are_refused(tiny, tmp_path):
+    with pytest.raises(InputError, match=r"down_proj has 96 inputs, not whole groups of 64"):
+        quantize(tiny, parse_recipe(INT8_GROUPS, "mine"), tmp_path / "out")
+    write_tiny_model(tmp_path / "wide", **WIDE)
+    quantize(tmp_path / "wide", parse_recipe(INT8_GROUPS, "mine"), tmp_path / "made")
+    config = json.loads((tmp_path / "made/config.json").read_text())
+    group = config["quantization_config"]["config_groups"]["group_0"]
+    group["input_activations"]["group_size"] = 128
+    (tmp_path / "made/config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="192 columns, which groups of 128 inputs do not fill"):
+        open_checkpoint(tmp_path / "made")
 
 
 @every_recipe

@@ -90,7 +90,8 @@ class ActivationScheme:
     """How a layer's input is quantized while the model runs: by default a scale for each token.
 
     granularity  one scale a token, one for all ("tensor", which is not dynamic), or one for each
-                 run of ``group_size`` columns of a token, as many as a group of the weight has
+                 run of ``group_size`` columns of a token: as many as a group of the weight has,
+                 or of an 8-bit weight with a scale a row, 64 or 128
     """
 
     bits: int = 8

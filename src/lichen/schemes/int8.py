@@ -17,6 +17,9 @@ from lichen.schemes import Scheme
 
 SCHEME = Scheme(bits=8)
 
+#: Columns of an input that may share a scale, where that is finer than a scale a token.
+INPUT_GROUP_SIZES = (64, 128)
+
 
 def pack(codes: npt.NDArray[np.int8]) -> npt.NDArray[Any]:
     """Codes are stored as they are."""
