@@ -4,7 +4,7 @@
 |---|---|---|
 | floats | up to 4 bits; more | b4; b8: blocks of codes that stand for floats |
 | int8, one scale a row or for the same groups | up to 4 bits in groups, 16-bit scales | i4 |
-| int8, one scale a row | one scale a row, up to 65,536 columns | i8 |
+| int8, one scale a row or for groups of 64 or 128 | one scale a row, up to 65,536 columns | i8 |
 | int8 | all others | b4, b8; the input is rounded to its int8 steps and stays floats |
 
 The last line gives the same numbers as integers would, but for the order of sums.
@@ -23,6 +23,9 @@ from lichen.schemes import GROUP_SIZES
 from lichen.tensor import BlockTensor, QuantizedTensor
 
 Float32 = npt.NDArray[np.float32]
+
+#: Columns of an input that may share a scale where the weight has one for a row.
+_INT8_INPUT_GROUPS = (None, 64, 128)
 
 #: Sums of more products of 8 bits would not fit 32 bits.
 _MOST_INT8_COLUMNS = 65536
@@ -87,7 +90,7 @@ def _fits_i8(tensor: QuantizedTensor) -> bool:
     assert tensor.activations is not None
     return (
         tensor.scales.shape[1] == 1
-        and tensor.activations.group_size is None
+        and tensor.activations.group_size in _INT8_INPUT_GROUPS
         and (tensor.zeros is None or tensor.scheme.bits < 8)  # code - zero takes one bit more
         and tensor.shape[1] <= _MOST_INT8_COLUMNS
     )
