@@ -136,7 +136,8 @@ class Study:
         if self._threads:
             command += ["--threads", str(self._threads)]
         started = time.monotonic()
-        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+        child = subprocess.Popen(command, text=True, **quiet)
         assert child.stderr is not None
         said = child.stderr.read().strip().splitlines()
         _, status, usage = os.wait4(child.pid, 0)

@@ -113,8 +113,7 @@ def _plot(rows: Sequence[Row]) -> str:
         at = y(10.0**power)
         marks.append(f'<line x1="{_LEFT}" x2="{_RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
         marks.append(f'<text x="{_LEFT - 8}" y="{at + 4:.1f}" class="end">{10.0**power:g}</text>')
-    for bits in range(2, 10):
-        marks.append(f'<text x="{x(bits):.1f}" y="{_BOTTOM + 20}">{bits}</text>')
+    marks += [f'<text x="{x(b):.1f}" y="{_BOTTOM + 20}">{b}</text>' for b in range(2, 10)]
     for row in rows:
         hue = 360 * families.index(row.family) // len(families)
         title = escape(f"{row.name}: {row.bits:.2f} bits, KLD {row.kld:.4f}")
@@ -131,7 +130,8 @@ def _plot(rows: Sequence[Row]) -> str:
 
 _STYLE = """
 body { font: 15px system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em }
-table { border-collapse: collapse; font-size: 13px } td, th { padding: .25em .6em; text-align: right }
+table { border-collapse: collapse; font-size: 13px }
+td, th { padding: .25em .6em; text-align: right }
 td:first-child, th:first-child { text-align: left } tr:nth-child(even) { background: #8881 }
 svg { max-width: 760px; font-size: 12px; fill: currentColor } svg line { stroke: #8886 }
 svg text { text-anchor: middle } svg .end { text-anchor: end } svg .start { text-anchor: start }

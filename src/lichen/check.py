@@ -226,9 +226,7 @@ def _quantized(reference: DiskModel, recipe: Recipe, run: RunFolder, progress: P
         progress.say(f"{path} is already there")
         return path
     with progress.step(f"Quantizing by {recipe.name}") as update:
-        quantize_path(
-            reference.path, recipe, path, force=True, progress=update, say=progress.say
-        )
+        quantize_path(reference.path, recipe, path, force=True, progress=update, say=progress.say)
     return path
 
 

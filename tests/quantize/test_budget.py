@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from lichen.errors import InputError
 from lichen.quantize.budget import Offer, spend
 
-FORMATS = st.lists(
-    st.tuples(st.integers(1, 10_000), st.floats(0, 10)), min_size=2, max_size=4
-).map(lambda pairs: Offer(tuple(b for b, _ in pairs), tuple(c for _, c in pairs)))
+FORMATS = st.lists(st.tuples(st.integers(1, 10_000), st.floats(0, 10)), min_size=2, max_size=4).map(
+    lambda pairs: Offer(tuple(b for b, _ in pairs), tuple(c for _, c in pairs))
+)
 
 
 def totals(offers: dict[str, Offer], chosen: dict[str, int]) -> tuple[int, float]:

@@ -16,8 +16,8 @@ from tests.quantize.test_pipeline import our_logits, set_weight, snapshot
 from tests.tiny import write_tiny_model
 
 from lichen import calibration
-from lichen.code_text import CodeText
 from lichen.checkpoint import open_checkpoint
+from lichen.code_text import CodeText
 from lichen.errors import InputError
 from lichen.quantize import existing, quantize
 from lichen.quantize.unfinished import UnfinishedFolder
@@ -171,9 +171,9 @@ def test_the_beginning_of_other_work_is_refused(tiny, tmp_path):
 
 
 def test_two_at_a_time_do_not_meet(tiny, tmp_path):
-    with UnfinishedFolder(tmp_path / "out", "mark"):
-        with pytest.raises(InputError, match="another lichen is writing it"):
-            quantize(tiny, RECIPES["gptq"], tmp_path / "out", calibration=TEXT)
+    other = UnfinishedFolder(tmp_path / "out", "mark")
+    with other, pytest.raises(InputError, match="another lichen is writing it"):
+        quantize(tiny, RECIPES["gptq"], tmp_path / "out", calibration=TEXT)
 
 
 _RUN = """
@@ -220,7 +220,7 @@ def test_weights_that_read_one_input_are_scaled_together(tiny, tmp_path):
     head = '[[layers]]\nmatch = "lm_head"\nkeep = true\n'
     head += '[[layers]]\nmatch = "*.q_proj"\nweights = { bits = 8 }\n'
     recipe = recipe_of('scaling = "awq"', head=head)
-    with pytest.raises(InputError, match="k_proj.* read one input and need one scaling"):
+    with pytest.raises(InputError, match=r"k_proj.* read one input and need one scaling"):
         quantize(tiny, recipe, tmp_path / "out", calibration=TEXT)
 
 

@@ -155,7 +155,7 @@ class AtomicFile:
                 self._file.flush()
                 os.fsync(self._file.fileno())
                 self._partial.replace(self.target)
-                _flush_entry(self.target.parent)
+                to_disk(self.target.parent)
         except OSError as failed:
             raise _translate(failed, self.target) from failed
         finally:

@@ -33,7 +33,7 @@ class SourceRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CalibrationRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The text that inputs were seen on: ``sequences`` of ``length`` tokens, drawn with ``seed``."""
+    """Text that inputs were seen on: ``sequences`` of ``length`` tokens, drawn with ``seed``."""
 
     name: str
     sha256: str
@@ -76,8 +76,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     ``fingerprint`` tells whether the same work would give the same folder; ``files`` has the size
     of every weight file.  Bits per weight are those of all weight files over all parameters, and of
-    the quantized layers alone, their scales included.  ``predicted_bytes`` was said before the start,
-    ``chosen`` is which of a recipe's choices a layer got, counted from 0.
+    the quantized layers alone, their scales included.  ``predicted_bytes`` was said before the
+    start, ``chosen`` is which of a recipe's choices a layer got, counted from 0.
     """
 
     schema_version: int = SCHEMA_VERSION

@@ -49,8 +49,8 @@ def command(
 ) -> None:
     """Quantize MODEL into a folder.
 
-    It is in the compressed-tensors format, which vLLM and transformers load too. A recipe that looks
-    at inputs takes minutes; interrupted, it goes on when the same command is given again."""
+    It is in the compressed-tensors format, which vLLM and transformers load too. A recipe that
+    looks at inputs takes minutes; interrupted, it goes on when the same command is given again."""
     from lichen.check import quantize
 
     if like is not None and recipe is not None:

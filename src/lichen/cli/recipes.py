@@ -56,8 +56,8 @@ def show(recipe: str) -> None:
 def explain(recipe: str, model: str | None) -> None:
     """What RECIPE makes of each layer of MODEL: format, bits, error, and why.
 
-    Instead of both, a quantized folder tells what was made of its layers; so do recipes that look at
-    inputs, whose errors are known only afterwards."""
+    A quantized folder in place of both tells what was made of its layers; the errors of recipes
+    that look at inputs are known only then."""
     from lichen.checkpoint.registry import resolve
     from lichen.quantize.explain import explain_folder, explain_recipe
     from lichen.recipe import load_recipe

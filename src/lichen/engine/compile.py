@@ -299,11 +299,13 @@ class Packer:
         return other
 
     def matrix(self, weight: str, bias: str | None) -> _core.Linear:
+        """A matrix with its bias, packed now or before."""
         if (weight, bias) not in self._packed:
             self._packed[weight, bias] = self._pack(weight, bias)
         return self._packed[weight, bias]
 
     def vector(self, name: str) -> FloatArray:
+        """A vector as float32."""
         if name not in self._vectors:
             tensor = self._checked(name)
             if not isinstance(tensor, np.ndarray):

@@ -19,11 +19,11 @@ import numpy.typing as npt
 
 import lichen
 from lichen.calibration import standard_library
-from lichen.code_text import CodeText
-from lichen.checkpoint import Checkpoint, manifest, open_checkpoint
+from lichen.checkpoint import manifest, open_checkpoint
 from lichen.checkpoint.atomic import AtomicFolder, write_shards, write_tokenizer
 from lichen.checkpoint.compressed_tensors import stored
 from lichen.checkpoint.manifest import CalibrationRecord, Manifest, RecipeRecord, SourceRecord
+from lichen.code_text import CodeText
 from lichen.errors import InputError, ResourceError
 from lichen.quantize.assignment import Assignment
 from lichen.quantize.assignment import linear_layers as linear_layers
@@ -102,7 +102,7 @@ def quantize(
 
 
 def fingerprint(source_digest: str, recipe: Recipe, calibration: CodeText | None = None) -> str:
-    """What `existing` has to show for the work to be the same: source, recipe, text, this lichen."""
+    """What `existing` has to show for the work to be the same: source, recipe, text, version."""
     seen = calibration_record(recipe, calibration) if recipe.calibrated else None
     return manifest.fingerprint(source_digest, recipe.digest, lichen.__version__, seen)
 

@@ -1,8 +1,8 @@
 """Where the factors that inputs are divided by can go: into what made the input.
 
-A product is the same when its input is divided by ``s`` and the columns of its weight multiplied by
-``s``.  The division costs nothing where it can be done once, in the numbers of the operation before:
-a norm's gain, or the rows of the product that the last factor of the input comes from.
+A product is the same when its input is divided by ``s`` and the columns of its weight multiplied
+by ``s``.  The division costs nothing where it can be done once, in the numbers of the operation
+before: a norm's gain, or the rows of the product that the last factor of the input comes from.
 """
 
 from __future__ import annotations

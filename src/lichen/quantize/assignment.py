@@ -149,7 +149,7 @@ class Assignment:
         self.rules[TIED_HEAD] = None
 
     def _require_shared_scaling(self) -> None:
-        """Weights that read one input are scaled together, or InputError names those that are not."""
+        """Weights that read one input are scaled together, or InputError names them."""
         for names in shared_inputs(self.graph):
             rules = [
                 self.to_quantize[name][1] if name in self.to_quantize else None for name in names

@@ -16,19 +16,19 @@ import numpy as np
 import numpy.typing as npt
 
 from lichen.calibration import sequences
-from lichen.code_text import CodeText
 from lichen.checkpoint.atomic import SafetensorsWriter, shard_name, to_disk, write_index
 from lichen.checkpoint.compressed_tensors import stored
 from lichen.checkpoint.manifest import Manifest
+from lichen.code_text import CodeText
 from lichen.engine.machine import choose_isa, choose_threads
 from lichen.engine.walk import Stop, Walk
-from lichen.quantize import calibration_record, finish, fingerprint, prediction, require_space
+from lichen.quantize import calibration_record, fingerprint, finish, prediction, require_space
 from lichen.quantize.absorb import absorber
 from lichen.quantize.assignment import Assignment
 from lichen.quantize.layers import kept, quantized, read_floats
 from lichen.quantize.progress import Told
 from lichen.quantize.records import Records
-from lichen.quantize.unfinished import State, Unit, UnfinishedFolder
+from lichen.quantize.unfinished import State, UnfinishedFolder, Unit
 from lichen.recipe import Rule
 from lichen.schemes import to_float32
 from lichen.solvers import needs, scaling

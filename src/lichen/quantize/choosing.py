@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -137,7 +138,7 @@ def _error(work: Assignment, group: Group, rule: Rule) -> float:
     for name in group.names:
         made = _solved(work, name, rule)
         weight = read_floats(work, name)
-        total += relative_error(weight, lambda part, made=made: dequantize_rows(made, part))
+        total += relative_error(weight, partial(dequantize_rows, made))
     return total
 
 
@@ -145,7 +146,7 @@ def _solved(work: Assignment, name: str, rule: Rule) -> QuantizedTensor:
     """A weight in a format, without inputs: to compare formats, not to be kept."""
     method = _WITHOUT_INPUTS if needs(rule.solver.name) else rule.solver
     weight = read_floats(work, name)
-    return solver(method.name).solve(weight, work.scheme(name, rule), **method.options)
+    return solver(method.name).solve(weight, work.scheme(name, rule), None, **method.options)
 
 
 def _why(group: Group, known: dict[str, float], taken: dict[str, int]) -> Iterator[tuple[str, str]]:

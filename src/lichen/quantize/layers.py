@@ -53,7 +53,7 @@ def quantized(
         columns=columns,
         format=str(layer_format(rule)),
         solver=str(rule.solver),
-        scaling=rule.scaling and str(rule.scaling),
+        scaling=None if rule.scaling is None else str(rule.scaling),
         bits=work.stored_bits(name) / (rows * columns),
         error=relative_error(weight, lambda part: dequantize_rows(made, part)),
         output_error=None if inputs is None else _output_error(weight, made, inputs),
@@ -65,8 +65,9 @@ def quantized(
 def _input_scale(rule: Rule, inputs: InputStatistics | None) -> float | None:
     if rule.range_ is None:
         return None
-    assert inputs is not None and inputs.histogram is not None
-    return input_scale(inputs.histogram, rule.range_.name)
+    assert inputs is not None
+    assert inputs.histogram is not None
+    return input_scale(inputs.histogram, rule.range_)
 
 
 def _output_error(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lichen.code_text import CodeText
 from lichen.checkpoint import manifest
 from lichen.checkpoint.manifest import Manifest
+from lichen.code_text import CodeText
 from lichen.errors import InputError
 from lichen.recipe import Calibration, Choice, Recipe, parse_recipe
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from lichen.errors import InputError
 from lichen.schemes import ActivationScheme, Scheme
-from lichen.solvers import needs
+from lichen.solvers import Range, needs
 
 #: A value that a recipe gives an option of a solver.
 Option = str | int | float | bool
@@ -50,7 +50,7 @@ class Rule:
     activations: ActivationScheme | None
     solver: Method
     scaling: Method | None = None
-    range_: Method | None = None
+    range_: Range | None = None
     keep_tied: bool = False
 
     @property

@@ -10,7 +10,7 @@ from typing import Any
 
 from lichen.recipe import Calibration, Choice, Method, Option, Recipe, Rule, recipe_error
 from lichen.schemes import BITS, GROUP_SIZES, ActivationScheme, Scheme
-from lichen.solvers import RANGES, options, scalings, solvers
+from lichen.solvers import RANGES, Range, options, scalings, solvers
 
 _WEIGHTS: dict[str, list[Any]] = {
     "bits": list(BITS),
@@ -154,7 +154,8 @@ class _Reader:
     def _scheme(self, table: dict[str, Any] | None, where: str) -> Scheme:
         """A weight format; 8 bits have a scale a row, fewer come in groups of 32, unless said."""
         given = self._format(table, where, _WEIGHTS)
-        size, granularity = given.get("group_size"), given.get("granularity")
+        size = given.get("group_size")
+        granularity: Any = given.get("granularity")
         if granularity is None:
             granularity = "group" if size or given.get("bits", 8) < 8 else "channel"
         if granularity == "group":
@@ -165,7 +166,7 @@ class _Reader:
 
     def _inputs(
         self, table: dict[str, Any] | None, weights: Scheme, where: str
-    ) -> tuple[ActivationScheme | None, Method | None]:
+    ) -> tuple[ActivationScheme | None, Range | None]:
         """An input format, and what chooses its scale where that is static."""
         if not (given := self._format(table, where, _ACTIVATIONS)):
             return None, None
@@ -174,7 +175,7 @@ class _Reader:
         if scheme.granularity == "group" and scheme.group_size is None:
             scheme = replace(scheme, group_size=weights.group_size or GROUP_SIZES[-1])
         self._input_faults(scheme, weights, chosen, where)
-        static = None if scheme.dynamic else Method(chosen or RANGES[0])
+        static = None if scheme.dynamic else chosen or RANGES[0]
         return scheme, static
 
     def _input_faults(
@@ -201,7 +202,9 @@ class _Reader:
             self.faults.append("embedding has no weights table")
         rule = self._rule(entry, "embedding")
         if not self.faults and rule.calibrated:
-            self.faults.append(f"embedding.solver {rule.solver.name} needs inputs; a table has none")
+            self.faults.append(
+                f"embedding.solver {rule.solver.name} needs inputs; a table has none"
+            )
         return rule
 
     def _calibration(self, table: dict[str, Any]) -> Calibration:
@@ -229,7 +232,7 @@ class _Reader:
 
     def _options(self, method: str, given: dict[str, Any], where: str) -> dict[str, Option]:
         known = options(method)
-        good: dict[str, Option] = {}
+        good: dict[str, Any] = {}
         for key, value in given.items():
             if key not in known:
                 those = ", ".join(known) or "none"
@@ -264,7 +267,7 @@ class _Reader:
     ) -> dict[str, Any]:
         """The known keys of a table that have the right type; the rest are faults."""
         inside = f" in {where}" if where else ""
-        good = {}
+        good: dict[str, Any] = {}
         for key, value in table.items():
             if key not in kinds:
                 known = ", ".join(kinds)

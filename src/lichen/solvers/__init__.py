@@ -17,7 +17,7 @@ import pkgutil
 from collections.abc import Mapping, Sequence
 from functools import cache
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, get_args
 
 from lichen.schemes import Scheme
 from lichen.tensor import FloatArray, QuantizedTensor
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from lichen.solvers.statistics import InputStatistics
 
 #: What may choose the scale of static activations (`lichen.solvers.ranges`).
-RANGES = ("absmax", "percentile", "mse", "entropy")
+Range = Literal["absmax", "percentile", "mse", "entropy"]
+RANGES: tuple[Range, ...] = get_args(Range)
 
 
 class Solver(Protocol):
