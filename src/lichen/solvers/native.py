@@ -7,6 +7,8 @@ of them.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -23,6 +25,9 @@ Float64 = npt.NDArray[np.float64]
 
 #: Fewer numbers than this are not worth waking a thread for.
 _ELEMENTS_ALONE = 1 << 15
+
+#: Of NumPy's blocks: 64 KiB of float32, several of which fit the second cache.
+_BLOCK_ELEMENTS = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -41,9 +46,13 @@ class Search:
 
 def pool(elements: int) -> _core.ThreadPool:
     """The threads for so many numbers: one for a few of them, else as many as there are cores."""
+    return _pool(os.getpid(), 1 if elements < _ELEMENTS_ALONE else _cores())
+
+
+def _cores() -> int:
+    """Processors that this process may use."""
     available = getattr(os, "sched_getaffinity", None)
-    cores = len(available(0)) if available else os.cpu_count() or 1
-    return _pool(os.getpid(), 1 if elements < _ELEMENTS_ALONE else cores)
+    return len(available(0)) if available else os.cpu_count() or 1
 
 
 @cache
@@ -119,6 +128,15 @@ def require_finite(scales: Float32, scheme: Scheme) -> None:
         raise ValueError("weights are not finite")
     if not np.isfinite(scales).all():
         raise ValueError(f"weights are too large for scales in {scheme.scale_type}")
+
+
+def map_rows(function: Callable[[slice], None], shape: tuple[int, ...]) -> None:
+    """``function`` of blocks of rows, on all threads, small enough for several to fit a cache."""
+    step = max(1, _BLOCK_ELEMENTS // max(1, shape[1]))
+    with ThreadPoolExecutor(_cores()) as executor:
+        blocks = (slice(start, start + step) for start in range(0, shape[0], step))
+        for done in executor.map(function, blocks):
+            assert done is None
 
 
 def multiply(a: Float32, b: Float32) -> Float32:
