@@ -49,7 +49,7 @@ def test_a_begin_token_counts_as_one_of_the_piece() -> None:
     ("text", "length", "words"),
     [
         (CodeText("nothing", ("",)), 8, "nothing has 0 tokens, one sequence needs 8; give more"),
-        (TEXT, 1001, "has 1000 tokens, one sequence needs 1001; .* --calibration-length"),
+        (TEXT, 1001, "has 1000 tokens, one sequence needs 1001; .* a shorter --calibration-length"),
         (TEXT, 300, "enough for 3 sequences of 300, not 4; give more text or ask for fewer"),
     ],
 )

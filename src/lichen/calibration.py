@@ -65,7 +65,7 @@ def sequences(
     if not windows:
         raise InputError(
             f"calibration text {text.name} has {len(ids)} tokens, one sequence needs {own};"
-            " give more text or --calibration-length."
+            " give more text or a shorter --calibration-length."
         )
     if windows < count:
         raise InputError(
