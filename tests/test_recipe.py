@@ -194,9 +194,7 @@ def test_inputs_of_int8_may_come_in_groups(size):
     inputs = f'bits = 8, granularity = "group", group_size = {size}'
     text = rules_of(f'match = "*"\nweights = {{ bits = 8 }}\nactivations = {{ {inputs} }}')
     expected = ActivationScheme(granularity="group", group_size=size)
-    assert parse_recipe(text, "mine").rule("x") == Rule(Scheme(8), expected, "absmax")
-    with pytest.raises(InputError, match="with weights per channel one of 64 or 128"):
-        parse_recipe(text.replace(f"group_size = {size}", "group_size = 32"), "mine")
+    assert parse_recipe(text, "mine").rule("x") == Rule(Scheme(8), expected, ABSMAX)
 
 
 def test_four_bits_come_in_groups_of_32_unless_it_is_said():

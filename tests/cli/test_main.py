@@ -42,13 +42,14 @@ EACH = pytest.mark.parametrize("path", ALL, ids=" ".join)
 
 
 def test_the_commands_are_those_of_the_contract() -> None:
-    assert [path[0] for path in ALL if path[0] not in ("tasks", "models")] == [
+    assert [path[0] for path in ALL if path[0] not in ("tasks", "models", "recipes")] == [
         *("check", "quantize", "export", "generate", "verify", "divergence", "bench"),
         *("report", "doctor"),
     ]
     assert [path[1] for path in ALL if path[0] == "tasks"] == [
         *("fetch", "list", "run", "score", "show", "validate")
     ]
+    assert [path[1] for path in ALL if path[0] == "recipes"] == ["explain", "list", "show"]
     assert [path[1] for path in ALL if path[0] == "models"] == ["fetch", "info", "list"]
 
 

@@ -112,7 +112,7 @@ class CompressedTensors:
         self._formats[weight] = replace(group.format, weights=scheme)
         if (stored != weight) != (group.stored == PACKED):
             yield f"{layer} is stored as {stored}, not in format {group.stored!r}"
-        elif fault := self._shape_fault(weight, stored, scheme):
+        elif fault := self._shape_fault(weight, stored, self._formats[weight]):
             yield fault
         else:
             yield from self._part_faults(weight, scheme)
@@ -131,7 +131,7 @@ class CompressedTensors:
             found = f"{self._base.dtype(scale)} {list(self._base.shape(scale))}"
             yield f"{scale} is {found}, not one float"
 
-    def _shape_fault(self, weight: str, stored: str, scheme: Scheme) -> str | None:
+    def _shape_fault(self, weight: str, stored: str, chosen: LayerFormat) -> str | None:
         """A weight has rows and columns, of which groups take whole ones."""
         shape = self._base.shape(stored)
         if stored != weight:
@@ -142,9 +142,12 @@ class CompressedTensors:
         if len(shape) != 2:
             return f"{weight} has shape {list(shape)}, not rows and columns"
         rows, columns = shape
-        size = scheme.group_size or columns
+        size = chosen.weights.group_size or columns
         if rows < 1 or columns < 1 or columns % size:
             return f"{weight} is {rows} x {columns}, which groups of {size} columns do not fill"
+        shared = (chosen.activations and chosen.activations.group_size) or 1
+        if columns % shared:
+            return f"{weight} has {columns} columns, which groups of {shared} inputs do not fill"
         return None
 
     def _part_faults(self, weight: str, scheme: Scheme) -> Iterator[str]:

@@ -37,7 +37,7 @@ def list_() -> None:
     emit_columns([("name", "what it does"), *names.items()])
 
 
-@shared.subcommand("lichen recipes show int4 > mine.toml", group=command)
+@shared.subcommand("lichen recipes show int4", group=command)
 @click.argument("recipe")
 def show(recipe: str) -> None:
     """A recipe's text, to read or to begin one's own with."""

@@ -88,6 +88,7 @@ def _divergence(counts: Counts, kept: int, levels: int) -> Float64:
 
 def _counts(block: FloatArray, width: Float32) -> Counts:
     """Histograms [rows, bins] of magnitudes; bins of a row are ``width`` [rows or 1, 1] wide."""
-    bins = np.minimum(np.abs(to_float32(block)) / width, _BINS - 1).astype(np.int64)
+    wide = np.maximum(width, np.finfo(np.float32).tiny)  # of the smallest numbers, part by part, 0
+    bins = np.minimum(np.abs(to_float32(block)) / wide, _BINS - 1).astype(np.int64)
     bins += np.arange(len(block))[:, None] * _BINS
     return np.bincount(bins.ravel(), minlength=len(block) * _BINS).reshape(-1, _BINS)
