@@ -331,6 +331,13 @@ def test_a_folder_of_compressed_tensors_reads_as_it_is_stored(folder):
     assert checkpoint.shape(Q) == tensor.shape
 
 
+def test_a_weight_file_that_changes_after_opening_is_named(folder):
+    checkpoint = open_checkpoint(folder)
+    assert checkpoint.changed() == ""
+    edit(folder, lambda tensors: None)
+    assert checkpoint.changed() == "model.safetensors"
+
+
 @pytest.mark.parametrize("kind", [np.float32, np.float16, ml_dtypes.bfloat16])
 @pytest.mark.parametrize("flat", [False, True], ids=["[out,1]", "[out]"])
 def test_scales_of_any_float_type_and_either_shape(folder, kind, flat):

@@ -214,6 +214,14 @@ def test_file_that_shrinks_after_opening(tmp_path: Path) -> None:
         checkpoint.read(last)
 
 
+def test_a_file_that_changes_after_opening_is_named(tmp_path: Path) -> None:
+    _, path = tiny(tmp_path)
+    checkpoint = open_checkpoint(path)
+    assert checkpoint.changed() == ""
+    path.unlink()
+    assert checkpoint.changed() == path.name
+
+
 def test_a_name_that_is_not_there(tmp_path: Path) -> None:
     _, path = tiny(tmp_path)
     with pytest.raises(InputError, match=r"no tensor nonsense\."):

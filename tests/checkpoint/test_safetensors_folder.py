@@ -1,7 +1,9 @@
 """Hugging Face folders: what is read as stored, and what is refused."""
 
 import json
+import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +197,36 @@ def test_file_that_shrinks_after_opening(tmp_path: Path) -> None:
         except InputError:
             outcomes.add("refused")
     assert outcomes == {"read", "refused"}
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "written again": lambda path: path.write_bytes(path.read_bytes()),
+    "longer": lambda path: path.write_bytes(path.read_bytes() + b"0"),
+    "replaced": lambda path: replaced(path, path.stat()),
+    "gone": Path.unlink,
+}
+
+
+def replaced(path: Path, before: os.stat_result) -> None:
+    """Another file of the same content and time under the same name."""
+    copy = path.with_suffix(".copy")
+    copy.write_bytes(path.read_bytes())
+    os.utime(copy, ns=(before.st_atime_ns, before.st_mtime_ns))
+    copy.replace(path)
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_weight_file_that_changes_after_opening_is_named(
+    tmp_path: Path, change: Callable[[Path], object]
+) -> None:
+    folder = write_tiny_model(tmp_path / "m", shards=2)
+    os.utime(folder / "model-00002-of-00002.safetensors", ns=(0, 0))
+    checkpoint = open_checkpoint(folder)
+    checkpoint.digest()
+    (folder / "README.md").write_text("new")
+    assert checkpoint.changed() == ""
+    change(folder / "model-00002-of-00002.safetensors")
+    assert checkpoint.changed() == "model-00002-of-00002.safetensors"
 
 
 def test_a_name_that_is_not_there(tmp_path: Path) -> None:

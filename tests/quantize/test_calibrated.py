@@ -236,15 +236,27 @@ def test_weights_that_are_not_finite_are_named(tiny, tmp_path):
         quantize(tiny, RECIPES["gptq"], tmp_path / "out", calibration=TEXT)
 
 
-def test_a_source_that_changes_meanwhile_is_noticed(tiny, tmp_path):
+@pytest.mark.parametrize("recipe", ["mine", "gptq"])
+def test_a_source_that_changes_meanwhile_is_noticed(tiny, tmp_path, recipe):
     def change(done: int, total: int) -> None:
         weights = tiny / "model.safetensors"
         if done == total:
             weights.write_bytes(weights.read_bytes())
 
-    recipe = parse_recipe('[[layers]]\nmatch = "*.layers.*"\nweights = { bits = 8 }', "mine")
+    rounded = parse_recipe('[[layers]]\nmatch = "*.layers.*"\nweights = { bits = 8 }', "mine")
+    chosen = RECIPES.get(recipe, rounded)
     with pytest.raises(InputError, match=r"model\.safetensors changed while"):
-        quantize(tiny, recipe, tmp_path / "out", progress=change)
+        quantize(tiny, chosen, tmp_path / "out", calibration=TEXT, progress=change)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_source_that_vanishes_meanwhile_is_one_clear_error(tiny, tmp_path):
+    def remove(done: int, total: int) -> None:
+        if done == total:
+            (tiny / "model.safetensors").unlink(missing_ok=True)
+
+    with pytest.raises(InputError, match=r"model\.safetensors changed while .*, or is gone"):
+        quantize(tiny, RECIPES["gptq"], tmp_path / "out", calibration=TEXT, progress=remove)
     assert not (tmp_path / "out").exists()
 
 

@@ -218,6 +218,10 @@ class CompressedTensors:
         """SHA-256 over config, tokenizer and weights."""
         return self._base.digest()
 
+    def changed(self) -> str:
+        """The first weight file that is not what it was when it was opened, or ""."""
+        return self._base.changed()
+
     def tokenizer_files(self) -> Mapping[str, bytes]:
         """The folder's tokenizer files, as they are."""
         return self._base.tokenizer_files()

@@ -63,6 +63,35 @@ def tokenizer_files(folder: Path) -> dict[str, bytes]:
     return {name: read_small(folder / name) for name in names}
 
 
+class Watch:
+    """What files were at the moment they were about to be opened, to tell whether they still are.
+
+    A file that is written again in place keeps its inode, one that is replaced may keep its size
+    and time; whoever sets all three back on purpose is not found out.
+    """
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._seen = {path: _identity(path) for path in paths}
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all files at that moment."""
+        return sum(seen[0] for seen in self._seen.values() if seen)
+
+    def changed(self) -> str:
+        """Name of the first file that is another one now, or gone; "" where there is none."""
+        return next((p.name for p, seen in self._seen.items() if _identity(p) != seen), "")
+
+
+def _identity(path: Path) -> tuple[int, int, int, int] | None:
+    """Size, time of the last change in ns, device and inode; None for a file that is not there."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_size, facts.st_mtime_ns, facts.st_dev, facts.st_ino
+
+
 def combined_digest(files: Iterable[Path]) -> str:
     """SHA-256 (hex) over the names and contents of files; large ones are read in parallel."""
     paths = sorted(files)

@@ -59,6 +59,7 @@ class GgufCheckpoint:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._watch = files.Watch([path])
         self._file = read_gguf(path)
         self._entries = {hf_name(path, name): e for name, e in self._file.tensors.items()}
         self.config = _config(self._file, self._entries)
@@ -123,6 +124,10 @@ class GgufCheckpoint:
     def digest(self) -> str:
         """SHA-256 of the file."""
         return self._digest
+
+    def changed(self) -> str:
+        """The file's name where it is not what it was when it was opened, else ""."""
+        return self._watch.changed()
 
     def tokenizer_files(self) -> dict[str, bytes]:
         """Tokenizer files in Hugging Face form, made from the metadata."""

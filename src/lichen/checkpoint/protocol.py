@@ -56,6 +56,13 @@ class Checkpoint(Protocol):
         """SHA-256 (hex) over weights, configuration and tokenizer; computed once."""
         ...
 
+    def changed(self) -> str:
+        """Name of the first weight file that is not the one that was opened, or gone; else "".
+
+        Told from size, time and place on the disk; a digest made since may be another content's.
+        """
+        ...
+
     def tokenizer_files(self) -> Mapping[str, bytes]:
         """Tokenizer files by name (``tokenizer.json`` ...), as in a Hugging Face folder."""
         ...

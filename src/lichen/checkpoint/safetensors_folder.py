@@ -32,6 +32,7 @@ class SafetensorsFolder:
         self.path = folder
         self.config = config
         self.weight_files, placement = _locate(folder)
+        self._watch = files.Watch(folder / file for file in self.weight_files)
         self._shards = {file: _open_shard(folder / file) for file in self.weight_files}
         names = {file: tuple(shard.keys()) for file, shard in self._shards.items()}
         self._placement = placement or {name: file for file in names for name in names[file]}
@@ -45,10 +46,10 @@ class SafetensorsFolder:
         kind = _FLOAT_NAMES[kinds.most_common(1)[0][0]] if kinds else "integer"
         return f"{_model_name(self.path, self.config)}, {kind} safetensors"
 
-    @cached_property
+    @property
     def size_bytes(self) -> int:
-        """Bytes of the safetensors files."""
-        return sum((self.path / file).stat().st_size for file in self.weight_files)
+        """Bytes of the safetensors files, as they were opened."""
+        return self._watch.size_bytes
 
     def names(self) -> tuple[str, ...]:
         """Tensor names, as stored."""
@@ -84,6 +85,10 @@ class SafetensorsFolder:
     def digest(self) -> str:
         """SHA-256 over config, tokenizer and weights."""
         return self._digest
+
+    def changed(self) -> str:
+        """The first weight file that is not what it was when it was opened, or ""."""
+        return self._watch.changed()
 
     def tokenizer_files(self) -> dict[str, bytes]:
         """The folder's tokenizer files, as they are."""

@@ -164,8 +164,10 @@ def finish(
     write_tokenizer(work.source, folder)
     made = _manifest(work, folder, records, calibration)
     manifest.write(made, folder)
-    if changed := getattr(work.source, "changed", lambda: "")():
-        raise InputError(f"{changed} changed while it was being quantized; run it again.")
+    if changed := work.source.changed():
+        raise InputError(
+            f"{changed} changed while it was being quantized, or is gone; run it again."
+        )
     return made
 
 
