@@ -90,7 +90,8 @@ class DiskModel:
         )
 
 
-_WORDS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "I8": "int8", "I4": "int4"}
+_WORDS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+_WORDS |= {f"I{bits}": f"int{bits}" for bits in (8, 6, 5, 4, 3, 2)}
 
 
 def _scheme(checkpoint: Checkpoint) -> str:

@@ -494,12 +494,12 @@ def test_scales_that_are_not_finite_are_refused(folder):
 
 def test_a_fault_of_the_config_names_the_folder(folder):
     config = json.loads((folder / "config.json").read_text())
-    config["quantization_config"]["quant_method"] = "awq"
+    config["quantization_config"]["quant_method"] = "aqlm"
     write_json(folder / "config.json", config)
     with pytest.raises(InputError) as caught:
         open_checkpoint(folder)
     assert str(folder) in str(caught.value)
-    assert "'awq' is not supported" in str(caught.value)
+    assert "'aqlm' is not supported" in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", ["float32", "float16", "bfloat16"])

@@ -1,12 +1,16 @@
-"""Models on disk: Hugging Face folders, compressed-tensors folders and GGUF files."""
+"""Models on disk: Hugging Face folders, plain or quantized, and GGUF files."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lichen.checkpoint import files
 from lichen.checkpoint.protocol import Checkpoint
 from lichen.errors import InputError
+
+if TYPE_CHECKING:
+    from lichen.checkpoint.safetensors_folder import SafetensorsFolder
 
 __all__ = ["Checkpoint", "open_checkpoint"]
 
@@ -38,8 +42,44 @@ def _open_folder(folder: Path) -> Checkpoint:
 
     config = files.read_json(folder / "config.json")
     plain = SafetensorsFolder(folder, config)
-    if config.get("quantization_config") is None:
-        return plain
-    from lichen.checkpoint.compressed_tensors import CompressedTensors
+    if config.get("quantization_config") is None and (words := _words_in(plain)):
+        plain.config["quantization_config"] = _quantization_file(folder, words)
+    match _method(plain):
+        case None:
+            return plain
+        case "gptq":
+            from lichen.checkpoint.gptq import open_gptq
 
-    return CompressedTensors(plain)
+            return open_gptq(plain)
+        case "awq":
+            from lichen.checkpoint.awq import open_awq
+
+            return open_awq(plain)
+        case _:
+            from lichen.checkpoint.compressed_tensors import CompressedTensors
+
+            return CompressedTensors(plain)
+
+
+def _method(plain: SafetensorsFolder) -> str | None:
+    """The name of the format that a folder is quantized in; None for one that is not."""
+    given = plain.config.get("quantization_config")
+    if given is None:
+        return None
+    return str(given.get("quant_method")) if isinstance(given, dict) else ""
+
+
+def _words_in(plain: SafetensorsFolder) -> str | None:
+    """The first tensor of codes as GPTQ and AWQ name them."""
+    return next((name for name in plain.names() if name.endswith(".qweight")), None)
+
+
+def _quantization_file(folder: Path, words: str) -> dict[str, Any]:
+    """What config.json should say, from a file of its own."""
+    for name, method in files.QUANTIZATION_FILES.items():
+        if (folder / name).is_file():
+            return {"quant_method": method} | files.read_json(folder / name)
+    raise InputError(
+        f"{folder}: {words} is quantized, but neither config.json nor"
+        f" {' nor '.join(files.QUANTIZATION_FILES)} says how; fetch the model again."
+    )

@@ -28,6 +28,10 @@ TOKENIZER_FILES = (
     "generation_config.json",
 )
 
+#: Where GPTQ and AWQ tools say how weights are stored when config.json does not, and who wrote it
+#: when the file does not say.
+QUANTIZATION_FILES = {"quantize_config.json": "gptq", "quant_config.json": "awq"}
+
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file."""

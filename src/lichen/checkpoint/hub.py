@@ -130,7 +130,8 @@ def _wanted(hub_id: str, info: ModelInfo) -> dict[str, int]:
         raise InputError(
             f"{hub_id}: has no config.json with safetensors weights, which is what lichen reads."
         )
-    names = weights | {"config.json"} | (set(files.TOKENIZER_FILES) & sizes.keys())
+    further = {*files.TOKENIZER_FILES, *files.QUANTIZATION_FILES} & sizes.keys()
+    names = weights | {"config.json"} | further
     return {name: sizes[name] for name in sorted(names)}
 
 

@@ -178,8 +178,8 @@ def parse_config(config: Any) -> Groups:
     method = config.get("quant_method")
     if method != "compressed-tensors":
         raise InputError(
-            f"quant_method {method!r} is not supported: lichen reads unquantized models and"
-            " compressed-tensors folders."
+            f"quant_method {method!r} is not supported: lichen reads unquantized models, and those"
+            " of compressed-tensors, GPTQ and AWQ."
         )
     faults += _wrapper_faults(config)
     groups = config.get("config_groups")

@@ -79,7 +79,8 @@ class SafetensorsFolder:
 
     @cached_property
     def _digest(self) -> str:
-        own = ["config.json", *files.tokenizer_files(self.path), *self.weight_files]
+        quantization = [f for f in files.QUANTIZATION_FILES if (self.path / f).is_file()]
+        own = ["config.json", *quantization, *files.tokenizer_files(self.path), *self.weight_files]
         return files.combined_digest(self.path / name for name in own)
 
     def digest(self) -> str:
