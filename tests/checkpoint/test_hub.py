@@ -184,6 +184,7 @@ def use(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
 @pytest.mark.parametrize("shards", [1, 2], ids=["single", "sharded"])
 def test_a_model_is_fetched_and_opens(played: Hub, tmp_path: Path, shards: int) -> None:
     source = write_tiny_model(tmp_path / "source", shards=shards)
+    (source / "quantize_config.json").write_text("{}")  # says how GPTQ weights are to be read
     (source / "README.md").write_text("not needed")
     (source / "pytorch_model.bin").write_bytes(b"not wanted")
     (source / "original").mkdir()
