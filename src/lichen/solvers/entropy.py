@@ -5,7 +5,8 @@ kept, and P is their distribution with everything beyond added to the last of th
 codes can tell of it: the mass of the i bins falls into as many levels as there are codes of one
 sign, and each spreads its mass evenly over those of its bins that are not empty.  The range is the
 one with the least divergence ``KL(P || Q) = sum P log(P / Q)``: a short range cuts mass that Q then
-lacks, a long one has coarse levels.
+lacks, a long one has coarse levels.  Where a level has no mass but from beyond, it counts as a ten
+thousandth of a number, as MXNet smooths it: else one number far away would forbid every cut.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ NEEDS: frozenset[str] = frozenset()
 
 _BINS = 2048
 _TRIED = 64
+_LEAST_COUNT = 1e-4
 
 Counts = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
@@ -45,16 +47,16 @@ def solve(
     low, high = native.extremes(weight, scheme)
     largest = np.maximum(-low, high)
     levels = 1 << (scheme.bits - 1)
-    width: Float32 = (np.where(largest > 0, largest, 1) / _BINS).astype(np.float32)
+    ends: Float32 = np.where(largest > 0, largest, np.float32(1))
     if scheme.granularity == "tensor":
-        blocks = map_row_blocks(lambda rows: _counts(weight[rows], width).sum(0), weight.shape)
+        blocks = map_row_blocks(lambda rows: _counts(weight[rows], ends).sum(0), weight.shape)
         kept = ranges(np.sum(blocks, axis=0)[None], levels)
     else:
         parts = map_row_blocks(
-            lambda rows: ranges(_counts(weight[rows], width[rows]), levels), weight.shape
+            lambda rows: ranges(_counts(weight[rows], ends[rows]), levels), weight.shape
         )
         kept = np.concatenate(parts)
-    reach = np.minimum(kept[:, None].astype(np.float32) * width, largest)
+    reach: Float32 = kept[:, None].astype(np.float32) / np.float32(_BINS) * largest
     return absmax.between(weight, -reach, reach, scheme)
 
 
@@ -68,7 +70,7 @@ def ranges(counts: Counts, levels: int) -> npt.NDArray[np.int64]:
 
 
 def _divergence(counts: Counts, kept: int, levels: int) -> Float64:
-    """KL(P || Q) of each row when its first ``kept`` bins are kept; infinite where Q lacks mass."""
+    """KL(P || Q) of each row when its first ``kept`` bins are kept."""
     inside = counts[:, :kept].astype(np.float64)
     mass = inside.copy()
     mass[:, -1] += counts[:, kept:].sum(axis=1)
@@ -79,16 +81,16 @@ def _divergence(counts: Counts, kept: int, levels: int) -> Float64:
     total = np.maximum(mass.sum(axis=1, keepdims=True), 1)
     total_inside = np.maximum(inside.sum(axis=1, keepdims=True), 1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        q = np.log(level_inside / filled / total_inside)
+        q = np.log(np.maximum(level_inside, _LEAST_COUNT) / filled / total_inside)
         p = np.where(mass > 0, mass * np.log(mass / total), 0).sum(axis=1)
         cross = np.where(level_mass > 0, level_mass * q, 0).sum(axis=1)
     divergence: Float64 = (p - cross) / total[:, 0]
     return divergence
 
 
-def _counts(block: FloatArray, width: Float32) -> Counts:
-    """Histograms [rows, bins] of magnitudes; bins of a row are ``width`` [rows or 1, 1] wide."""
-    wide = np.maximum(width, np.finfo(np.float32).tiny)  # of the smallest numbers, part by part, 0
-    bins = np.minimum(np.abs(to_float32(block)) / wide, _BINS - 1).astype(np.int64)
+def _counts(block: FloatArray, largest: Float32) -> Counts:
+    """Histograms [rows, bins] of magnitudes up to ``largest`` [rows or 1, 1]."""
+    parts = np.abs(to_float32(block)) / largest
+    bins = np.minimum(parts * np.float32(_BINS), _BINS - 1).astype(np.int64)
     bins += np.arange(len(block))[:, None] * _BINS
     return np.bincount(bins.ravel(), minlength=len(block) * _BINS).reshape(-1, _BINS)
