@@ -15,7 +15,8 @@ from tests.solvers.samples import Array, weights
 
 from lichen import _core
 from lichen.schemes import BITS, Scheme, dequantize, in_groups, quantize
-from lichen.solvers import absmax, mse, native
+from lichen.solvers import absmax, hqq, mse, native
+from lichen.tensor import QuantizedTensor
 
 ISAS = _core.supported_isas()
 DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
@@ -37,7 +38,7 @@ def on(monkeypatch):
 
     def use(isa: str, threads: int = 1) -> None:
         monkeypatch.setattr(native, "pool", lambda elements: _core.ThreadPool(threads))
-        for name in ("round", "fit", "extremes", "multiply", "factor"):
+        for name in ("round", "fit", "extremes", "half_quadratic", "multiply", "factor"):
             monkeypatch.setattr(native._core, name, partial(getattr(_core, name), isa=isa))
 
     yield use
@@ -191,18 +192,21 @@ def test_without_a_grid_and_turns_it_is_never_worse_than_the_whole_range(scheme)
 @every_isa
 @every_dtype
 def test_every_instruction_set_and_number_of_threads_gives_the_same_bits(on, dtype, isa, threads):
+    w = weights(37, 320).astype(dtype)
+    importance = np.random.default_rng(1).random(320).astype(np.float32)
+
+    def solved(scheme: Scheme) -> list[QuantizedTensor]:
+        fitted = native.fit(w, scheme, mse.search(w.shape, scheme, 16, 4), importance)
+        return [fitted, hqq.solve(w, scheme)]
+
     for scheme in SCHEMES.values():
-        w = weights(37, 320).astype(dtype)
-        search = mse.search(w.shape, scheme, 16, 4)
-        importance = np.random.default_rng(1).random(320).astype(np.float32)
         on(ISAS[0])
-        expected = native.fit(w, scheme, search, importance)
+        expected = solved(scheme)
         on(isa, threads)
-        found = native.fit(w, scheme, search, importance)
-        np.testing.assert_array_equal(found.scales, expected.scales)
-        np.testing.assert_array_equal(found.codes, expected.codes)
-        if not scheme.symmetric:
-            np.testing.assert_array_equal(found.zeros, expected.zeros)
+        for ours, theirs in zip(solved(scheme), expected, strict=True):
+            np.testing.assert_array_equal(ours.scales, theirs.scales)
+            np.testing.assert_array_equal(ours.codes, theirs.codes)
+            np.testing.assert_array_equal(ours.zeros, theirs.zeros)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf], ids=["nan", "inf", "-inf"])
