@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.solvers.samples import Array, inputs, output_error, statistics, weights
 
+from lichen import _core
 from lichen.schemes import BITS, Scheme, dequantize, in_groups, quantize
 from lichen.solvers import absmax, gptq, mse
 from lichen.tensor import QuantizedTensor
@@ -186,6 +187,17 @@ def test_without_a_second_moment_it_says_what_is_missing():
 def test_damping_that_is_not_above_zero_is_refused(damping):
     with pytest.raises(ValueError, match="damping must be greater than 0"):
         gptq.solve(weights(4, 32), Scheme(4), statistics(inputs(64, 32)), damping=damping)
+
+
+def test_where_float32_cannot_factor_h_damping_is_raised():
+    """A few first tokens of huge inputs in a fixed direction (arXiv 2402.17762) leave nothing else
+    of their columns in float32."""
+    w, x = weights(16, 256), inputs(2048, 256)
+    x[::512, :20] = 1e5 * x[7, :20]
+    found = gptq.solve(w, Scheme(4), statistics(x), damping=1e-9)
+    fitted = mse.solve(w, Scheme(4), statistics(x), weighted=True)
+    assert output_error(found, w, x).sum() < output_error(fitted, w, x).sum()
+    assert not _core.factor(_core.ThreadPool(1), statistics(x).second_moment.copy())
 
 
 def test_a_matrix_that_is_no_second_moment_is_refused():
