@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tests.solvers.samples import Array, inputs, statistics, weights
 
-from lichen.schemes import Scheme, dequantize
+from lichen.schemes import ActivationScheme, Scheme, dequantize
 from lichen.solvers import awq, mse
 
 SCHEMES = [Scheme(4, True, "group", 32), Scheme(3, False, "group", 32), Scheme(4)]
@@ -57,6 +57,16 @@ def test_the_best_of_the_grid_is_taken():
     errors = [error(w, x, awq.factors(seen.mean_absolute, i / 10), scheme) for i in range(10)]
     s = awq.balance([w], scheme, seen, grid=10)
     assert error(w, x, s, scheme) == pytest.approx(min(errors), rel=1e-4)
+
+
+def test_inputs_that_will_be_quantized_count_too():
+    """A large column of inputs costs all others of its token their precision."""
+    w, x = weights(32, 64), inputs(200, 64, outliers=1)
+    w[:, np.abs(x).mean(axis=0) > 20] /= 1000  # alone, its weights have nothing to gain
+    seen, scheme = statistics(x), Scheme(8)
+    in_floats = awq.balance([w], scheme, seen)
+    quantized = awq.balance([w], scheme, seen, ActivationScheme())
+    assert quantized.max() > 1.5 * in_floats.max()
 
 
 def test_a_few_large_inputs_are_worth_enlarging_their_columns_for():

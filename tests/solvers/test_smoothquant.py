@@ -11,16 +11,33 @@ from tests.solvers.samples import Array, inputs, statistics, weights
 from lichen.reference import fake_quantize
 from lichen.schemes import ActivationScheme, Scheme, dequantize
 from lichen.solvers import absmax, smoothquant
-from lichen.solvers.balancing import quantized_rows
+from lichen.solvers.balancing import rounded
 
 SCHEME = Scheme(8)
 
 
-def error(weight: Array, x: Array, s: Array) -> float:
-    """The squared error of the product when both are quantized to 8 bits."""
+TOKEN = ActivationScheme()
+ACTIVATIONS = {
+    "token": TOKEN,
+    "group": ActivationScheme(granularity="group", group_size=32),
+    "tensor": ActivationScheme(granularity="tensor", dynamic=False),
+    "floats": None,
+}
+every_kind = pytest.mark.parametrize("kind", ACTIVATIONS.values(), ids=ACTIVATIONS)
+
+
+def engine(x: Array, kind: ActivationScheme | None) -> Array:
+    """Inputs as the engine quantizes them."""
+    if kind is None:
+        return x
+    return fake_quantize(x, kind, None if kind.dynamic else float(np.abs(x).max()) / 127.5)
+
+
+def error(weight: Array, x: Array, s: Array, kind: ActivationScheme | None = TOKEN) -> float:
+    """The squared error of the product when x / s and W * s are quantized."""
     exact = x.astype(np.float64) @ weight.T.astype(np.float64)
     made = dequantize(absmax.solve(weight * s, SCHEME)).astype(np.float64)
-    return float(np.square(fake_quantize(x / s, ActivationScheme(), None) @ made.T - exact).sum())
+    return float(np.square(engine(x / s, kind) @ made.T - exact).sum())
 
 
 def test_factors_are_those_of_equation_4_by_hand():
@@ -62,13 +79,15 @@ def test_columns_of_zeros_on_either_side_are_no_fault():
     assert s[5] == pytest.approx(np.sqrt(np.abs(x[:, 5]).max() / 1e-5), rel=1e-5)
 
 
+@every_kind
 @pytest.mark.parametrize("outliers", [0, 3])
-def test_a_search_is_never_worse_than_no_scaling_nor_any_alpha(outliers):
+def test_a_search_is_never_worse_than_no_scaling_nor_any_alpha(outliers, kind):
     w, x = weights(32, 64), inputs(200, 64, outliers=outliers)
     seen = statistics(x)
-    found = error(w, x, smoothquant.balance([w], SCHEME, seen, search=True, grid=10))
-    tried = [smoothquant.balance([w], SCHEME, seen, alpha=step / 10) for step in range(11)]
-    assert found <= 1.001 * min(error(w, x, s) for s in [np.ones(64, np.float32), *tried])
+    found = smoothquant.balance([w], SCHEME, seen, kind, search=True, grid=10)
+    tried = [smoothquant.balance([w], SCHEME, seen, kind, alpha=step / 10) for step in range(11)]
+    least = min(error(w, x, s, kind) for s in [np.ones(64, np.float32), *tried])
+    assert error(w, x, found, kind) <= 1.001 * least
 
 
 def test_outliers_are_worth_smoothing():
@@ -77,12 +96,11 @@ def test_outliers_are_worth_smoothing():
     assert error(w, x, s) < 0.5 * error(w, x, np.ones(64, np.float32))
 
 
-def test_inputs_in_a_search_are_rounded_as_the_engine_does():
+@every_kind
+def test_inputs_in_a_search_are_rounded_as_the_engine_does(kind):
     x = inputs(50, 64, outliers=3)
     x[7] = 0
-    np.testing.assert_allclose(
-        quantized_rows(x), fake_quantize(x, ActivationScheme(), None), rtol=1e-6
-    )
+    np.testing.assert_allclose(rounded(x, kind), engine(x, kind), rtol=1e-6)
 
 
 @pytest.mark.parametrize("alpha", [-0.1, 1.1, np.nan])
