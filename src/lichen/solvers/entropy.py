@@ -11,6 +11,8 @@ thousandth of a number, as MXNet smooths it: else one number far away would forb
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -64,28 +66,45 @@ def ranges(counts: Counts, levels: int) -> npt.NDArray[np.int64]:
     """How many of the first bins to keep, for each row of counts [rows, bins]."""
     bins = counts.shape[1]
     tried = np.unique(np.geomspace(min(levels, bins), bins, _TRIED).astype(int))
-    divergence = np.stack([_divergence(counts, int(kept), levels) for kept in tried], axis=1)
-    best: npt.NDArray[np.int64] = tried[np.argmin(divergence, axis=1)]
+    best: npt.NDArray[np.int64] = tried[np.argmin(divergences(counts, tried, levels), axis=1)]
     return best
 
 
-def _divergence(counts: Counts, kept: int, levels: int) -> Float64:
-    """KL(P || Q) of each row when its first ``kept`` bins are kept."""
-    inside = counts[:, :kept].astype(np.float64)
-    mass = inside.copy()
-    mass[:, -1] += counts[:, kept:].sum(axis=1)
-    starts = np.arange(min(levels, kept)) * kept // min(levels, kept)
-    level_mass = np.add.reduceat(mass, starts, axis=1)
-    level_inside = np.add.reduceat(inside, starts, axis=1)
-    filled = np.add.reduceat((mass > 0).astype(np.float64), starts, axis=1)
-    total = np.maximum(mass.sum(axis=1, keepdims=True), 1)
-    total_inside = np.maximum(inside.sum(axis=1, keepdims=True), 1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        q = np.log(np.maximum(level_inside, _LEAST_COUNT) / filled / total_inside)
-        p = np.where(mass > 0, mass * np.log(mass / total), 0).sum(axis=1)
-        cross = np.where(level_mass > 0, level_mass * q, 0).sum(axis=1)
-    divergence: Float64 = (p - cross) / total[:, 0]
-    return divergence
+def divergences(counts: Counts, tried: npt.NDArray[np.int64], levels: int) -> Float64:
+    """KL(P || Q) of each row when so many of its first bins are kept, [rows, tried].
+
+    What a level holds is the difference of two sums from the first bin on.
+    """
+    floats = counts.astype(np.float64)
+    mass, filled, entropy = map(_running, (floats, floats > 0, _x_log_x(floats)))
+    total = np.maximum(mass[:, -1], 1)
+
+    def divergence(kept: int) -> Float64:
+        edges = np.arange(min(levels, kept) + 1) * kept // min(levels, kept)
+        inside, holding = (np.diff(sums[:, edges], axis=1) for sums in (mass, filled))
+        beyond, last = mass[:, -1] - mass[:, kept], mass[:, kept] - mass[:, kept - 1]
+        everything = inside.copy()
+        everything[:, -1] += beyond
+        holding[:, -1] += (last == 0) & (beyond > 0)
+        share = np.maximum(inside, _LEAST_COUNT) / np.maximum(holding, 1)
+        q = np.log(share / np.maximum(mass[:, kept, None], 1))
+        p = entropy[:, kept - 1] + _x_log_x(last + beyond) - mass[:, -1] * np.log(total)
+        found: Float64 = (p - (everything * q).sum(axis=1)) / total
+        return found
+
+    return np.stack([divergence(int(kept)) for kept in tried], axis=1)
+
+
+def _running(values: npt.NDArray[Any]) -> Float64:
+    """Sums of the first 0, 1, ... and all values of each row."""
+    sums = np.zeros((len(values), values.shape[1] + 1))
+    np.cumsum(values, axis=1, out=sums[:, 1:])
+    return sums
+
+
+def _x_log_x(x: Float64) -> Float64:
+    product: Float64 = x * np.log(np.maximum(x, 1))
+    return product
 
 
 def _counts(block: FloatArray, largest: Float32) -> Counts:
