@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.solvers.samples import Array, weights
+from tests.solvers.samples import Array, inputs, statistics, weights
 
 from lichen import _core
 from lichen.schemes import BITS, Scheme, dequantize, in_groups, quantize
-from lichen.solvers import absmax, hqq, mse, native
+from lichen.solvers import absmax, gptq, hqq, mse, native
 from lichen.tensor import QuantizedTensor
 
 ISAS = _core.supported_isas()
@@ -27,6 +27,17 @@ SCHEMES = {
     )
     for bits, part, symmetric in product(BITS, PARTS, (True, False))
 }
+#: What takes the best instruction set unless one is named.
+ARITHMETIC = (
+    "extremes",
+    "factor",
+    "feedback_costs",
+    "fit",
+    "half_quadratic",
+    "multiply",
+    "round",
+    "round_with_feedback",
+)
 every_isa = pytest.mark.parametrize("isa", ISAS)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
 every_scheme = pytest.mark.parametrize("scheme", SCHEMES.values(), ids=SCHEMES)
@@ -38,7 +49,7 @@ def on(monkeypatch):
 
     def use(isa: str, threads: int = 1) -> None:
         monkeypatch.setattr(native, "pool", lambda elements: _core.ThreadPool(threads))
-        for name in ("round", "fit", "extremes", "half_quadratic", "multiply", "factor"):
+        for name in ARITHMETIC:
             monkeypatch.setattr(native._core, name, partial(getattr(_core, name), isa=isa))
 
     yield use
@@ -194,12 +205,13 @@ def test_without_a_grid_and_turns_it_is_never_worse_than_the_whole_range(scheme)
 def test_every_instruction_set_and_number_of_threads_gives_the_same_bits(on, dtype, isa, threads):
     w = weights(37, 320).astype(dtype)
     importance = np.random.default_rng(1).random(320).astype(np.float32)
+    seen = statistics(inputs(64, 320))
 
     def solved(scheme: Scheme) -> list[QuantizedTensor]:
         fitted = native.fit(w, scheme, mse.search(w.shape, scheme, 16, 4), importance)
-        return [fitted, hqq.solve(w, scheme)]
+        return [fitted, hqq.solve(w, scheme), gptq.solve(w, scheme, seen)]
 
-    for scheme in SCHEMES.values():
+    for scheme in list(SCHEMES.values())[threads::5]:
         on(ISAS[0])
         expected = solved(scheme)
         on(isa, threads)
