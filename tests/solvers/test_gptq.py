@@ -50,10 +50,10 @@ def paper(tensor: QuantizedTensor, weight: Array, moment: Array, damping: float)
 
 @pytest.mark.parametrize("symmetric", [True, False], ids=["symmetric", "zeros"])
 @pytest.mark.parametrize("part", [("channel", None), ("group", 32)], ids=["channel", "group"])
-@pytest.mark.parametrize("columns", [96, 320], ids=["one-block", "two-blocks"])
+@pytest.mark.parametrize("columns", [96, 288], ids=["one-block", "two-blocks"])
 def test_codes_are_those_of_the_paper_for_the_same_scales(columns, part, symmetric):
     """But for rows where a weight lies so near the middle of two codes that float32 decides."""
-    w, x = weights(48, columns), inputs(512, columns)
+    w, x = weights(24, columns), inputs(512, columns)
     found = gptq.solve(w, Scheme(4, symmetric, *part), statistics(x))
     theirs = paper(found, w, statistics(x).second_moment, damping=0.01)
     assert (theirs == found.codes).all(axis=1).mean() > 0.9
@@ -94,7 +94,7 @@ def test_inputs_without_correlation_leave_plain_rounding(bits, act_order):
     np.testing.assert_array_equal(found.codes, again.codes)
 
 
-@settings(max_examples=80)
+@settings(max_examples=50)
 @given(st.data())
 def test_on_its_calibration_data_no_row_is_worse_than_absmax(data):
     scheme, seed = data.draw(schemes), data.draw(st.integers(0, 99))

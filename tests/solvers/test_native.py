@@ -199,11 +199,10 @@ def test_without_a_grid_and_turns_it_is_never_worse_than_the_whole_range(scheme)
     assert error <= whole * 1.0001
 
 
-@pytest.mark.parametrize("threads", [1, 2])
 @every_isa
 @every_dtype
-def test_every_instruction_set_and_number_of_threads_gives_the_same_bits(on, dtype, isa, threads):
-    w = weights(37, 320).astype(dtype)
+def test_every_instruction_set_and_number_of_threads_gives_the_same_bits(on, dtype, isa):
+    w = weights(21, 320).astype(dtype)
     importance = np.random.default_rng(1).random(320).astype(np.float32)
     seen = statistics(inputs(64, 320))
 
@@ -211,10 +210,10 @@ def test_every_instruction_set_and_number_of_threads_gives_the_same_bits(on, dty
         fitted = native.fit(w, scheme, mse.search(w.shape, scheme, 16, 4), importance)
         return [fitted, hqq.solve(w, scheme), gptq.solve(w, scheme, seen)]
 
-    for scheme in list(SCHEMES.values())[threads::5]:
-        on(ISAS[0])
+    for scheme in list(SCHEMES.values())[::5]:  # of all bits and parts, with and without zeros
+        on(ISAS[-1])
         expected = solved(scheme)
-        on(isa, threads)
+        on(isa, threads=2)
         for ours, theirs in zip(solved(scheme), expected, strict=True):
             np.testing.assert_array_equal(ours.scales, theirs.scales)
             np.testing.assert_array_equal(ours.codes, theirs.codes)
