@@ -8,7 +8,7 @@ A file of this folder offers one of two things, and recipes name it:
   product is the same.
 
 ``OPTIONS`` has the options of either with their defaults, ``NEEDS`` what it has to know of inputs
-beyond their sizes (`lichen.solvers.statistics`).
+beyond their sizes (`lichen.solvers.statistics`), and ``CALIBRATED_OPTIONS`` those that need sizes.
 """
 
 from __future__ import annotations
@@ -89,6 +89,12 @@ def options(name: str) -> Mapping[str, Any]:
 def needs(name: str) -> frozenset[str]:
     """What a solver or scaling has to know of inputs."""
     return cast("frozenset[str]", getattr(_module(name), "NEEDS", frozenset()))
+
+
+def calibrated(name: str, chosen: Mapping[str, Any]) -> bool:
+    """Whether a solver, with the options that were chosen, has to see inputs at all."""
+    asking = cast("frozenset[str]", getattr(_module(name), "CALIBRATED_OPTIONS", frozenset()))
+    return bool(needs(name)) or any(chosen.get(option) for option in asking)
 
 
 @cache
