@@ -87,6 +87,22 @@ void fit_parts(ThreadPool& pool, Isa isa, const Weights& weights, const float* i
   });
 }
 
+void half_quadratic(ThreadPool& pool, Isa isa, const Weights& weights, const CodeFormat& format,
+                    const HalfQuadratic& method, const float* second_scales, const float* second_zeros,
+                    float* scales, float* zeros) {
+  const RoundingKernels& kernels = rounding_kernels(isa);
+  const std::int64_t size = weights.columns / weights.parts;
+  each_row(pool, kernels, weights, [&](std::int64_t row, const float* w) {
+    for (std::int64_t p = 0; p < weights.parts; ++p) {
+      const std::int64_t at = row * weights.parts + p;
+      const Scaled found = kernels.half_quadratic(w + p * size, size, {scales[at], zeros[at]},
+                                                  {second_scales[at], second_zeros[at]}, format, method);
+      scales[at] = found.scale;
+      zeros[at] = found.zero;
+    }
+  });
+}
+
 void round_parts(ThreadPool& pool, Isa isa, const Weights& weights, const CodeFormat& format,
                  const float* scales, const float* zeros, std::int8_t* codes) {
   const RoundingKernels& kernels = rounding_kernels(isa);

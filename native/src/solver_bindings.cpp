@@ -96,7 +96,8 @@ CodeFormat format_of(int bits, bool symmetric, const std::string& scale_type) {
   return {-half, half - 1, symmetric, type};
 }
 
-void fits(const NewMatrix& scales, std::int64_t rows, std::int64_t parts) {
+template <typename A>
+void fits(const A& scales, std::int64_t rows, std::int64_t parts) {
   require(length(scales, 0) == rows && length(scales, 1) == parts, "scales and zeros must be [rows, parts]");
 }
 
@@ -131,6 +132,23 @@ void fit_weight(ThreadPool& pool, const AnyMatrix& weight, const std::string& dt
   nb::gil_scoped_release unlocked;
   fit_parts(pool, best, weights, importance ? importance->data() : nullptr, format, search, scales.data(),
             zeros.data(), codes.data());
+}
+
+void fit_norm(ThreadPool& pool, const AnyMatrix& weight, const std::string& dtype, int bits, bool symmetric,
+              const std::string& scale_type, const Matrix& second_scales, const Matrix& second_zeros,
+              const NewMatrix& scales, const NewMatrix& zeros, float norm, float beta, int turns,
+              const std::optional<std::string>& isa) {
+  const Weights weights = weights_of(weight, dtype, length(scales, 1));
+  fits(scales, weights.rows, weights.parts);
+  fits(zeros, weights.rows, weights.parts);
+  fits(second_scales, weights.rows, weights.parts);
+  fits(second_zeros, weights.rows, weights.parts);
+  require(norm > 0 && norm < 1 && beta > 0, "norm must be between 0 and 1, beta above 0");
+  const CodeFormat format = format_of(bits, symmetric, scale_type);
+  const Isa best = best_or(isa);
+  nb::gil_scoped_release unlocked;
+  half_quadratic(pool, best, weights, format, {norm, beta, turns}, second_scales.data(), second_zeros.data(),
+                 scales.data(), zeros.data());
 }
 
 void round_weight(ThreadPool& pool, const AnyMatrix& weight, const std::string& dtype, int bits,
@@ -199,6 +217,10 @@ void bind_solvers(nb::module_& m) {
         nb::arg("symmetric"), nb::arg("scale_type"), nb::arg("scales").noconvert(), nb::arg("zeros").noconvert(),
         nb::arg("codes").noconvert(), nb::arg("grid"), nb::arg("turns"), nb::arg("widest"), nb::arg("narrowest"),
         nb::arg("importance").noconvert().none() = none, nb::arg("isa") = none);
+  m.def("half_quadratic", &fit_norm, nb::arg("pool"), nb::arg("weight").noconvert(), nb::arg("dtype"),
+        nb::arg("bits"), nb::arg("symmetric"), nb::arg("scale_type"), nb::arg("second_scales").noconvert(),
+        nb::arg("second_zeros").noconvert(), nb::arg("scales").noconvert(), nb::arg("zeros").noconvert(),
+        nb::arg("norm"), nb::arg("beta"), nb::arg("turns"), nb::arg("isa") = none);
   m.def("round", &round_weight, nb::arg("pool"), nb::arg("weight").noconvert(), nb::arg("dtype"),
         nb::arg("bits"), nb::arg("scales").noconvert(), nb::arg("zeros").noconvert(),
         nb::arg("codes").noconvert(), nb::arg("isa") = none);

@@ -131,6 +131,28 @@ def fit(
     NaN for the scale of a part with a number that is not finite, infinite where it is too large.
     """
 
+def half_quadratic(
+    pool: ThreadPool,
+    weight: npt.NDArray[Any],
+    dtype: str,
+    bits: int,
+    symmetric: bool,
+    scale_type: str,
+    second_scales: _Floats,
+    second_zeros: _Floats,
+    scales: _Floats,
+    zeros: _Floats,
+    norm: float,
+    beta: float,
+    turns: int,
+    isa: str | None = None,
+) -> None:
+    """Scales and zero points that are no worse than either start (lichen.solvers.hqq).
+
+    Both starts are [rows, parts]; turns begin with the second, the first is written over.  Weights
+    must be finite.
+    """
+
 def round(
     pool: ThreadPool,
     weight: npt.NDArray[Any],

@@ -85,6 +85,18 @@ def test_static_inputs_have_their_scale(tiny, tmp_path):
     assert q == k == v, "they read the same input"
 
 
+def test_an_option_that_weighs_by_inputs_has_them_seen(tiny, tmp_path):
+    def output_error(*lines: str) -> float:
+        recipe = recipe_of('solver = "mse"', *lines)
+        report = quantize(tiny, recipe, tmp_path / f"out-{len(lines)}", calibration=TEXT)
+        made = open_checkpoint(tmp_path / f"out-{len(lines)}")
+        assert isinstance(made.read("model.layers.0.mlp.down_proj.weight"), QuantizedTensor)
+        return sum(layer.output_error or 0 for layer in report.manifest.layers)
+
+    assert output_error("solver_options = { weighted = true }") > 0
+    assert output_error() == 0, "without it, no text is run"
+
+
 def test_scaling_goes_into_the_norm_and_the_product_before(tiny, tmp_path):
     quantize(tiny, RECIPES["awq"], tmp_path / "out", calibration=TEXT)
     before, after = open_checkpoint(tiny), open_checkpoint(tmp_path / "out")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import ml_dtypes
 import numpy as np
 import pytest
 
 from lichen.schemes import Scheme, dequantize, int4
 from lichen.solvers import absmax, mse
+from lichen.solvers.statistics import InputStatistics
 from lichen.tensor import QuantizedTensor
 
 TYPES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
@@ -37,6 +40,49 @@ def test_no_other_scale_nearby_is_better_for_the_same_codes():
     best = (codes * weight().reshape(64, 8, 32)).sum(2) / np.square(codes).sum(2)
     ideal = QuantizedTensor(found.codes, best.astype("f4"), None, scheme)
     assert error(found, weight()).sum() < 1.02 * error(ideal, weight()).sum()
+
+
+def least_of_many(of: np.ndarray, scheme: Scheme) -> np.ndarray:
+    """The least squared error of each group among hundreds of scales, and all zero points."""
+    groups = scheme.scale_shape(*of.shape)[1]
+    part = of.reshape(len(of), groups, -1).astype(np.float64)
+    low, high = np.minimum(part.min(axis=2), 0), np.maximum(part.max(axis=2), 0)
+    ends, zeros = np.maximum(-low, high) * 2, [0]
+    if not scheme.symmetric:
+        ends, zeros = high - low, list(range(scheme.low, scheme.high + 1))
+    least = np.full(ends.shape, np.inf)
+    for share in np.linspace(0.3, 1.2, 100):
+        for sign, zero in product((1, -1) if scheme.symmetric else (1,), zeros):
+            scales = (sign * share * ends / (2 * scheme.half_range))[:, :, None]
+            codes = np.clip(np.rint(part / scales + zero), scheme.low, scheme.high) - zero
+            np.minimum(least, np.square(codes * scales - part).sum(axis=2), out=least)
+    return least
+
+
+@pytest.mark.parametrize("symmetric", [True, False], ids=["symmetric", "zeros"])
+@pytest.mark.parametrize("bits", [4, 3, 2])
+@pytest.mark.parametrize("size", [None, 32])
+def test_hundreds_of_scales_and_all_zero_points_find_hardly_less(size, bits, symmetric):
+    scheme = Scheme(bits, symmetric, "group" if size else "channel", size)
+    w = weight()[:12]
+    assert error(mse.solve(w, scheme), w).sum() <= 1.04 * least_of_many(w, scheme).sum()
+
+
+def test_weighted_errors_of_columns_with_large_inputs_are_small():
+    columns = np.ones(256, np.float32)
+    columns[::8] = 100
+    scheme = Scheme(4, True, "group", 32)
+    seen = InputStatistics(1, columns, columns, np.square(columns))
+    alike, weighted = (
+        np.square(dequantize(mse.solve(weight(), scheme, seen, weighted=choice)) - weight()).sum(0)
+        for choice in (False, True)
+    )
+    assert weighted @ seen.mean_square < 0.5 * alike @ seen.mean_square
+
+
+def test_weights_of_columns_need_inputs():
+    with pytest.raises(ValueError, match="weighted by inputs, which come from calibration"):
+        mse.solve(weight(), int4.SCHEME, weighted=True)
 
 
 @pytest.mark.parametrize("kind", TYPES)

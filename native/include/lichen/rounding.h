@@ -26,6 +26,12 @@ void fit_parts(ThreadPool& pool, Isa isa, const Weights& weights, const float* i
                const CodeFormat& format, const Search& search, float* scales, float* zeros,
                std::int8_t* codes);
 
+// scales, zeros [rows][parts] and another starting point of the same shape become those of a sum of
+// |error|^norm that is no larger than with either (lichen.solvers.hqq).
+void half_quadratic(ThreadPool& pool, Isa isa, const Weights& weights, const CodeFormat& format,
+                    const HalfQuadratic& method, const float* second_scales, const float* second_zeros,
+                    float* scales, float* zeros);
+
 // Codes for scales and zeros [rows][parts].
 void round_parts(ThreadPool& pool, Isa isa, const Weights& weights, const CodeFormat& format,
                  const float* scales, const float* zeros, std::int8_t* codes);

@@ -25,6 +25,12 @@ struct Search {
   float widest, narrowest;  // the ranges, as parts of the whole one
 };
 
+// What lichen.solvers.hqq calls its options.
+struct HalfQuadratic {
+  float norm, beta;
+  int turns;
+};
+
 // Some columns of rows [rows][columns] in order, each row's error fed into its columns behind
 // (lichen/rounding.h: round_with_feedback).
 struct FeedbackTask {
@@ -58,6 +64,9 @@ struct RoundingKernels {
   // another; importance [parts * count] may be null.
   void (*fit_parts)(const float* w, const float* importance, int64_t parts, int64_t count,
                     const CodeFormat& format, const Search& search, float* scales, float* zeros);
+  // Of no larger sum of |error|^norm than either start; turns begin with the second.
+  Scaled (*half_quadratic)(const float* w, int64_t count, Scaled start, Scaled second, const CodeFormat& format,
+                           const HalfQuadratic& method);
   void (*round)(const float* w, int64_t count, Scaled by, const CodeFormat& format, int8_t* codes);
   void (*feed_back)(const FeedbackTask& task);
 };

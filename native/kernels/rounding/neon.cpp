@@ -4,6 +4,7 @@
 namespace lichen {
 
 extern const RoundingKernels rounding_neon;
-const RoundingKernels rounding_neon = {widen_f16, widen_bf16, extremes, fit_parts, round, feed_back};
+const RoundingKernels rounding_neon = {widen_f16,      widen_bf16, extremes, fit_parts,
+                                       half_quadratic, round,      feed_back};
 
 }  // namespace lichen

@@ -4,6 +4,7 @@
 namespace lichen {
 
 extern const RoundingKernels rounding_portable;
-const RoundingKernels rounding_portable = {widen_f16, widen_bf16, extremes, fit_parts, round, feed_back};
+const RoundingKernels rounding_portable = {widen_f16,      widen_bf16, extremes, fit_parts,
+                                           half_quadratic, round,      feed_back};
 
 }  // namespace lichen

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "../linear/kernel.h"
+#include "../vector/functions.h"
 #include "kernel.h"
 
 namespace lichen {
@@ -229,6 +230,104 @@ Scaled fit(const float* w, const float* importance, int64_t count, const CodeFor
            const Search& search) {
   if (importance) return Part<true>{w, importance, count, format}.fit(search);
   return Part<false>{w, importance, count, format}.fit(search);
+}
+
+// x^exponent for x > 0 that is not subnormal, within 1e-6 (relative) for exponents -1 to 1: x = 2^k m with m
+// between the roots of 1/2 and 2, and ln m = 2 artanh((m - 1) / (m + 1)) by its series.
+LICHEN_INLINE F16 power(F16 x, float exponent) {
+  alignas(64) float mantissas[16], exponents[16];
+  store(mantissas, x);
+  for (int i = 0; i < 16; ++i) {
+    const uint32_t bits = bits_of(mantissas[i]);
+    const int32_t k = static_cast<int32_t>(bits - 0x3f3504f3) >> 23;
+    exponents[i] = static_cast<float>(k);
+    mantissas[i] = float_of(bits - (static_cast<uint32_t>(k) << 23));
+  }
+  const F16 one = broadcast(1.0f), m = load(mantissas);
+  const F16 t = div(sub(m, one), add(m, one)), s = mul(t, t);
+  F16 series = broadcast(0.22222222f);
+  series = fma(series, s, broadcast(0.28571429f));
+  series = fma(series, s, broadcast(0.4f));
+  series = fma(series, s, broadcast(0.66666667f));
+  series = fma(series, s, broadcast(2.0f));
+  const F16 ln = fma(load(exponents), broadcast(0.69314718f), mul(series, t));
+  return exp(mul(ln, broadcast(exponent)));
+}
+
+// One part, rounded to a scale and zero point; errors in steps of the scale.
+struct Split {
+  double objective = 0;  // sum |error|^norm
+  double weights = 0;    // their sum without the errors that are let go
+  Sums sums;             // likewise
+};
+
+struct HalfQuadraticPart {
+  const float* w;
+  int64_t count;
+  const CodeFormat& format;
+  const HalfQuadratic& method;
+
+  Split split(Scaled by, float beta) const {
+    Split all;
+    for (int64_t begin = 0; begin < count; begin += kRun)
+      run(by, beta, begin, begin + kRun < count ? begin + kRun : count, all);
+    const auto scale = static_cast<double>(by.scale);
+    all.weights *= scale;
+    all.sums.wp *= scale;
+    float unit[16];
+    store(unit, power(broadcast(by.scale < 0 ? -by.scale : by.scale), method.norm));
+    all.objective *= static_cast<double>(unit[0]);
+    return all;
+  }
+
+  void run(Scaled by, float beta, int64_t begin, int64_t end, Split& all) const {
+    const F16 none = broadcast(0.0f), scale = broadcast(by.scale), zero = broadcast(by.zero);
+    const F16 least = broadcast(1e-6f), inverse = broadcast(1.0f / beta);  // |0|^(norm - 1) has no bound
+    F16 objective = none, weights = none, wp = none, pp = none, sum = none;
+    for (int64_t k = begin; k < end; k += 16) {
+      const F16 steps = div(load_some(w + k, end - k), scale);
+      const F16 p = sub(to_code(add(steps, zero), format), zero);
+      const F16 error = sub(steps, p), size = max(least, absolute(error));
+      const F16 slope = power(size, method.norm - 1.0f);
+      const F16 let_go = with_sign_of(max(none, sub(size, mul(slope, inverse))), error);
+      const F16 rest = sub(steps, let_go), cost = mul(size, slope);
+      objective = add(objective, end - k < 16 ? keep_first(cost, end - k, 0.0f) : cost);
+      weights = add(weights, rest);
+      wp = add(wp, mul(rest, p));
+      pp = add(pp, mul(p, p));
+      sum = add(sum, p);
+    }
+    all.objective += static_cast<double>(reduce_add(objective));
+    all.weights += static_cast<double>(reduce_add(weights));
+    all.sums.wp += static_cast<double>(reduce_add(wp));
+    all.sums.pp += static_cast<double>(reduce_add(pp));
+    all.sums.p += static_cast<double>(reduce_add(sum));
+  }
+
+  Scaled better(Scaled start, Scaled second) const {
+    constexpr float kGrowth = 1.01f;
+    const Part<false> part = {w, nullptr, count, format};
+    float beta = method.beta;
+    Scaled best = start, next = second;
+    double least = split(best, beta).objective;
+    for (int turn = 0; turn <= method.turns; ++turn) {
+      const Scaled tried = next;
+      const Split now = split(tried, beta);
+      if (now.objective < least) {
+        least = now.objective;
+        best = tried;
+      }
+      next = part.refined(tried, now.sums, now.weights, static_cast<double>(count));
+      if (next.scale == tried.scale && next.zero == tried.zero) break;
+      beta *= kGrowth;
+    }
+    return best;
+  }
+};
+
+Scaled half_quadratic(const float* w, int64_t count, Scaled start, Scaled second, const CodeFormat& format,
+                      const HalfQuadratic& method) {
+  return HalfQuadraticPart{w, count, format, method}.better(start, second);
 }
 
 void round(const float* w, int64_t count, Scaled by, const CodeFormat& format, int8_t* codes) {

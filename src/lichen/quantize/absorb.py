@@ -20,9 +20,10 @@ from lichen.tensor import AnyTensor, FloatArray, QuantizedTensor
 
 Float32 = npt.NDArray[np.float32]
 
-#: Scales of 16 bits round anew when they are divided; a row where one would lose more than this
-#: share of its precision is left as it is.
-_ROUNDING = 2**-10
+#: Scales of 16 bits round anew when they are divided; a row where one would lose more than its type
+#: always may, because it becomes too small or too large, is left as it is.
+_ROUNDING = {"float32": 2**-23, "float16": 2**-10, "bfloat16": 2**-7}
+_LARGEST = 65504
 
 
 @dataclass(frozen=True)
@@ -106,10 +107,18 @@ def _divide_rows(tensor: AnyTensor, factors: Float32) -> tuple[AnyTensor, Float3
     if tensor.scheme.granularity == "tensor":
         return tensor, np.ones_like(factors)
     exact = tensor.scales / factors[:, None]
-    scales = stored_scales(exact, tensor.scheme)
-    fits = (np.abs(scales - exact) <= _ROUNDING * exact).all(axis=1)
+    scales = stored_scales(np.clip(exact, -_LARGEST, _LARGEST), tensor.scheme)
+    limit = _ROUNDING[tensor.scheme.scale_type] * np.abs(exact)
+    fits = (np.abs(scales - exact) <= limit).all(axis=1)
     scales[~fits] = tensor.scales[~fits]
-    return replace(tensor, scales=scales), np.where(fits, factors, np.float32(1))
+    return replace(tensor, scales=scales), _ratio(tensor.scales, scales)
+
+
+def _ratio(before: Float32, after: Float32) -> Float32:
+    """What rows [rows, groups] were divided by, rounding included: least squares over groups."""
+    wide = after.astype(np.float64)
+    ratio: Float32 = ((wide * before).sum(axis=1) / np.square(wide).sum(axis=1)).astype(np.float32)
+    return ratio
 
 
 def _floats(tensor: AnyTensor) -> FloatArray:

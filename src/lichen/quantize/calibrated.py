@@ -197,7 +197,11 @@ class _Run:
         inputs = self._seen(stop, needs(rule.scaling.name))
         weights = [read_floats(self._work, name) for name in names]
         factors = scaling(rule.scaling.name).balance(
-            weights, self._work.scheme(names[0]), inputs, **rule.scaling.options
+            weights,
+            self._work.scheme(names[0]),
+            inputs,
+            rule.activations,
+            **rule.scaling.options,
         )
         moved = place.divide(to_float32(factors), self.read, self._made.__setitem__)
         stop.divide(moved)

@@ -19,7 +19,7 @@ from lichen.quantize.budget import Offer, spend
 from lichen.quantize.layers import kept, read_floats, relative_error
 from lichen.recipe import Choice, Method, Rule, recipe_error
 from lichen.schemes import dequantize_rows
-from lichen.solvers import needs, solver
+from lichen.solvers import calibrated, solver
 from lichen.tensor import QuantizedTensor
 
 Float32 = npt.NDArray[np.float32]
@@ -144,7 +144,8 @@ def _error(work: Assignment, group: Group, rule: Rule) -> float:
 
 def _solved(work: Assignment, name: str, rule: Rule) -> QuantizedTensor:
     """A weight in a format, without inputs: to compare formats, not to be kept."""
-    method = _WITHOUT_INPUTS if needs(rule.solver.name) else rule.solver
+    blind = not calibrated(rule.solver.name, rule.solver.options)
+    method = rule.solver if blind else _WITHOUT_INPUTS
     weight = read_floats(work, name)
     return solver(method.name).solve(weight, work.scheme(name, rule), None, **method.options)
 

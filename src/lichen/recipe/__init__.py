@@ -18,7 +18,7 @@ from pathlib import Path
 
 from lichen.errors import InputError
 from lichen.schemes import ActivationScheme, Scheme
-from lichen.solvers import Range, needs
+from lichen.solvers import Range, calibrated
 
 #: A value that a recipe gives an option of a solver.
 Option = str | int | float | bool
@@ -61,7 +61,8 @@ class Rule:
     @property
     def calibrated(self) -> bool:
         """Whether the choice needs to see inputs."""
-        return self.static or self.scaling is not None or bool(needs(self.solver.name))
+        sees = calibrated(self.solver.name, self.solver.options)
+        return self.static or self.scaling is not None or sees
 
     def __str__(self) -> str:
         return f"{self.scheme}, {self.activations or 'float activations'}"

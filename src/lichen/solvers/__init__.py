@@ -3,11 +3,12 @@
 A file of this folder offers one of two things, and recipes name it:
 
 - ``solve(weight, scheme, inputs=None, **options) -> QuantizedTensor``, a solver;
-- ``balance(weights, scheme, inputs, **options)``, a scaling: numbers [in] that the input is divided
-  by, and the columns of all weights that read it multiplied by, so that the product is the same.
+- ``balance(weights, scheme, inputs, activations, **options)``, a scaling: numbers [in] that the
+  input is divided by, and the columns of all weights that read it multiplied by, so that the
+  product is the same.
 
 ``OPTIONS`` has the options of either with their defaults, ``NEEDS`` what it has to know of inputs
-beyond their sizes (`lichen.solvers.statistics`).
+beyond their sizes (`lichen.solvers.statistics`), and ``CALIBRATED_OPTIONS`` those that need sizes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, get_args
 
-from lichen.schemes import Scheme
+from lichen.schemes import ActivationScheme, Scheme
 from lichen.tensor import FloatArray, QuantizedTensor
 
 if TYPE_CHECKING:
@@ -51,9 +52,13 @@ class Scaling(Protocol):
         weights: Sequence[FloatArray],
         scheme: Scheme,
         inputs: InputStatistics,
+        activations: ActivationScheme | None = None,
         **options: Any,
     ) -> FloatArray:
-        """Factors [in], all above 0, for weights [out, in] that read the same input."""
+        """Factors [in], all above 0, for weights [out, in] that read the same input.
+
+        ``activations`` is how that will be quantized; None: not at all.
+        """
 
 
 def solvers() -> list[str]:
@@ -84,6 +89,12 @@ def options(name: str) -> Mapping[str, Any]:
 def needs(name: str) -> frozenset[str]:
     """What a solver or scaling has to know of inputs."""
     return cast("frozenset[str]", getattr(_module(name), "NEEDS", frozenset()))
+
+
+def calibrated(name: str, chosen: Mapping[str, Any]) -> bool:
+    """Whether a solver, with the options that were chosen, has to see inputs at all."""
+    asking = cast("frozenset[str]", getattr(_module(name), "CALIBRATED_OPTIONS", frozenset()))
+    return bool(needs(name)) or any(chosen.get(option) for option in asking)
 
 
 @cache

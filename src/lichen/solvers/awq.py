@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lichen.schemes import Scheme
+from lichen.schemes import ActivationScheme, Scheme
 from lichen.solvers import mse
 from lichen.solvers.balancing import least_error
 from lichen.solvers.native import Float32
@@ -25,15 +25,20 @@ _LEAST_MEAN = 1e-4
 
 
 def balance(
-    weights: Sequence[FloatArray], scheme: Scheme, inputs: InputStatistics, *, grid: int = 20
+    weights: Sequence[FloatArray],
+    scheme: Scheme,
+    inputs: InputStatistics,
+    activations: ActivationScheme | None = None,
+    *,
+    grid: int = 20,
 ) -> Float32:
     """Factors s [in] for weights [out, in] that meet one input.
 
     alpha is one of 0 (no change), 1 / grid, ..., (grid - 1) / grid; weights are rounded to their
-    least squared error.
+    least squared error, inputs as ``activations`` says.
     """
     candidates = [factors(inputs.mean_absolute, step / grid) for step in range(grid)]
-    return least_error(weights, inputs, candidates, lambda w: mse.solve(w, scheme))
+    return least_error(weights, inputs, candidates, lambda w: mse.solve(w, scheme), activations)
 
 
 def factors(mean_absolute: Float32, alpha: float) -> Float32:

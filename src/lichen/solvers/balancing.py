@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from lichen.schemes import dequantize, map_row_blocks, to_float32
+from lichen.schemes import ActivationScheme, dequantize, in_groups, map_row_blocks, to_float32
 from lichen.solvers.native import Float32, multiply
 from lichen.solvers.statistics import InputStatistics
 from lichen.tensor import FloatArray, QuantizedTensor
@@ -17,11 +17,11 @@ def least_error(
     inputs: InputStatistics,
     candidates: Sequence[Float32],
     solve: Callable[[Float32], QuantizedTensor],
-    quantize_inputs: Callable[[Float32], Float32] | None = None,
+    activations: ActivationScheme | None,
 ) -> Float32:
     """The factors [in] that leave the least squared error in the sample's products; ties go first.
 
-    ValueError without a sample.
+    ``activations`` says how inputs are quantized, once divided.  ValueError without a sample.
     """
     x = inputs.sample
     if x is None:
@@ -30,19 +30,26 @@ def least_error(
     for weight in map(to_float32, weights):
         exact = multiply(x, weight)
         for i, s in enumerate(candidates):
-            scaled = x / s
-            seen = quantize_inputs(scaled) if quantize_inputs else scaled
-            product = multiply(seen, dequantize(solve(weight * s)))
+            product = multiply(rounded(x / s, activations), dequantize(solve(weight * s)))
             totals[i] += _squared_distance(product, exact)
     return candidates[int(np.argmin(totals))]
 
 
-def quantized_rows(x: Float32) -> Float32:
-    """Inputs [tokens, in] as int8 with one scale a token would have them: absmax / 127.5."""
-    scales = np.abs(x).max(axis=1, keepdims=True) / np.float32(127.5)
+def rounded(x: Float32, activations: ActivationScheme | None) -> Float32:
+    """Inputs [tokens, in] as their codes would stand for them; a static scale is that of them all.
+
+    A scale is absmax / half the range of codes, as in the engine.
+    """
+    if activations is None:
+        return x
+    half_range = np.float32(2**activations.bits - 1) / 2
+    grouped = in_groups(x, x.shape[1] // (activations.group_size or x.shape[1]))
+    shared = None if activations.granularity == "tensor" else 2
+    scales = np.abs(grouped).max(axis=shared, keepdims=True) / half_range
     scales[scales == 0] = 1
-    rounded: Float32 = np.clip(np.rint(x / scales), -128, 127) * scales
-    return rounded
+    codes = np.clip(np.rint(grouped / scales), -half_range - 0.5, half_range - 0.5)
+    made: Float32 = (codes * scales).reshape(x.shape).astype(np.float32, copy=False)
+    return made
 
 
 def _squared_distance(a: Float32, b: Float32) -> float:

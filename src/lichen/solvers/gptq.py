@@ -33,6 +33,7 @@ OPTIONS: dict[str, bool | int | float | str] = {"damping": 0.01, "act_order": Fa
 NEEDS: frozenset[str] = frozenset({"second_moment"})
 
 _GRID, _TURNS = 16, 4
+_MOST_DAMPING = 10.0
 
 
 def solve(
@@ -45,9 +46,9 @@ def solve(
 ) -> QuantizedTensor:
     """Quantize ``weight`` [out, in] for inputs like those of calibration.
 
-    ``damping`` times the mean square of all inputs is added to the diagonal of H.  A column whose
-    input is always zero is plainly rounded.  ValueError for weights that are not finite, and
-    without a second moment.
+    ``damping`` times the mean square of all inputs is added to the diagonal of H; ten times more,
+    and again, where float32 cannot factor H with that.  A column whose input is always zero is
+    plainly rounded.  ValueError for weights that are not finite, and without a second moment.
     """
     if inputs is None or inputs.second_moment is None:
         raise ValueError("gptq needs the second moment of its inputs, which comes from calibration")
@@ -70,19 +71,25 @@ class _Work:
         self.weight = np.ascontiguousarray(weight)
         self.pool = native.pool(weight.size)
         self.order = order
-        self.feedback = moment[np.ix_(order, order)]
+        while not self._factor(moment, damping):
+            damping *= 10
+            if damping > _MOST_DAMPING:
+                raise ValueError("the inputs' second moment is not positive definite")
+        roots = self.feedback.diagonal().copy()
+        self.feedback /= roots[:, None]
+        np.fill_diagonal(self.feedback, 0)
+        self.pivots = np.square(roots)
+
+    def _factor(self, moment: Float32, damping: float) -> bool:
+        """Whether H, its columns in order, could be factored; ``feedback`` is then its factor."""
+        self.feedback = moment[np.ix_(self.order, self.order)]
         diagonal = self.feedback.diagonal().copy()
         dead = diagonal <= 0
         self.ridge = damping * float(diagonal.mean(dtype=np.float64)) or 1.0
         np.fill_diagonal(self.feedback, diagonal + np.float32(self.ridge))
         self.feedback[dead] = self.feedback[:, dead] = 0
         self.feedback[dead, dead] = self.ridge
-        if not _core.factor(self.pool, self.feedback):
-            raise ValueError("the inputs' second moment is not positive definite; raise damping")
-        roots = self.feedback.diagonal().copy()
-        self.feedback /= roots[:, None]
-        np.fill_diagonal(self.feedback, 0)
-        self.pivots = np.square(roots)
+        return _core.factor(self.pool, self.feedback)
 
     def round(self, given: QuantizedTensor, fitted: bool) -> tuple[QuantizedTensor, Float64]:
         """The tensor, and what each row costs on the calibration data.

@@ -17,6 +17,7 @@ from lichen.tensor import FloatArray, QuantizedTensor
 
 OPTIONS: dict[str, bool | int | float | str] = {"grid": 16, "turns": 4, "weighted": False}
 NEEDS: frozenset[str] = frozenset()
+CALIBRATED_OPTIONS: frozenset[str] = frozenset({"weighted"})
 
 #: A group has few weights, and its outermost ones are worth keeping.
 _FEW = 256

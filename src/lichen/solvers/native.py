@@ -7,8 +7,6 @@ of them.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -25,9 +23,6 @@ Float64 = npt.NDArray[np.float64]
 
 #: Fewer numbers than this are not worth waking a thread for.
 _ELEMENTS_ALONE = 1 << 15
-
-#: Of NumPy's blocks: 64 KiB of float32, several of which fit the second cache.
-_BLOCK_ELEMENTS = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -108,6 +103,37 @@ def fit(
     return QuantizedTensor(codes, scales, _integers(zeros, scheme), scheme)
 
 
+def lower_norm(
+    weight: FloatArray,
+    start: QuantizedTensor,
+    second: QuantizedTensor,
+    *,
+    norm: float,
+    beta: float,
+    turns: int,
+) -> QuantizedTensor:
+    """What `lichen.solvers.hqq` makes of two quantizations of ``weight``, turns from the second."""
+    scheme, (scales, zeros) = start.scheme, _floats(start)
+    second_scales, second_zeros = _floats(second)
+    stored, name = _stored(weight, scheme)
+    _core.half_quadratic(
+        pool(weight.size),
+        stored,
+        name,
+        bits=scheme.bits,
+        symmetric=scheme.symmetric,
+        scale_type=scheme.scale_type,
+        second_scales=second_scales,
+        second_zeros=second_zeros,
+        scales=scales,
+        zeros=zeros,
+        norm=norm,
+        beta=beta,
+        turns=turns,
+    )
+    return round_to(weight, scales, scheme, _integers(zeros, scheme))
+
+
 def round_to(
     weight: FloatArray,
     scales: Float32,
@@ -130,15 +156,6 @@ def require_finite(scales: Float32, scheme: Scheme) -> None:
         raise ValueError(f"weights are too large for scales in {scheme.scale_type}")
 
 
-def map_rows(function: Callable[[slice], None], shape: tuple[int, ...]) -> None:
-    """``function`` of blocks of rows, on all threads, small enough for several to fit a cache."""
-    step = max(1, _BLOCK_ELEMENTS // max(1, shape[1]))
-    with ThreadPoolExecutor(_cores()) as executor:
-        blocks = (slice(start, start + step) for start in range(0, shape[0], step))
-        for done in executor.map(function, blocks):
-            assert done is None
-
-
 def multiply(a: Float32, b: Float32) -> Float32:
     """``a @ b.T``; a [m, k], b [n, k]."""
     product = np.zeros((len(a), len(b)), np.float32)
@@ -158,6 +175,14 @@ def _stored(weight: FloatArray, scheme: Scheme) -> tuple[npt.NDArray[Any], str]:
 def _rows(array: npt.NDArray[Any], scheme: Scheme) -> npt.NDArray[Any]:
     """Rows of whole parts: all of a tensor is one row where it shares a scale."""
     return array.reshape(1, -1) if scheme.granularity == "tensor" else array
+
+
+def _floats(tensor: QuantizedTensor) -> tuple[Float32, Float32]:
+    """A tensor's scales, and its zero points as the core takes them, in arrays of their own."""
+    zeros = np.zeros_like(tensor.scales)
+    if tensor.zeros is not None:
+        zeros[:] = tensor.zeros
+    return tensor.scales.copy(), zeros
 
 
 def _integers(zeros: Float32, scheme: Scheme) -> npt.NDArray[np.int8] | None:

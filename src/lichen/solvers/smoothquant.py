@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lichen.schemes import Scheme, to_float32
+from lichen.schemes import ActivationScheme, Scheme, to_float32
 from lichen.solvers import absmax
-from lichen.solvers.balancing import least_error, quantized_rows
+from lichen.solvers.balancing import least_error
 from lichen.solvers.native import Float32
 from lichen.solvers.statistics import InputStatistics
 from lichen.tensor import FloatArray
@@ -28,6 +28,7 @@ def balance(
     weights: Sequence[FloatArray],
     scheme: Scheme,
     inputs: InputStatistics,
+    activations: ActivationScheme | None = None,
     *,
     alpha: float = 0.5,
     search: bool = False,
@@ -36,7 +37,7 @@ def balance(
     """Factors s [in] for weights [out, in] that meet one input.
 
     With ``search`` alpha is one of 0, 1 / grid, ..., 1, or all factors are 1: whatever leaves the
-    least error in the products of the sample, weights and inputs (8 bits a token) both quantized.
+    least error in the products of the sample, inputs quantized too as ``activations`` says.
     A column whose input is always zero has factor 1.  ValueError for an alpha outside 0 to 1.
     """
     if not 0 <= alpha <= 1:
@@ -47,7 +48,7 @@ def balance(
     candidates = [factors(inputs.absmax, largest, step / grid) for step in range(grid + 1)]
     plain = np.ones_like(largest)
     return least_error(
-        weights, inputs, [plain, *candidates], lambda w: absmax.solve(w, scheme), quantized_rows
+        weights, inputs, [plain, *candidates], lambda w: absmax.solve(w, scheme), activations
     )
 
 

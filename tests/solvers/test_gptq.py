@@ -1,0 +1,208 @@
+"""GPTQ: what the paper's own algorithm gives, and never worse than plain rounding."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.solvers.samples import Array, inputs, output_error, statistics, weights
+
+from lichen import _core
+from lichen.schemes import BITS, Scheme, dequantize, in_groups, quantize
+from lichen.solvers import absmax, gptq, mse
+from lichen.tensor import QuantizedTensor
+
+schemes = st.builds(
+    lambda bits, symmetric, part, scale_type: Scheme(bits, symmetric, *part, scale_type),
+    st.sampled_from(BITS),
+    st.booleans(),
+    st.sampled_from([("tensor", None), ("channel", None), ("group", 32)]),
+    st.sampled_from(["float32", "float16", "bfloat16"]),
+)
+by_bits = pytest.mark.parametrize("bits", BITS)
+by_order = pytest.mark.parametrize("act_order", [False, True], ids=["stored-order", "act-order"])
+
+
+def paper(tensor: QuantizedTensor, weight: Array, moment: Array, damping: float) -> Array:
+    """Codes by arXiv 2210.17323, equations 2 and 3 with section 3.3, step 3, for given scales.
+
+    One column at a time: it is rounded, and its error, over the diagonal of the Cholesky factor of
+    H's inverse, is taken from those behind it.
+    """
+    h = moment.astype(np.float64)
+    h += damping * h.diagonal().mean() * np.eye(len(h))
+    upper = np.linalg.cholesky(np.linalg.inv(h)).T
+    left = weight.astype(np.float64)
+    size = weight.shape[1] // tensor.scales.shape[1]
+    codes = np.empty(weight.shape, np.int8)
+    for k in range(weight.shape[1]):
+        scale = tensor.scales[:, k // size]
+        zero = 0 if tensor.zeros is None else tensor.zeros[:, k // size].astype(np.float64)
+        rounded = np.rint(left[:, k] / scale + zero)
+        codes[:, k] = np.clip(rounded, tensor.scheme.low, tensor.scheme.high)
+        error = (left[:, k] - (codes[:, k] - zero) * scale) / upper[k, k]
+        left[:, k:] -= np.outer(error, upper[k, k:])
+    return codes
+
+
+@pytest.mark.parametrize("symmetric", [True, False], ids=["symmetric", "zeros"])
+@pytest.mark.parametrize("part", [("channel", None), ("group", 32)], ids=["channel", "group"])
+@pytest.mark.parametrize("columns", [96, 288], ids=["one-block", "two-blocks"])
+def test_codes_are_those_of_the_paper_for_the_same_scales(columns, part, symmetric):
+    """But for rows where a weight lies so near the middle of two codes that float32 decides."""
+    w, x = weights(24, columns), inputs(512, columns)
+    found = gptq.solve(w, Scheme(4, symmetric, *part), statistics(x))
+    theirs = paper(found, w, statistics(x).second_moment, damping=0.01)
+    assert (theirs == found.codes).all(axis=1).mean() > 0.9
+    error = output_error(replace(found, codes=theirs), w, x)
+    assert output_error(found, w, x).sum() == pytest.approx(error.sum(), rel=0.01)
+
+
+def test_with_act_order_codes_are_those_of_the_paper_for_sorted_columns():
+    w, x = weights(48, 96), inputs(512, 96, outliers=9)
+    seen = statistics(x)
+    found = gptq.solve(w, Scheme(4), seen, act_order=True)
+    order = np.argsort(-seen.mean_square, kind="stable")
+    theirs = paper(found, w[:, order], seen.second_moment[np.ix_(order, order)], damping=0.01)
+    assert (theirs == found.codes[:, order]).all(axis=1).mean() > 0.9
+
+
+@by_bits
+def test_groups_stay_together_as_they_are_stored_whatever_the_order(bits):
+    """Scales of act_order are those of the stored columns, with their own inputs' weights."""
+    w, seen = weights(16, 128), statistics(inputs(512, 128, outliers=9))
+    scheme = Scheme(bits, False, "group", 32)
+    found = gptq.solve(w, scheme, seen, act_order=True)
+    given, plain = mse.solve(w, scheme, seen, weighted=True), absmax.solve(w, scheme)
+    kept = (found.scales == given.scales).all(axis=1)
+    assert (kept | (found.scales == plain.scales).all(axis=1)).all()
+    assert kept.any()
+    steps = in_groups(np.abs(dequantize(found) - w), 4).max(axis=2) / np.abs(found.scales)
+    assert np.median(steps[kept]) < 3, "a code of another group's scale would be far away"
+
+
+@by_order
+@by_bits
+def test_inputs_without_correlation_leave_plain_rounding(bits, act_order):
+    w, seen = weights(16, 64), statistics(inputs(8, 64))
+    alone = replace(seen, second_moment=np.eye(64, dtype=np.float32))
+    found = gptq.solve(w, Scheme(bits), alone, act_order=act_order)
+    again = quantize(w, found.scales, found.scheme)
+    np.testing.assert_array_equal(found.codes, again.codes)
+
+
+@settings(max_examples=50)
+@given(st.data())
+def test_on_its_calibration_data_no_row_is_worse_than_absmax(data):
+    scheme, seed = data.draw(schemes), data.draw(st.integers(0, 99))
+    rows, columns = data.draw(st.sampled_from([(1, 32), (5, 96), (17, 288)]))
+    w = weights(rows, columns, seed)
+    x = inputs(data.draw(st.sampled_from([7, 400])), columns, seed, outliers=columns // 32)
+    x[:, data.draw(st.lists(st.integers(0, columns - 1), max_size=9))] = 0
+    act_order = data.draw(st.booleans())
+    found = gptq.solve(w, scheme, statistics(x), act_order=act_order)
+    plain = absmax.solve(w, scheme)
+    ours, theirs = (output_error(tensor, w, x) for tensor in (found, plain))
+    if scheme.granularity == "tensor":
+        ours, theirs = ours.sum(), theirs.sum()
+    squares = np.square(dequantize(plain) - w).sum(axis=1).max() * np.square(x).mean()
+    assert (ours <= theirs * 1.001 + 1e-5 * squares).all()
+
+
+@by_order
+@pytest.mark.parametrize("bits", [8, 4, 2])
+@pytest.mark.parametrize("symmetric", [True, False], ids=["symmetric", "zeros"])
+@pytest.mark.parametrize("size", [None, 32])
+def test_the_error_is_far_smaller_where_inputs_move_together(size, symmetric, bits, act_order):
+    w, x = weights(16, 256), inputs(512, 256)
+    scheme = Scheme(bits, symmetric, "group" if size else "channel", size)
+    found = gptq.solve(w, scheme, statistics(x), act_order=act_order)
+    fitted = mse.solve(w, scheme, statistics(x), weighted=True)
+    assert output_error(found, w, x).sum() < 0.6 * output_error(fitted, w, x).sum()
+
+
+@by_order
+def test_columns_whose_inputs_are_always_zero_are_plainly_rounded(act_order):
+    w, x = weights(16, 96), inputs(512, 96)
+    dead = [0, 5, 40, 95]
+    x[:, dead] = 0
+    found = gptq.solve(w, Scheme(4, True, "group", 32), statistics(x), act_order=act_order)
+    again = quantize(w, found.scales, found.scheme)
+    np.testing.assert_array_equal(found.codes[:, dead], again.codes[:, dead])
+
+
+def test_inputs_that_are_all_zero_are_no_fault():
+    w = weights(4, 64)
+    found = gptq.solve(w, Scheme(4), statistics(np.zeros((8, 64), np.float32)))
+    assert np.abs(dequantize(found) - w).max() < np.abs(found.scales).max()
+
+
+@by_order
+def test_fewer_tokens_than_columns_are_enough(act_order):
+    """The second moment is singular; damping alone makes it a fit one."""
+    w, x = weights(16, 256), inputs(9, 256, rank=3)
+    found = gptq.solve(w, Scheme(3), statistics(x), act_order=act_order)
+    plain = absmax.solve(w, Scheme(3))
+    assert output_error(found, w, x).sum() < 0.1 * output_error(plain, w, x).sum()
+
+
+@by_order
+@pytest.mark.parametrize("granularity", ["tensor", "channel"])
+def test_a_scale_that_many_columns_share_is_stored_in_its_type(granularity, act_order):
+    found = gptq.solve(
+        weights(16, 96),
+        Scheme(4, True, granularity, scale_type="float16"),
+        statistics(inputs(64, 96)),
+        act_order=act_order,
+    )
+    np.testing.assert_array_equal(found.scales.astype(np.float16).astype("f4"), found.scales)
+
+
+def test_a_row_does_not_depend_on_those_beside_it():
+    w, seen = weights(40, 96), statistics(inputs(512, 96))
+    scheme = Scheme(4, True, "group", 32)
+    whole, part = gptq.solve(w, scheme, seen), gptq.solve(w[17:23], scheme, seen)
+    np.testing.assert_array_equal(whole.codes[17:23], part.codes)
+    np.testing.assert_array_equal(whole.scales[17:23], part.scales)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf], ids=["nan", "inf", "-inf"])
+def test_weights_that_are_not_finite_are_refused(value):
+    w = weights(4, 32)
+    w[-1, -1] = value
+    with pytest.raises(ValueError, match="weights are not finite"):
+        gptq.solve(w, Scheme(4), statistics(inputs(64, 32)))
+
+
+def test_without_a_second_moment_it_says_what_is_missing():
+    for seen in (None, replace(statistics(inputs(64, 32)), second_moment=None)):
+        with pytest.raises(ValueError, match="gptq needs the second moment of its inputs"):
+            gptq.solve(weights(4, 32), Scheme(4), seen)
+
+
+@pytest.mark.parametrize("damping", [0.0, -1.0, np.nan])
+def test_damping_that_is_not_above_zero_is_refused(damping):
+    with pytest.raises(ValueError, match="damping must be greater than 0"):
+        gptq.solve(weights(4, 32), Scheme(4), statistics(inputs(64, 32)), damping=damping)
+
+
+def test_where_float32_cannot_factor_h_damping_is_raised():
+    """A few first tokens of huge inputs in a fixed direction (arXiv 2402.17762) leave nothing else
+    of their columns in float32."""
+    w, x = weights(16, 256), inputs(2048, 256)
+    x[::512, :20] = 1e5 * x[7, :20]
+    found = gptq.solve(w, Scheme(4), statistics(x), damping=1e-9)
+    fitted = mse.solve(w, Scheme(4), statistics(x), weighted=True)
+    assert output_error(found, w, x).sum() < output_error(fitted, w, x).sum()
+    assert not _core.factor(_core.ThreadPool(1), statistics(x).second_moment.copy())
+
+
+def test_a_matrix_that_is_no_second_moment_is_refused():
+    seen = statistics(inputs(64, 32))
+    flipped = seen.second_moment.copy()
+    flipped[3, 4] = flipped[4, 3] = 100 * flipped.diagonal().max()
+    with pytest.raises(ValueError, match="not positive definite"):
+        gptq.solve(weights(4, 32), Scheme(4), replace(seen, second_moment=flipped))
