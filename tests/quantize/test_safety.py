@@ -134,7 +134,7 @@ def test_what_is_written_already_needs_no_space_again(tmp_path, monkeypatch):
 
 def test_what_is_saved_to_go_on_with_needs_space_too(tiny):
     work = pipeline.Assignment(pipeline.open_checkpoint(tiny), RECIPES["gptq"])
-    assert _live_bytes(work, [np.zeros(64, np.int32)] * 4) == 2 * 4 * 64 * 64 * 4
+    assert _live_bytes(work, [np.zeros(64, np.int32)] * 4) == 2 * 2 * 4 * 64 * 64 * 4
 
 
 # --- somebody else ---------------------------------------------------------------------------

@@ -184,10 +184,7 @@ class AtomicFile:
         self._partial = self.target.with_name(f".{self.target.name}.partial-{os.getpid()}")
 
     def __enter__(self) -> BinaryIO:
-        if self.target.is_dir():
-            raise InputError(f"{self.target}: is a folder; give a file to write to.")
-        if self.target.exists() and not self._force:
-            raise InputError(f"{self.target}: is there already; choose another or use --force.")
+        self._check_target()
         try:
             self.target.parent.mkdir(parents=True, exist_ok=True)
             for left_over in _left_over(self.target):
@@ -207,6 +204,7 @@ class AtomicFile:
             if error is None:
                 self._file.flush()
                 os.fsync(self._file.fileno())
+                self._check_target()  # somebody else may have written there meanwhile
                 self._partial.replace(self.target)
                 to_disk(self.target.parent)
         except OSError as failed:
@@ -217,6 +215,12 @@ class AtomicFile:
             self._partial.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno in _DISK_FULL:
             raise _translate(error, self.target) from error
+
+    def _check_target(self) -> None:
+        if self.target.is_dir():
+            raise InputError(f"{self.target}: is a folder; give a file to write to.")
+        if self.target.exists() and not self._force:
+            raise InputError(f"{self.target}: is there already; choose another or use --force.")
 
 
 def _left_over(target: Path) -> Iterator[Path]:

@@ -71,7 +71,6 @@ def quantize_calibrated(
         if unfinished.state.units:
             told.say(f"going on after {len(unfinished.state.units)} whole weight files")
         run = _Run(work, unfinished, folder, told)
-        start, live = unfinished.state.stop, unfinished.live()
         run.through(
             Walk(
                 work.graph,
@@ -79,8 +78,8 @@ def quantize_calibrated(
                 pieces,
                 isa=chosen_isa,
                 threads=cores,
-                start=start,
-                live=live,
+                start=unfinished.state.stop,
+                live=unfinished.live(),
             )
         )
         return finish(work, folder, run.records, calibration_record(work.recipe, text))
@@ -93,8 +92,8 @@ def _mark(work: Assignment, text: CodeText) -> str:
 
 
 def _live_bytes(work: Assignment, pieces: Sequence[npt.NDArray[np.int32]]) -> int:
-    """What is saved to go on with: the text's residual stream, twice while one is written."""
-    return 2 * 4 * sum(map(len, pieces)) * int(work.source.config["hidden_size"])
+    """What is saved to go on with: the residual stream and its norm, twice while one is written."""
+    return 2 * 2 * 4 * sum(map(len, pieces)) * int(work.source.config["hidden_size"])
 
 
 def _with_formats(
@@ -156,15 +155,19 @@ class _Run:
 
     def through(self, walk: Walk) -> None:
         """Quantize at every stop of the walk, then what needs none."""
-        stops = iter(walk)
-        while self._waiting:
-            stop = next(stops)
-            self._write_until(stop)
-            self._quantize(stop)
+        if self._waiting:
+            self._walk(walk)  # whose values are gone by the time that the rest is written
         while len(self._state.units) < len(self._units):
             self._write_unit()
             self._unfinished.save()
         self._write_index()
+
+    def _walk(self, walk: Walk) -> None:
+        for stop in walk:
+            self._write_until(stop)
+            self._quantize(stop)
+            if not self._waiting:
+                return
 
     def read(self, name: str) -> AnyTensor:
         """A weight as the folder has it, for the walk."""
