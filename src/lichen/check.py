@@ -107,6 +107,8 @@ def quantize(
         chosen, made = recipe_of(Path(like))
         require_same_text(made, text or standard_library())
     asked = {"sequences": calibration_sequences, "length": calibration_length}
+    if not chosen.calibrated and (text or any(asked.values())):
+        say(f"recipe {chosen.name} looks at no inputs; calibration text is not read")
     size = replace(chosen.calibration, **{k: v for k, v in asked.items() if v is not None})
     source = _open(str(model), Effort(), cache or default_cache())
     return quantize_path(

@@ -61,8 +61,10 @@ def from_path(path: Path) -> CodeText:
         return CodeText(path.name, _documents(path))
     try:
         return CodeText(path.name, (path.read_text("utf-8"),))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text ({error}).") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: is not UTF-8 text; give a text file or a folder.") from None
 
 
 def _documents(folder: Path) -> tuple[str, ...]:

@@ -104,6 +104,20 @@ def test_a_file_that_is_there_is_replaced_by_force_alone(tmp_path: Path) -> None
     assert [p.name for p in target.parent.iterdir()] == ["out.gguf"]
 
 
+def test_what_appears_meanwhile_is_kept(tmp_path: Path) -> None:
+    target = tmp_path / "out.gguf"
+
+    def write() -> None:
+        with AtomicFile(target) as file:
+            file.write(b"ours")
+            target.write_bytes(b"theirs")
+
+    with pytest.raises(InputError, match="is there already"):
+        write()
+    assert target.read_bytes() == b"theirs"
+    assert [p.name for p in tmp_path.iterdir()] == ["out.gguf"]
+
+
 def test_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is a folder"):
         AtomicFile(tmp_path, force=True).__enter__()

@@ -305,6 +305,21 @@ def test_weights_that_are_not_finite_are_named(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["hf"]
 
 
+@pytest.mark.parametrize("linked", [False, True], ids=["file", "link"])
+def test_a_part_of_the_model_is_not_replaced(tmp_path: Path, linked: bool) -> None:
+    folder = write_tiny_model(tmp_path / "hf")
+    weights = folder / "model.safetensors"
+    if linked:  # as the hub's cache has it
+        weights.rename(tmp_path / "blob")
+        weights.symlink_to(tmp_path / "blob")
+    before = weights.read_bytes()
+    with pytest.raises(InputError, match="a part of the model"):
+        export(folder, weights, type="F16", force=True)
+    assert weights.read_bytes() == before
+    for _ in range(2):
+        export(folder, folder / "model.gguf", type="F16", force=True)
+
+
 def test_the_model_itself_is_not_replaced(tmp_path: Path) -> None:
     folder = write_tiny_model(tmp_path / "hf")
     path = write_tiny_gguf(tmp_path / "in.gguf", folder)

@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -186,43 +181,6 @@ def test_two_at_a_time_do_not_meet(tiny, tmp_path):
     other = UnfinishedFolder(tmp_path / "out", "mark")
     with other, pytest.raises(InputError, match="another lichen is writing it"):
         quantize(tiny, RECIPES["gptq"], tmp_path / "out", calibration=TEXT)
-
-
-_RUN = """
-import sys
-from pathlib import Path
-from lichen.quantize import quantize
-from lichen.recipe import load_recipe
-from lichen.code_text import from_path
-model, recipe, text, out = map(Path, sys.argv[1:])
-print("ready", flush=True)
-quantize(model, load_recipe(recipe), out, calibration=from_path(text))
-"""
-
-
-def test_killed_ten_times_the_bytes_are_the_same(tmp_path):
-    shape = {"hidden": 256, "intermediate": 512, "heads": 8, "head_dim": 32, "layers": 4}
-    tiny = write_tiny_model(tmp_path / "tiny", **shape)
-    recipe, text, out = tmp_path / "mine.toml", tmp_path / "words.txt", tmp_path / "out"
-    recipe.write_text(RECIPES["gptq"].text)
-    text.write_text(TEXT.documents[0])
-    command = [sys.executable, "-c", _RUN, *map(str, (tiny, recipe, text, out))]
-    started = time.monotonic()
-    whole = [*command[:-1], str(tmp_path / "whole")]
-    subprocess.run(whole, check=True, capture_output=True)
-    seconds = time.monotonic() - started
-    moments = random.Random(0)
-    for _ in range(10):
-        child = subprocess.Popen(command, stdout=subprocess.PIPE)
-        assert child.stdout is not None
-        child.stdout.readline()  # imports are not what is to be killed
-        time.sleep(moments.uniform(0, seconds / 4))
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-        child.stdout.close()
-    if not out.exists():
-        subprocess.run(command, check=True, capture_output=True)
-    assert snapshot(out) == snapshot(tmp_path / "whole")
 
 
 # --- what is refused -------------------------------------------------------------------------

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -98,3 +101,39 @@ def test_a_quantized_model_is_taken_when_insisted(tiny, tmp_path):
         tmp_path / "once", RECIPES["gptq"], tmp_path / "twice", calibration=TEXT, requantize=True
     )
     assert made.manifest.quantized_bits_per_weight < 5
+
+
+def test_what_was_chosen_is_repeated_of_a_repetition_too(tiny, tmp_path):
+    recipe = parse_recipe(MIXED, "mixed")
+    old = quantize(tiny, recipe, tmp_path / "old", calibration=TEXT).manifest
+    again, _ = recipe_of(tmp_path / "old")
+    new = quantize(tiny, again, tmp_path / "new").manifest
+    assert new.chosen == old.chosen
+    assert all(layer.why == "this format was chosen before" for layer in new.layers)
+    third, _ = recipe_of(tmp_path / "new")
+    assert third.chosen == again.chosen
+    assert not third.calibrated
+
+
+def test_an_update_in_place_is_compared_with_what_it_replaced(tiny, tmp_path):
+    folder = tmp_path / "made"
+    lichen.quantize(tiny, out=folder)
+    set_weight(tiny, "model.layers.0.mlp.down_proj.weight", 50)
+    arguments = ["quantize", str(tiny), "--like", str(folder), "--out", str(folder), "--force"]
+    done = subprocess.run(
+        [sys.executable, "-m", "lichen", *arguments, "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout)["changes"]
+    assert not found["same_source"]
+    assert [name for name, _, _ in found["layers"]] == ["model.layers.0.mlp.down_proj"]
+
+
+def test_text_for_a_recipe_that_needs_none_is_said_to_be_of_no_use(tiny, tmp_path):
+    text = tmp_path / "words.txt"
+    text.write_text(TEXT.documents[0])
+    told = []
+    lichen.quantize(tiny, out=tmp_path / "made", calibration=text, say=told.append)
+    assert any("int8 looks at no inputs" in line for line in told)

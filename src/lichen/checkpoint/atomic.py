@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import glob
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -42,7 +43,8 @@ class AtomicFolder:
     """``with AtomicFolder(target) as folder``: what is written into `folder` becomes `target`.
 
     A target with something in it is refused with InputError, unless ``force``: then it is kept
-    until the new folder is whole.  A full disk becomes ResourceError.
+    until the new folder is whole.  So is one that another process is writing.  A full disk becomes
+    ResourceError.
     """
 
     def __init__(self, target: Path, *, force: bool = False) -> None:
@@ -50,19 +52,25 @@ class AtomicFolder:
         if not self.target.name:
             raise InputError(f"{target}: is not a folder that can be written; choose another.")
         self._force = force
-        self._partial = self.target.with_name(f".{self.target.name}.partial-{os.getpid()}")
+        self._partial = self.target.with_name(f".{self.target.name}.partial")
         self._old = self.target.with_name(f".{self.target.name}.old")
+        self._lock: int | None = None
 
     def __enter__(self) -> Path:
-        self._restore()
-        self._check_target()
         try:
-            self._partial.parent.mkdir(parents=True, exist_ok=True)
-            for left_over in _left_over(self.target):
-                shutil.rmtree(left_over)
-            self._partial.mkdir()
+            self._partial.mkdir(parents=True, exist_ok=True)
+            self._take_lock()
         except OSError as error:
             raise _translate(error, self.target) from error
+        try:
+            self._restore()
+            self._check_target()
+            self._begin()
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self._partial.rmdir()  # which fails where something in it is to be gone on with
+            self._drop_lock()
+            raise
         return self._partial
 
     def __exit__(
@@ -73,24 +81,70 @@ class AtomicFolder:
     ) -> None:
         try:
             if error is None:
-                _flush(self._partial)
-                self._rename()
+                self._finish()
+            else:
+                self._give_up(error)
         except OSError as failed:
-            raise _translate(failed, self.target) from failed
+            raise self._translated(failed) from failed
         finally:
-            shutil.rmtree(self._partial, ignore_errors=True)
-        self._explain(error)
-
-    def _explain(self, error: BaseException | None) -> None:
-        """Say of a full disk what it means; whatever else went wrong speaks for itself."""
+            self._drop_lock()
         if isinstance(error, OSError) and error.errno in _DISK_FULL:
-            raise _translate(error, self.target) from error
+            raise self._translated(error) from error
+
+    def _begin(self) -> None:
+        """Make the folder ready to be written into: a crash may have left something in it."""
+        self._clear()
+
+    def _finish(self) -> None:
+        """Give the folder its name."""
+        try:
+            flush(self._partial)
+            self._check_target()  # somebody else may have written there meanwhile
+            self._rename()
+        except BaseException as error:
+            self._give_up(error)
+            raise
+
+    def _give_up(self, error: BaseException) -> None:
+        """What becomes of a folder that is not whole."""
+        shutil.rmtree(self._partial, ignore_errors=True)
+
+    def _clear(self, keep: Callable[[str], bool] = lambda name: False) -> None:
+        for path in self._partial.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif not keep(path.name):
+                path.unlink()
+
+    def _take_lock(self) -> None:
+        """Lock the folder itself: there is no file to be left over, and the lock of a process ends
+        with it."""
+        self._lock = os.open(self._partial, os.O_RDONLY)
+        try:
+            _flock(self._lock)
+            mine = os.path.samestat(os.fstat(self._lock), os.stat(self._partial))
+        except (BlockingIOError, FileNotFoundError):
+            mine = False
+        if not mine:  # locked by another process, or renamed by one before it could be locked
+            self._drop_lock()
+            raise InputError(f"{self.target}: another lichen is writing it; wait for that one.")
+
+    def _drop_lock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _translated(self, error: OSError) -> Exception:
+        """What an error of the file system means for the target."""
+        return _translate(error, self.target)
 
     def _check_target(self) -> None:
         if not self.target.exists():
             return
         if not self.target.is_dir():
             raise InputError(f"{self.target}: is a file; give a folder to write to.")
+        if os.path.ismount(self.target):
+            raise InputError(f"{self.target}: is where a disk is mounted; give a folder inside it.")
         content = list(self.target.iterdir())
         if content and not self._force:
             raise InputError(f"{self.target}: is not empty; choose another folder or use --force.")
@@ -103,19 +157,18 @@ class AtomicFolder:
 
     def _rename(self) -> None:
         if self.target.exists():
-            shutil.rmtree(self._old, ignore_errors=True)
             self.target.rename(self._old)
         try:
             self._partial.rename(self.target)
             to_disk(self.target.parent)
         finally:
             self._restore()
-        shutil.rmtree(self._old, ignore_errors=True)
 
     def _restore(self) -> None:
-        """Put the old folder back if something struck between the two renames."""
+        """Put the old folder back if something struck between the two renames; else it goes."""
         if self._old.exists() and not self.target.exists():
             self._old.rename(self.target)
+        shutil.rmtree(self._old, ignore_errors=True)
 
 
 class AtomicFile:
@@ -131,10 +184,7 @@ class AtomicFile:
         self._partial = self.target.with_name(f".{self.target.name}.partial-{os.getpid()}")
 
     def __enter__(self) -> BinaryIO:
-        if self.target.is_dir():
-            raise InputError(f"{self.target}: is a folder; give a file to write to.")
-        if self.target.exists() and not self._force:
-            raise InputError(f"{self.target}: is there already; choose another or use --force.")
+        self._check_target()
         try:
             self.target.parent.mkdir(parents=True, exist_ok=True)
             for left_over in _left_over(self.target):
@@ -154,6 +204,7 @@ class AtomicFile:
             if error is None:
                 self._file.flush()
                 os.fsync(self._file.fileno())
+                self._check_target()  # somebody else may have written there meanwhile
                 self._partial.replace(self.target)
                 to_disk(self.target.parent)
         except OSError as failed:
@@ -165,9 +216,15 @@ class AtomicFile:
         if isinstance(error, OSError) and error.errno in _DISK_FULL:
             raise _translate(error, self.target) from error
 
+    def _check_target(self) -> None:
+        if self.target.is_dir():
+            raise InputError(f"{self.target}: is a folder; give a file to write to.")
+        if self.target.exists() and not self._force:
+            raise InputError(f"{self.target}: is there already; choose another or use --force.")
+
 
 def _left_over(target: Path) -> Iterator[Path]:
-    """Partial files or folders whose process is gone."""
+    """Partial files whose process is gone."""
     prefix = f".{target.name}.partial-"
     for path in target.parent.glob(f"{glob.escape(prefix)}*"):
         process = path.name.removeprefix(prefix)
@@ -185,6 +242,16 @@ def _alive(process: int) -> bool:
     return True
 
 
+def _flock(descriptor: int) -> None:
+    """Lock, or BlockingIOError where another process has; some file systems have no locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return
+
+
 def _translate(error: OSError, target: Path) -> Exception:
     if error.errno in _DISK_FULL:
         return ResourceError(
@@ -193,7 +260,7 @@ def _translate(error: OSError, target: Path) -> Exception:
     return InputError(f"{target}: cannot be written ({error.strerror}).")
 
 
-def _flush(folder: Path) -> None:
+def flush(folder: Path) -> None:
     """Bring every file of a folder, and the folder's own entries, to the disk."""
     for path in folder.rglob("*"):
         to_disk(path)

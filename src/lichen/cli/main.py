@@ -10,7 +10,7 @@ from importlib import import_module
 import click
 
 from lichen.cli.command import CONTEXT, Options, Subcommands
-from lichen.cli.exits import explain
+from lichen.cli.exits import USAGE, explain
 from lichen.cli.output import close_stdout, flush_stdout
 
 #: Each is `lichen.cli.<name>.command`, imported when it is asked for.
@@ -81,6 +81,9 @@ def run(arguments: Sequence[str]) -> int:
         code = cli.main(list(arguments), prog_name="lichen", standalone_mode=False, obj=options)
         flush_stdout()
         return code if isinstance(code, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)  # it is the help, not a line about a fault
+        return USAGE
     except (Exception, KeyboardInterrupt) as error:
         if options.debug:
             traceback.print_exc()

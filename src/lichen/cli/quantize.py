@@ -12,6 +12,7 @@ from lichen.cli import options
 from lichen.cli.output import emit, emit_json
 
 if TYPE_CHECKING:
+    from lichen.checkpoint.manifest import Manifest
     from lichen.quantize import QuantizeReport
     from lichen.quantize.update import Changes
 
@@ -55,11 +56,12 @@ def command(
 
     if like is not None and recipe is not None:
         raise click.UsageError("--like takes the recipe of a folder; leave --recipe out.")
+    old = _manifest(like)  # now, for --out may replace the folder
     progress = shared.progress()
     with progress.step(f"Quantizing by {recipe or 'int8'}" if not like else "Quantizing") as update:
         report = quantize(
             model,
-            recipe or "int8",
+            "int8" if recipe is None else recipe,
             out=out,
             like=like,
             calibration=calibration,
@@ -73,7 +75,7 @@ def command(
             progress=update,
             say=progress.say,
         )
-    changes = _changes(like, report)
+    changes = _changes(old, report)
     if shared.wants_json():
         found = {"path": str(report.path), "seconds": report.seconds, "manifest": report.manifest}
         emit_json(found | ({"changes": changes} if changes else {}))
@@ -95,12 +97,20 @@ def _tell(report: QuantizeReport) -> None:
         emit(f"inputs seen on {seen.sequences} x {seen.length} tokens of {seen.name}")
 
 
-def _changes(like: Path | None, report: QuantizeReport) -> Changes | None:
+def _manifest(like: Path | None) -> Manifest | None:
     if like is None:
         return None
-    from lichen.quantize.update import changes, recipe_of
+    from lichen.quantize.update import recipe_of
 
-    return changes(recipe_of(like)[1], report.manifest)
+    return recipe_of(like)[1]
+
+
+def _changes(old: Manifest | None, report: QuantizeReport) -> Changes | None:
+    if old is None:
+        return None
+    from lichen.quantize.update import changes
+
+    return changes(old, report.manifest)
 
 
 def _tell_changes(changes: Changes) -> None:

@@ -95,8 +95,7 @@ def export(
     """
     start = time.monotonic()
     source = open_checkpoint(model)
-    if out.resolve() == model.resolve():
-        raise InputError(f"{out} is the model itself; choose another file for the output.")
+    _require_apart(model, out)
     work = _Work(source, type, progress)
     facts = metadata(source, work.file_type())
     with AtomicFile(out, force=force) as file:
@@ -112,6 +111,14 @@ def export(
         seconds=time.monotonic() - start,
         tensors=work.done,
     )
+
+
+def _require_apart(model: Path, out: Path) -> None:
+    """The output must not replace what it is made from, not even with ``force``."""
+    own = [model] if model.is_file() else [f for f in model.iterdir() if f.suffix != ".gguf"]
+    if out.resolve() in {file.resolve() for file in own}:
+        part = "the model itself" if model.is_file() else "a part of the model"
+        raise InputError(f"{out} is {part}; choose another file for the output.")
 
 
 class _Work:

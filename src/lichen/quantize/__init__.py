@@ -22,6 +22,7 @@ from lichen.calibration import standard_library
 from lichen.checkpoint import manifest, open_checkpoint
 from lichen.checkpoint.atomic import AtomicFolder, write_shards, write_tokenizer
 from lichen.checkpoint.compressed_tensors import stored
+from lichen.checkpoint.disk import folder_bytes
 from lichen.checkpoint.manifest import CalibrationRecord, Manifest, RecipeRecord, SourceRecord
 from lichen.code_text import CodeText
 from lichen.errors import InputError, ResourceError
@@ -220,8 +221,9 @@ def prediction(work: Assignment) -> str:
 
 
 def require_space(folder: Path, weight_bytes: int) -> None:
-    """ResourceError where the disk of ``folder`` does not hold the model."""
-    needed, free = weight_bytes + _SMALL_FILES_BYTES, shutil.disk_usage(folder).free
+    """ResourceError where the disk of ``folder``, which may hold a part, is too small."""
+    needed = max(0, weight_bytes - folder_bytes(folder)) + _SMALL_FILES_BYTES
+    free = shutil.disk_usage(folder).free
     if free < needed:
         raise ResourceError(
             f"the quantized model needs {needed / 1e6:.0f} MB, but {folder.parent} has"

@@ -33,14 +33,14 @@ class Assignment:
         self.source = source
         self.recipe = recipe
         #: By layer, of those that had a choice: which of its formats it got, counted from 0.
-        self.chosen: dict[str, int] = {}
-        #: By weight: why it has its format, where the recipe did not name it for all.
-        self.why: dict[str, str] = {}
+        self.chosen = dict(recipe.chosen)
         self.graph = models.build(source.config)
         _require_weights(source, self.graph)
         self.in_use = {name for name, _ in self.graph.weights()}
         self.linears = linear_layers(self.graph)
         self.tables = embedding_tables(self.graph)
+        #: By weight: why it has its format, where the recipe did not name it for all.
+        self.why = {self.linears.get(at, at): "this format was chosen before" for at in self.chosen}
         self.rules = recipe.assign(self.linears)
         self._spare_tied_head()
         #: Of the tensors that are quantized: layer and rule.  Choices are not among them.
@@ -68,11 +68,9 @@ class Assignment:
 
     def settled(self, numbers: Mapping[str, int], why: dict[str, str]) -> Assignment:
         """The same with the choices made: by weight, the number of its format, and why."""
-        choices = self.choices
-        chosen = {layer: numbers[self.linears[layer]] for layer in choices}
-        rules = {layer: choices[layer].rules[number] for layer, number in chosen.items()}
-        made = Assignment(self.source, self.recipe.settled(rules))
-        made.chosen, made.why = chosen, why
+        chosen = {layer: numbers[self.linears[layer]] for layer in self.choices}
+        made = Assignment(self.source, self.recipe.settled(chosen))
+        made.why = why
         return made
 
     @property

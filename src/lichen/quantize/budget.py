@@ -32,18 +32,22 @@ class Offer:
     costs: tuple[float, ...]
 
 
+def require_enough(budget: float, least: float) -> None:
+    """InputError where ``budget`` bits do not pay for the smallest formats."""
+    if least > budget:
+        raise InputError(
+            f"the budget of {budget / 8e6:.1f} MB is less than the smallest formats take"
+            f" ({least / 8e6:.1f} MB); raise bits, or offer smaller formats."
+        )
+
+
 def spend(offers: Mapping[str, Offer], budget: float) -> dict[str, int]:
     """The format of every group, by its number, of least total cost within ``budget`` bits.
 
     A multiple-choice knapsack by dynamic programming.  InputError where even the smallest formats
     take more.
     """
-    least = sum(min(offer.bits) for offer in offers.values())
-    if least > budget:
-        raise InputError(
-            f"the budget of {budget / 8e6:.1f} MB is less than the smallest formats take"
-            f" ({least / 8e6:.1f} MB); raise bits, or offer smaller formats."
-        )
+    require_enough(budget, sum(min(offer.bits) for offer in offers.values()))
     common = math.gcd(*(bits for offer in offers.values() for bits in offer.bits))
     unit = common if budget <= common * _UNITS else budget / _UNITS
     sizes = {name: [math.ceil(b / unit) for b in offer.bits] for name, offer in offers.items()}

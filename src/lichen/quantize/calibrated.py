@@ -22,6 +22,7 @@ from lichen.checkpoint.manifest import Manifest
 from lichen.code_text import CodeText
 from lichen.engine.machine import choose_isa, choose_threads
 from lichen.engine.walk import Stop, Walk
+from lichen.errors import InputError
 from lichen.quantize import calibration_record, fingerprint, finish, prediction, require_space
 from lichen.quantize.absorb import absorber
 from lichen.quantize.assignment import Assignment
@@ -61,17 +62,15 @@ def quantize_calibrated(
         length=size.length,
         seed=size.seed,
     )
-    mark = fingerprint(work.source.digest(), work.recipe, text)
-    unfinished = UnfinishedFolder(out, mark, force=force)
+    unfinished = UnfinishedFolder(out, _mark(work, text), force=force)
     with unfinished as folder:
-        require_space(folder, work.predicted_bytes())
+        require_space(folder, work.predicted_bytes() + _live_bytes(work, pieces))
         chosen_isa, cores = choose_isa(isa), choose_threads(threads)
         work = _with_formats(work, pieces[0], unfinished, told, isa=chosen_isa, threads=cores)
         told.say(prediction(work))
         if unfinished.state.units:
             told.say(f"going on after {len(unfinished.state.units)} whole weight files")
         run = _Run(work, unfinished, folder, told)
-        start, live = unfinished.state.stop, unfinished.live()
         run.through(
             Walk(
                 work.graph,
@@ -79,11 +78,22 @@ def quantize_calibrated(
                 pieces,
                 isa=chosen_isa,
                 threads=cores,
-                start=start,
-                live=live,
+                start=unfinished.state.stop,
+                live=unfinished.live(),
             )
         )
         return finish(work, folder, run.records, calibration_record(work.recipe, text))
+
+
+def _mark(work: Assignment, text: CodeText) -> str:
+    """What the beginning of a run has to show to be gone on with."""
+    mark = fingerprint(work.source.digest(), work.recipe, text)
+    return f"{mark} {sorted(work.chosen.items())}" if work.chosen else mark
+
+
+def _live_bytes(work: Assignment, pieces: Sequence[npt.NDArray[np.int32]]) -> int:
+    """What is saved to go on with: the residual stream and its norm, twice while one is written."""
+    return 2 * 2 * 4 * sum(map(len, pieces)) * int(work.source.config["hidden_size"])
 
 
 def _with_formats(
@@ -145,14 +155,19 @@ class _Run:
 
     def through(self, walk: Walk) -> None:
         """Quantize at every stop of the walk, then what needs none."""
+        if self._waiting:
+            self._walk(walk)  # whose values are gone by the time that the rest is written
+        while len(self._state.units) < len(self._units):
+            self._write_unit()
+            self._unfinished.save()
+        self._write_index()
+
+    def _walk(self, walk: Walk) -> None:
         for stop in walk:
             self._write_until(stop)
             self._quantize(stop)
             if not self._waiting:
-                break
-        while len(self._state.units) < len(self._units):
-            self._write_unit()
-        self._write_index()
+                return
 
     def read(self, name: str) -> AnyTensor:
         """A weight as the folder has it, for the walk."""
@@ -217,11 +232,16 @@ class _Run:
             asked.add("histogram")
         return self._seen(stop, frozenset(asked))
 
-    @staticmethod
-    def _seen(stop: Stop, asked: frozenset[str]) -> InputStatistics:
+    def _seen(self, stop: Stop, asked: frozenset[str]) -> InputStatistics:
         collector = Collector(stop.width, stop.tokens, asked)
-        for piece in stop.inputs():
-            collector.add(piece)
+        try:
+            for piece in stop.inputs():
+                collector.add(piece)
+        except ValueError as error:
+            raise InputError(
+                f"{self._work.source.path}: {stop.linears[0].weight}: {error} on the calibration"
+                " text, though the weights are; this model cannot be calibrated."
+            ) from None
         return collector.result()
 
     def _rule(self, name: str) -> Rule:

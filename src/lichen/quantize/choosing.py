@@ -15,7 +15,7 @@ import numpy.typing as npt
 from lichen.engine.sampling import log_softmax
 from lichen.engine.variants import Variants
 from lichen.quantize.assignment import Assignment, shared_inputs
-from lichen.quantize.budget import Offer, spend
+from lichen.quantize.budget import Offer, require_enough, spend
 from lichen.quantize.layers import kept, read_floats, relative_error
 from lichen.recipe import Choice, Method, Rule, recipe_error
 from lichen.schemes import dequantize_rows
@@ -57,8 +57,10 @@ def choose(
     Gives the same work with one format for every layer.
     """
     found = list(groups(work))
-    _measure(work, found, ids, isa, threads, known, measured)
     budget = _budget(work, found)
+    smallest = (_bits(work, group, group.choice.rules[_coarsest(work, group)]) for group in found)
+    require_enough(budget, sum(smallest))  # before minutes are spent on measuring
+    _measure(work, found, ids, isa, threads, known, measured)
     offers = {group.names[0]: _offer(work, group, known[group.names[0]]) for group in found}
     taken = spend(offers, budget)
     numbers = {name: taken[group.names[0]] for group in found for name in group.names}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lichen import models
 from lichen.checkpoint import manifest, open_checkpoint
 from lichen.checkpoint.manifest import Manifest
 from lichen.errors import InputError
-from lichen.quantize.assignment import Assignment, layer_format
+from lichen.quantize.assignment import Assignment, layer_format, linear_layers
 from lichen.quantize.layers import quantized, read_floats
 from lichen.quantize.progress import Counting, Progress
 from lichen.recipe import Choice, Recipe, Rule
@@ -46,8 +48,10 @@ def explain_recipe(recipe: Recipe, model: Path, *, progress: Progress | None = N
     done = Counting(progress, work.elements)
     layers = []
     for layer, weight in work.linears.items():
-        layers.append(_planned(work, layer, weight))
+        layers.append(_planned(work, layer, work.rules[layer], weight))
         done.add(work.count(weight))
+    tables = sorted(work.tables & work.to_quantize.keys())
+    layers += [_planned(work, *work.to_quantize[table], table) for table in tables]
     total = work.predicted_bytes()
     weights, bits = work.quantized_bits()
     average = bits / weights if weights else float(recipe.bits or 0)
@@ -62,16 +66,20 @@ def explain_folder(folder: Path) -> Explained:
             f"{folder}: is no folder made by `lichen quantize`; give such a folder, or a recipe and"
             " a model."
         )
+    order = list(linear_layers(models.build(open_checkpoint(folder).config)))
     return Explained(
         made.recipe.name,
-        _recorded(made),
+        _recorded(made, order),
         made.quantized_bits_per_weight,
         made.bits_per_weight,
         made.bytes,
     )
 
 
-def _recorded(made: Manifest) -> list[LayerReport]:
+def _recorded(made: Manifest, order: Sequence[str]) -> list[LayerReport]:
+    """In running order; what is no linear layer comes last."""
+    place = {layer: number for number, layer in enumerate(order)}
+    layers = sorted(made.layers, key=lambda layer: place.get(layer.name, len(place)))
     why = f"recipe {made.recipe.name}"
     return [
         LayerReport(
@@ -85,15 +93,13 @@ def _recorded(made: Manifest) -> list[LayerReport]:
             solver=layer.solver if layer.scaling is None else f"{layer.scaling}, {layer.solver}",
             why=layer.why or why,
         )
-        for layer in made.layers
+        for layer in layers
     ]
 
 
-def _planned(work: Assignment, layer: str, weight: str) -> LayerReport:
+def _planned(work: Assignment, layer: str, rule: Rule | Choice | None, weight: str) -> LayerReport:
     rows, columns = work.matrix(weight)
-    rule = work.rules[layer]
-    pattern = work.recipe.pattern(layer)
-    why = f"matches {pattern!r}" if pattern else "no pattern matches"
+    why = _matched(work.recipe, layer, is_table=weight in work.tables and rule is not None)
     error = None
     if isinstance(rule, Rule) and not rule.calibrated:
         error = quantized(work, weight, read_floats(work, weight))[1].error
@@ -110,6 +116,14 @@ def _planned(work: Assignment, layer: str, weight: str) -> LayerReport:
         solver=_solver(rule),
         why=why,
     )
+
+
+def _matched(recipe: Recipe, layer: str, *, is_table: bool) -> str:
+    """What of the recipe decided on a layer."""
+    if is_table:
+        return "the recipe's embedding"
+    pattern = recipe.pattern(layer)
+    return "no pattern matches" if pattern is None else f"matches {pattern!r}"
 
 
 def _format(rule: Rule | Choice | None) -> str:

@@ -6,24 +6,19 @@ them, and ``state.json``, which is replaced last and says what counts.
 
 from __future__ import annotations
 
-import fcntl
-import shutil
-from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import BinaryIO
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from lichen.checkpoint.atomic import AtomicFolder, to_disk
+from lichen.checkpoint.atomic import AtomicFolder, flush, to_disk
 from lichen.checkpoint.manifest import LayerRecord, NarrowedRecord
-from lichen.errors import InputError
+from lichen.errors import InputError, ResourceError
 
 Float32 = npt.NDArray[np.float32]
 
-_STATE, _LOCK = "state.json", ".lock"
+_STATE = "state.json"
 
 
 class Unit(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,53 +47,29 @@ class State(msgspec.Struct, kw_only=True):
 class UnfinishedFolder(AtomicFolder):
     """An `AtomicFolder` that stays beside its target when it is left with an error.
 
-    InputError where what lies there belongs to other work (``force`` discards it), or to a run
-    that is still going on.
+    InputError where what lies there belongs to other work (``force`` discards it).  Input that
+    turns out to be unusable is no reason to keep anything.
     """
 
     def __init__(self, target: Path, fingerprint: str, *, force: bool = False) -> None:
         super().__init__(target, force=force)
         self._partial = self.target.with_name(f".{self.target.name}.unfinished")
         self._fingerprint = fingerprint
-        self._lock: BinaryIO | None = None
         self.state = State(fingerprint=fingerprint)
 
-    def __enter__(self) -> Path:
-        self._restore()
-        self._check_target()
-        self._partial.mkdir(parents=True, exist_ok=True)
-        self._take_lock()
-        try:
-            self._take_up()
-        except BaseException:
-            self._drop_lock()
-            raise
-        return self._partial
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            if error is None:
-                self._clear(keep=self._is_result)
-                super().__exit__(kind, error, trace)
-            else:
-                self._leave(error)
-        finally:
-            self._drop_lock()
+    @property
+    def begun(self) -> bool:
+        """Whether there is something to go on with."""
+        return bool(self.state.units or self.state.sensitivity)
 
     def save(self, live: dict[int, Float32] | None = None) -> None:
         """Make the state of now the one to go on from, with the values that it needs."""
         for value, array in (live or {}).items():
-            with (self._partial / self._live_name(value)).open("wb") as file:
-                np.save(file, array)
-            to_disk(self._partial / self._live_name(value))
+            _write_array(self._partial / self._live_name(value), array)
         fresh = self._partial / f"{_STATE}.new"
         fresh.write_bytes(msgspec.json.encode(self.state))
         to_disk(fresh)
+        to_disk(self._partial)
         fresh.rename(self._partial / _STATE)
         self._clear(keep=self._counts)
 
@@ -112,11 +83,13 @@ class UnfinishedFolder(AtomicFolder):
         suffix = "" if value == "" else ".npy"
         return f"live-{self.state.stop}-{value}{suffix}"
 
-    def _take_up(self) -> None:
+    def _begin(self) -> None:
         """Go on with what lies there, if it is this work's."""
         try:
             found = msgspec.json.decode((self._partial / _STATE).read_bytes(), type=State)
         except (OSError, msgspec.DecodeError):
+            found = State(fingerprint="")
+        if not all((self._partial / unit.file).is_file() for unit in found.units):
             found = State(fingerprint="")
         if found.fingerprint == self._fingerprint:
             self.state = found
@@ -127,37 +100,39 @@ class UnfinishedFolder(AtomicFolder):
             )
         self._clear(keep=self._counts)
 
+    def _finish(self) -> None:
+        self._check_target()  # a refusal must not cost what was done
+        flush(self._partial)
+        self._clear(keep=self._is_result)
+        super()._finish()
+
+    def _give_up(self, error: BaseException) -> None:
+        if isinstance(error, InputError) or not self.begun:
+            super()._give_up(error)
+
+    def _translated(self, error: OSError) -> Exception:
+        translated = super()._translated(error)
+        if self.begun and isinstance(translated, ResourceError):
+            return ResourceError(
+                f"{self.target}: the disk is full; free some space and run the same command again,"
+                " it goes on from there."
+            )
+        return translated
+
     def _counts(self, name: str) -> bool:
         """Whether a file belongs to the state."""
         whole = {unit.file for unit in self.state.units}
-        return name in {*whole, _STATE, _LOCK} or name.startswith(self._live_name(""))
+        return name in {*whole, _STATE} or name.startswith(self._live_name(""))
 
     @staticmethod
     def _is_result(name: str) -> bool:
-        return not name.startswith((_STATE, _LOCK, "live-"))
+        return not name.startswith((_STATE, "live-"))
 
-    def _clear(self, keep: Callable[[str], bool]) -> None:
-        for path in self._partial.iterdir():
-            if not keep(path.name):
-                path.unlink()
 
-    def _leave(self, error: BaseException) -> None:
-        """Keep what was done; a folder without any of it goes."""
-        if not self.state.units and not self.state.sensitivity:
-            shutil.rmtree(self._partial, ignore_errors=True)
-        self._explain(error)
-
-    def _take_lock(self) -> None:
-        self._lock = (self._partial / _LOCK).open("wb")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._drop_lock()
-            raise InputError(
-                f"{self.target}: another lichen is writing it; wait for that one."
-            ) from None
-
-    def _drop_lock(self) -> None:
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+def _write_array(path: Path, array: Float32) -> None:
+    """As ``np.save``, which does not say of a full disk that it is one."""
+    with path.open("wb") as file:
+        header = np.lib.format.header_data_from_array_1_0(array)
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(np.ascontiguousarray(array).data)
+    to_disk(path)

@@ -9,7 +9,7 @@ from lichen.checkpoint import manifest
 from lichen.checkpoint.manifest import Manifest
 from lichen.code_text import CodeText
 from lichen.errors import InputError
-from lichen.recipe import Calibration, Choice, Recipe, parse_recipe
+from lichen.recipe import Calibration, Recipe, parse_recipe
 
 #: A layer is worth a word when its error grew by more than this share.
 NOTABLE = 0.1
@@ -48,17 +48,7 @@ def recipe_of(folder: Path) -> tuple[Recipe, Manifest]:
     if (seen := made.calibration) is not None:
         size = Calibration(seen.sequences, seen.length, seen.seed)
         recipe = replace(recipe, calibration=size)
-    return _as_chosen(recipe, made), made
-
-
-def _as_chosen(recipe: Recipe, made: Manifest) -> Recipe:
-    """The recipe with the formats that layers got, where it left a choice."""
-    rules = {}
-    for layer, number in made.chosen.items():
-        choice = recipe.rule(layer)
-        assert isinstance(choice, Choice)
-        rules[layer] = choice.rules[number]
-    return recipe.settled(rules) if rules else recipe
+    return recipe.settled(made.chosen) if made.chosen else recipe, made
 
 
 def require_same_text(made: Manifest, text: CodeText) -> None:

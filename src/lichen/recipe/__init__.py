@@ -90,7 +90,8 @@ class Recipe:
 
     ``text`` is the file it was read from, word for word, and ``digest`` its SHA-256.  ``bits`` is
     the budget of those rules that leave a choice.  ``embedding`` is the rule of the embedding's
-    table, which no pattern matches.
+    table, which no pattern matches.  ``chosen`` is which of its choices a layer got, where that is
+    settled, counted from 0.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Recipe:
     embedding: Rule | None = None
     calibration: Calibration = Calibration()
     bits: float | None = None
+    chosen: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -143,11 +145,16 @@ class Recipe:
             raise recipe_error(self.name, [*idle, f"the model's layers are {layers_are}"])
         return assigned
 
-    def settled(self, chosen: Mapping[str, Rule]) -> Recipe:
-        """This recipe with one rule for each of the layers that had a choice."""
-        rules: tuple[tuple[str, Rule | Choice | None], ...] = tuple(chosen.items())
-        rest = tuple(entry for entry in self.rules if not isinstance(entry[1], Choice))
-        return replace(self, rules=rules + rest)
+    def settled(self, chosen: Mapping[str, int]) -> Recipe:
+        """This recipe with one rule for each of the layers that had a choice, by its number."""
+        rules: list[tuple[str, Rule | Choice | None]] = []
+        for layer, number in chosen.items():
+            choice = self.rule(layer)
+            if not isinstance(choice, Choice) or number not in range(len(choice.rules)):
+                raise recipe_error(self.name, [f"leaves {layer} no choice with number {number}"])
+            rules.append((layer, choice.rules[number]))
+        rest = [entry for entry in self.rules if not isinstance(entry[1], Choice)]
+        return replace(self, rules=(*rules, *rest), chosen=dict(chosen))
 
     def _first_match(self, layer: str) -> int | None:
         matches = (i for i, (pattern, _) in enumerate(self.rules) if fnmatchcase(layer, pattern))
