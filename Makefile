@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 NATIVE := CMakeLists.txt $(shell find native -type f)
 PACKAGE := pyproject.toml $(NATIVE) $(shell find src -type f -not -name '*.so' -not -path '*/__pycache__/*')
 
-.PHONY: help check test lint wheel sanitize arm humaneval peers agreement harness statistics llama-cpp export-check sandbox-rate speculation clean
+.PHONY: help check test lint wheel sanitize arm humaneval peers agreement harness statistics llama-cpp export-check study kquants sandbox-rate speculation clean
 
 help:
 	@echo "make check   install, fetch $(MODEL), quantize it to int8, verify it, write the report"
@@ -24,6 +24,8 @@ help:
 	@echo "make agreement       the int8 folder in lichen and in transformers (a minute)"
 	@echo "make statistics      simulate how often the verdict errs (seconds)"
 	@echo "make llama-cpp       the same prompts through llama.cpp (TASKS=humaneval; an hour)"
+	@echo "make study           the quantization study: schemes x solvers on MODEL, table and plots (an hour and more)"
+	@echo "make kquants         llama.cpp's own formats of MODEL: size and divergence (half an hour)"
 	@echo "make export-check    exported GGUF files in llama.cpp and in lichen: the same tokens (minutes)"
 	@echo "make sandbox-rate    programs judged in a second, quiet and under load, and what 10,000 leave"
 	@echo "make speculation     decoding with and without guesses, on a dozen rewrites and a dozen others (minutes)"
@@ -119,6 +121,18 @@ llama-cpp: $(VENV)/.installed build/llama-cpp/.installed
 export-check: $(VENV)/.installed build/llama-cpp/.installed
 	$(BIN)/lichen models fetch $(MODEL)
 	$(BIN)/python bench/export.py $(MODEL) --type auto --type F16 --type Q8_0 --type Q4_K --type Q4_0
+
+# MODEL should be a folder in full precision: weights of a GGUF file lie on a grid already.
+STUDY_OUT ?= build/study
+STUDY_ARGS ?=
+
+study: $(VENV)/.test
+	$(BIN)/python bench/study.py $(MODEL) --out $(STUDY_OUT) $(STUDY_ARGS)
+
+KQUANTS_ARGS ?=
+
+kquants: $(VENV)/.installed build/llama-cpp/.installed
+	$(BIN)/python -m bench.kquants $(MODEL) $(KQUANTS_ARGS)
 
 build/llama-cpp/.installed:
 	$(call llama,build/llama-cpp,$(LLAMA_CMAKE))
