@@ -1,6 +1,8 @@
 // How fast linear layers run: gigabytes of weights read a second (decode) and operations a second
 // (prefill), beside the memory's own read bandwidth.
-//   linear_bench [--isa NAME] [--threads N] [--dtype f32|f16|bf16|i8|i8-128|i4|i4-32|b8|b4] [--pin]
+//   linear_bench [--isa NAME] [--threads N] [--dtype f32|f16|bf16|i8|i8-128|i4|i4-32|...|b8|b4] [--pin]
+//                [--shape ROWSxCOLS] [--tokens N,N,...] [--cpu-time]
+// --cpu-time leaves out the time that other programs take of this one's processor: for one thread on a machine in use.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -12,6 +14,7 @@
 
 #if defined(__linux__)
 #include <sched.h>
+#include <time.h>
 #endif
 
 #include "lichen/linear.h"
@@ -27,7 +30,14 @@ struct Shape {
 
 constexpr std::int64_t kColdBytes = 192 << 20;  // well beyond a last-level cache
 
+bool cpu_time = false;
+
 double seconds() {
+#if defined(__linux__)
+  timespec now;
+  if (cpu_time && clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now) == 0)
+    return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+#endif
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
@@ -53,9 +63,12 @@ struct Kind {
   Dtype dtype;
   const char* name;
   std::int64_t input_group = 0;
+  std::int64_t group = 32;  // of weights in groups
+  bool zeros = false;
 };
 
-void measure(ThreadPool& pool, Isa isa, const Kind& kind, const Shape& shape, double bandwidth) {
+void measure(ThreadPool& pool, Isa isa, const Kind& kind, const Shape& shape,
+             const std::vector<std::int64_t>& counts, double bandwidth) {
   const Dtype dtype = kind.dtype;
   std::mt19937 random(1);
   std::vector<char> weight(static_cast<std::size_t>(shape.rows * shape.cols * element_bytes(dtype)));
@@ -67,18 +80,20 @@ void measure(ThreadPool& pool, Isa isa, const Kind& kind, const Shape& shape, do
   const bool nibbles = dtype == Dtype::i4 || dtype == Dtype::b4, bytes_in_blocks = dtype == Dtype::b8;
   if (nibbles)
     for (char& code : weight) code = static_cast<char>(code % 8);
-  constexpr std::int64_t kGroup = 32;
-  const std::vector<float> scales(static_cast<std::size_t>(shape.rows * shape.cols / kGroup), 0x1p-7f);
+  const auto groups = static_cast<std::size_t>(shape.rows * shape.cols / kind.group);
+  const std::vector<float> scales(groups, 0x1p-7f);
+  const std::vector<std::int8_t> zeros(groups, 3);
   Weight given = {weight.data(), dtype, shape.rows, shape.cols};
   if (dtype == Dtype::i8 || nibbles || bytes_in_blocks) given.scales = scales.data();
-  if (nibbles || bytes_in_blocks) given.group = kGroup;
+  if (nibbles || bytes_in_blocks) given.group = kind.group;
+  if (kind.zeros) given.zeros = zeros.data();
   given.input_group = kind.input_group;
   const std::int64_t bytes = pack_linear(pool, given, isa)->nbytes();
   std::vector<std::unique_ptr<Linear>> copies;  // as many as it takes for each to be cold again
   for (std::int64_t i = 0; i < std::clamp<std::int64_t>(kColdBytes / bytes, 1, 200); ++i)
     copies.push_back(pack_linear(pool, given, isa));
-  std::printf("%-6s %6ld x %-5ld", kind.name, static_cast<long>(shape.rows), static_cast<long>(shape.cols));
-  for (std::int64_t tokens : {1, 2, 4, 8, 16, 32, 64, 128, 256}) {
+  std::printf("%-9s %6ld x %-5ld", kind.name, static_cast<long>(shape.rows), static_cast<long>(shape.cols));
+  for (std::int64_t tokens : counts) {
     AlignedBuffer x(static_cast<std::size_t>(tokens * shape.cols) * 4), y(static_cast<std::size_t>(tokens * shape.rows) * 4);
     for (std::int64_t i = 0; i < tokens * shape.cols; ++i) x.as<float>()[i] = static_cast<float>(i % 17) - 8;
     QuantizedBuffer buffer(tokens, shape.cols);
@@ -111,6 +126,20 @@ void measure(ThreadPool& pool, Isa isa, const Kind& kind, const Shape& shape, do
   std::printf("\n");
 }
 
+// "1,8,32"
+std::vector<std::int64_t> numbers_of(const char* text) {
+  std::vector<std::int64_t> numbers;
+  for (char* end = nullptr; *text; text = *end ? end + 1 : end) numbers.push_back(std::strtol(text, &end, 10));
+  return numbers;
+}
+
+// "4864x896"
+Shape shape_of(const char* text) {
+  char* end = nullptr;
+  const std::int64_t rows = std::strtol(text, &end, 10);
+  return {rows, *end ? std::strtol(end + 1, nullptr, 10) : rows};
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -118,14 +147,19 @@ int main(int argc, char** argv) {
   Isa isa = parse_isa(wanted ? wanted : "").value_or(supported_isas().back());
   int threads = static_cast<int>(std::thread::hardware_concurrency());
   std::string only;
+  std::vector<Shape> shapes = {{896, 896}, {4864, 896}, {896, 4864}, {151936, 896}};
+  std::vector<std::int64_t> counts = {1, 2, 4, 8, 16, 32, 64, 128, 256};
   bool pin = false;
   for (int i = 1; i < argc; ++i) {
     const std::string option = argv[i];
     if (option == "--pin") pin = true;
+    if (option == "--cpu-time") cpu_time = true;
     if (i + 1 >= argc) break;
     if (option == "--isa") isa = parse_isa(argv[i + 1]).value_or(isa);
     if (option == "--threads") threads = std::atoi(argv[i + 1]);
     if (option == "--dtype") only = argv[i + 1];
+    if (option == "--shape") shapes = {shape_of(argv[i + 1])};
+    if (option == "--tokens") counts = numbers_of(argv[i + 1]);
   }
   ThreadPool pool(threads);
 #if defined(__linux__)
@@ -140,14 +174,14 @@ int main(int argc, char** argv) {
   const double bandwidth = read_gb_s(pool);
   std::printf("%s, %d threads, memory read %.1f GB/s\n", std::string(isa_name(isa)).c_str(), threads, bandwidth);
   std::printf("tokens: GB/s of weights, share of the read bandwidth, GOPS\n");
-  // i8-128 and i4-32 have scales for groups of inputs.
+  // i8-128 and i4-32 (and so on) have scales for groups of inputs.
   const std::vector<Kind> kinds = {
       {Dtype::f32, "f32"}, {Dtype::f16, "f16"},   {Dtype::bf16, "bf16"},       {Dtype::i8, "i8"},
       {Dtype::i4, "i4"},   {Dtype::b8, "b8"},     {Dtype::b4, "b4"},           {Dtype::i8, "i8-128", 128},
-      {Dtype::i4, "i4-32", 32}};
+      {Dtype::i4, "i4-32", 32},      {Dtype::i4, "i4-64", 64, 64}, {Dtype::i4, "i4-128", 128, 128},
+      {Dtype::i4, "i4-zeros", 0, 32, true}, {Dtype::i4, "i4-32-zeros", 32, 32, true}};
   for (const Kind& kind : kinds)
     if (only.empty() || only == kind.name)
-      for (const Shape& shape : {Shape{896, 896}, Shape{4864, 896}, Shape{896, 4864}, Shape{151936, 896}})
-        measure(pool, isa, kind, shape, bandwidth);
+      for (const Shape& shape : shapes) measure(pool, isa, kind, shape, counts, bandwidth);
   return 0;
 }

@@ -122,7 +122,7 @@ struct I4 : Int4In256<Scales> {
   using Ints = typename Base::Ints;
   using Codes = typename Base::Codes;
   using Partial = IntPair;
-  static constexpr int kPanels = 1, kTokens = 4;
+  static constexpr int kPanels = 1, kTokens = 4, kFewTokens = 16;
 
   // Both fit 16 bits: at most 15, and 32 * 128.
   static Ints offset(const Ints& sum, const Ints& zeros, int32_t minus_sum) {
@@ -144,6 +144,28 @@ struct I4 : Int4In256<Scales> {
     return {_mm256_add_epi32(sum.low, _mm256_madd_epi16(partial.low, ones)),
             _mm256_add_epi32(sum.high, _mm256_madd_epi16(partial.high, ones))};
   }
+};
+
+// vpmaddubsw cannot saturate here, and what adds up in 16 bits fits them, down to 16 * 255 * -8 of 32 columns, or
+// to 8 * 255 * -15 of 16 where zero points are taken away.
+template <bool Zeros>
+struct Expanded : ExpandedIn256 {
+  using Partial = IntPair;
+  static constexpr int kTokens = 5;
+  static constexpr int64_t kExact = Zeros ? 16 : 32;
+
+  static Partial open(const Ints&) { return none(); }
+  // As assembly, or gcc would put off all additions to the end, and the products would not fit the registers.
+  static void add(__m256i& sum, __m256i w, __m256i x) {
+    __m256i products;
+    asm("vpmaddubsw %2, %3, %1\n\tvpaddw %1, %0, %0" : "+x"(sum), "=&x"(products) : "x"(w), "x"(x));
+  }
+  static Partial add(Partial sum, const Bytes& w, __m256i x) {
+    add(sum.low, w.low, x);
+    add(sum.high, w.high, x);
+    return sum;
+  }
+  static Ints close(const Ints& sum, const Partial& partial) { return I4<F16Scales>::close(sum, partial); }
 };
 
 struct Blocks {
@@ -212,7 +234,13 @@ struct Nibbles : Blocks {
 #include "kernels/linear/tile.inc.h"
 #include "kernels/linear/groups.inc.h"
 #include "kernels/linear/blocks.inc.h"
+#include "kernels/linear/expanded.inc.h"
 #include "kernels/linear/input_groups.inc.h"
+
+template <class Op>
+void multiply_int4(const LinearTask& task) {
+  task.zeros ? multiply_int4<Op, Expanded<true>>(task) : multiply_int4<Op, Expanded<false>>(task);
+}
 
 }  // namespace
 
@@ -224,7 +252,7 @@ void linear_i8_avx2(const LinearTask& task) {
                 : multiply<I8>(task, task.codes, task.code_stride);
 }
 void linear_i4_avx2(const LinearTask& task) {
-  task.bf16_scales ? multiply_grouped<I4<Bf16Scales>>(task) : multiply_grouped<I4<F16Scales>>(task);
+  task.bf16_scales ? multiply_int4<I4<Bf16Scales>>(task) : multiply_int4<I4<F16Scales>>(task);
 }
 void linear_b8_avx2(const LinearTask& task) { multiply_blocks<Bytes, F32>(task); }
 void linear_b4_avx2(const LinearTask& task) { multiply_blocks<Nibbles, F32>(task); }

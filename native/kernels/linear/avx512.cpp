@@ -100,7 +100,7 @@ struct I4 : Int4In512<Scales> {
   using Ints = typename Base::Ints;
   using Codes = typename Base::Codes;
   using Partial = __m512i;
-  static constexpr int kPanels = 2, kTokens = 4;
+  static constexpr int kPanels = 2, kTokens = 4, kFewTokens = 16;
 
   // Both fit 16 bits: at most 15, and 32 * 128.
   static Ints offset(Ints sum, Ints zeros, int32_t minus_sum) {
@@ -110,6 +110,22 @@ struct I4 : Int4In512<Scales> {
   static Partial add(Partial sum, const Codes& w, const int8_t* x) {
     sum = _mm512_add_epi16(sum, _mm512_maddubs_epi16(w.first, spread_four(x)));
     return _mm512_add_epi16(sum, _mm512_maddubs_epi16(w.second, spread_four(x + 4)));
+  }
+  static Ints close(Ints sum, Partial partial) {
+    return _mm512_add_epi32(sum, _mm512_madd_epi16(partial, _mm512_set1_epi16(1)));
+  }
+};
+
+// vpmaddubsw cannot saturate here, and what adds up in 16 bits fits them, down to 16 * 255 * -8 of 32 columns, or
+// to 8 * 255 * -15 of 16 where zero points are taken away.
+template <bool Zeros>
+struct Expanded : ExpandedIn512 {
+  using Partial = __m512i;
+  static constexpr int64_t kExact = Zeros ? 16 : 32;
+
+  static Partial open(Ints) { return _mm512_setzero_si512(); }
+  static Partial add(Partial sum, Bytes w, __m512i x) {
+    return _mm512_add_epi16(sum, _mm512_maddubs_epi16(x, w));
   }
   static Ints close(Ints sum, Partial partial) {
     return _mm512_add_epi32(sum, _mm512_madd_epi16(partial, _mm512_set1_epi16(1)));
@@ -172,7 +188,13 @@ struct Nibbles : Blocks {
 #include "kernels/linear/tile.inc.h"
 #include "kernels/linear/groups.inc.h"
 #include "kernels/linear/blocks.inc.h"
+#include "kernels/linear/expanded.inc.h"
 #include "kernels/linear/input_groups.inc.h"
+
+template <class Op>
+void multiply_int4(const LinearTask& task) {
+  task.zeros ? multiply_int4<Op, Expanded<true>>(task) : multiply_int4<Op, Expanded<false>>(task);
+}
 
 }  // namespace
 
@@ -184,7 +206,7 @@ void linear_i8_avx512(const LinearTask& task) {
                 : multiply<I8>(task, task.codes, task.code_stride);
 }
 void linear_i4_avx512(const LinearTask& task) {
-  task.bf16_scales ? multiply_grouped<I4<Bf16Scales>>(task) : multiply_grouped<I4<F16Scales>>(task);
+  task.bf16_scales ? multiply_int4<I4<Bf16Scales>>(task) : multiply_int4<I4<F16Scales>>(task);
 }
 void linear_b8_avx512(const LinearTask& task) { multiply_blocks<Bytes, F32>(task); }
 void linear_b4_avx512(const LinearTask& task) { multiply_blocks<Nibbles, F32>(task); }

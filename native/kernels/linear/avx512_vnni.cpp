@@ -48,7 +48,7 @@ struct I4 : Int4In512<Scales> {
   using Ints = typename Base::Ints;
   using Codes = typename Base::Codes;
   using Partial = Ints;
-  static constexpr int kPanels = 2, kTokens = 6;
+  static constexpr int kPanels = 2, kTokens = 6, kFewTokens = 20;
 
   // Both fit 16 bits: at most 15, and 32 * 128.
   static Ints offset(Ints sum, Ints zeros, int32_t minus_sum) {
@@ -62,8 +62,18 @@ struct I4 : Int4In512<Scales> {
   static Ints close(Ints, Partial partial) { return partial; }
 };
 
+struct Expanded : ExpandedIn512 {
+  using Partial = Ints;
+  static constexpr int64_t kExact = 0;
+
+  static Partial open(Ints sum) { return sum; }
+  static Partial add(Partial sum, Bytes w, __m512i x) { return _mm512_dpbusd_epi32(sum, x, w); }
+  static Ints close(Ints, Partial partial) { return partial; }
+};
+
 #include "kernels/linear/tile.inc.h"
 #include "kernels/linear/groups.inc.h"
+#include "kernels/linear/expanded.inc.h"
 #include "kernels/linear/input_groups.inc.h"
 
 }  // namespace
@@ -73,7 +83,7 @@ void linear_i8_avx512_vnni(const LinearTask& task) {
                 : multiply<I8>(task, task.codes, task.code_stride);
 }
 void linear_i4_avx512_vnni(const LinearTask& task) {
-  task.bf16_scales ? multiply_grouped<I4<Bf16Scales>>(task) : multiply_grouped<I4<F16Scales>>(task);
+  task.bf16_scales ? multiply_int4<I4<Bf16Scales>, Expanded>(task) : multiply_int4<I4<F16Scales>, Expanded>(task);
 }
 
 }  // namespace lichen

@@ -58,7 +58,7 @@ struct I4 : Int4In256<Scales> {
   using Codes = typename Base::Codes;
   using Partial = Ints;
   // 10 sums, 4 codes and 1 input; the totals of earlier groups wait in memory.
-  static constexpr int kPanels = 1, kTokens = 5;
+  static constexpr int kPanels = 1, kTokens = 5, kFewTokens = 16;
 
   // Both fit 16 bits: at most 15, and 32 * 128.
   static Ints offset(const Ints& sum, const Ints& zeros, int32_t minus_sum) {
@@ -77,8 +77,21 @@ struct I4 : Int4In256<Scales> {
   static Ints close(const Ints&, const Partial& partial) { return partial; }
 };
 
+struct Expanded : ExpandedIn256 {
+  using Partial = Ints;
+  static constexpr int kTokens = 6;  // 12 sums, 2 weights and 1 input
+  static constexpr int64_t kExact = 0;
+
+  static Partial open(const Ints& sum) { return sum; }
+  static Partial add(const Partial& sum, const Bytes& w, __m256i x) {
+    return {_mm256_dpbusd_avx_epi32(sum.low, x, w.low), _mm256_dpbusd_avx_epi32(sum.high, x, w.high)};
+  }
+  static Ints close(const Ints&, const Partial& partial) { return partial; }
+};
+
 #include "kernels/linear/tile.inc.h"
 #include "kernels/linear/groups.inc.h"
+#include "kernels/linear/expanded.inc.h"
 #include "kernels/linear/input_groups.inc.h"
 
 }  // namespace
@@ -88,7 +101,7 @@ void linear_i8_avx_vnni(const LinearTask& task) {
                 : multiply<I8>(task, task.codes, task.code_stride);
 }
 void linear_i4_avx_vnni(const LinearTask& task) {
-  task.bf16_scales ? multiply_grouped<I4<Bf16Scales>>(task) : multiply_grouped<I4<F16Scales>>(task);
+  task.bf16_scales ? multiply_int4<I4<Bf16Scales>, Expanded>(task) : multiply_int4<I4<F16Scales>, Expanded>(task);
 }
 
 }  // namespace lichen

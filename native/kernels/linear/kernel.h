@@ -22,7 +22,7 @@ struct LinearTask {
   const float* bias;        // [panels * 16] or null
   const float* x;           // [tokens][x_stride], float weights, b4 and b8 only
   int64_t x_stride;
-  const uint8_t* codes;     // [tokens][code_stride], q + 128 for i8
+  const uint8_t* codes;     // [tokens][code_stride], q + 128 for i8, and for i4 that is expanded
   const int8_t* signed_codes;  // the same as q, for i4, and for i8 with x_groups
   const int32_t* minus_sums;   // [tokens][code_stride / 32], minus the sum of 32 q, or with x_groups of a group
   int64_t code_stride;
