@@ -127,7 +127,7 @@ STUDY_OUT ?= build/study
 STUDY_ARGS ?=
 
 study: $(VENV)/.test
-	$(BIN)/python bench/study.py $(MODEL) --out $(STUDY_OUT) $(STUDY_ARGS)
+	$(BIN)/python -m bench.study $(MODEL) --out $(STUDY_OUT) $(STUDY_ARGS)
 
 KQUANTS_ARGS ?=
 

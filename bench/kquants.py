@@ -15,12 +15,12 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
 import msgspec
 import numpy as np
+from bench.studying.reference import KeptLogits, Reference
 
 from lichen import calibration, models
 from lichen.checkpoint import open_checkpoint
@@ -31,7 +31,6 @@ from lichen.export import export
 from lichen.loading import load
 from lichen.recipe import Calibration
 from lichen.solvers.statistics import Collector
-from lichen.tokenizer import Tokenizer
 from lichen.verify import divergence
 
 WORKER = Path(__file__).with_name("llama_types.py")
@@ -49,25 +48,6 @@ class Row(msgspec.Struct, kw_only=True):
     nll: float
 
 
-class Kept:
-    """Distributions that were computed before, window by window in the order they were asked."""
-
-    def __init__(self, tokenizer: Tokenizer, logprobs: np.ndarray) -> None:
-        self._tokenizer, self._logprobs, self._at = tokenizer, logprobs, 0
-
-    def encode(self, text: str) -> list[int]:
-        """As the reference cuts it."""
-        return self._tokenizer.encode(text)
-
-    def logprobs(self, ids: Sequence[int]) -> Iterator[np.ndarray]:
-        """The next rows, a few at a time."""
-        for start in range(0, len(ids), 64):
-            count = min(64, len(ids) - start)
-            rows = np.asarray(self._logprobs[self._at : self._at + count], np.float32)
-            self._at += count
-            yield rows
-
-
 class Comparison:
     """A model, the distributions that it gives, and what others make of it."""
 
@@ -77,8 +57,7 @@ class Comparison:
         self._python: Path = args.python
         self._threads: int = choose_threads(args.threads)
         self._out.mkdir(parents=True, exist_ok=True)
-        self._tokenizer = Tokenizer.load(open_checkpoint(self._model))
-        self._reference = self._reference_logprobs()
+        self._reference = Reference(self._model, self._out, self._threads)
 
     def folder(self, path: Path) -> Row:
         """A folder that lichen made."""
@@ -97,15 +76,16 @@ class Comparison:
         given = ["--imatrix", str(self._means())] if imatrix else []
         self._llama("quantize", str(self._float16()), str(file), kind, *given)
         self._llama("logits", str(file), str(self._windows()), str(logits))
-        rows = np.memmap(logits, np.float32, "r").reshape(len(self._reference), -1)
-        found = self._measure(name, file.stat().st_size, _Normalized(self._tokenizer, rows))
+        rows = np.memmap(logits, np.float32, "r").reshape(len(self._reference.logprobs), -1)
+        said = KeptLogits(self._reference.tokenizer, rows)
+        found = self._measure(name, file.stat().st_size, said)
         kept.write_bytes(msgspec.json.encode(found))
         file.unlink()
         logits.unlink()
         return found
 
     def _measure(self, name: str, size: int, candidate: divergence.TokenModel) -> Row:
-        found = divergence.measure(Kept(self._tokenizer, self._reference), candidate)
+        found = self._reference.against(candidate)
         return Row(
             name=name,
             megabytes=size / 1e6,
@@ -115,25 +95,10 @@ class Comparison:
             nll=found.nll_difference,
         )
 
-    def _pieces(self) -> list[list[int]]:
-        """The windows that `lichen divergence` reads."""
-        documents = divergence.standard_library().documents
-        return [self._tokenizer.encode(text)[: divergence.WINDOW_TOKENS] for text in documents]
-
     def _windows(self) -> Path:
         path = self._out / "windows.json"
-        path.write_text(json.dumps(self._pieces()), "utf-8")
+        path.write_text(json.dumps(self._reference.windows), "utf-8")
         return path
-
-    def _reference_logprobs(self) -> np.ndarray:
-        path = self._out / "reference.npy"
-        if not path.exists():
-            model = load(self._model, threads=self._threads)
-            pieces = [np.concatenate(list(model.logprobs(ids))) for ids in self._pieces()]
-            model.close()
-            np.save(path.with_suffix(".part.npy"), np.concatenate(pieces))
-            path.with_suffix(".part.npy").rename(path)
-        return np.load(path, mmap_mode="r")
 
     def _float16(self) -> Path:
         path = self._out / "float16.gguf"
@@ -148,7 +113,7 @@ class Comparison:
             source, size = open_checkpoint(self._model), Calibration()
             pieces = calibration.sequences(
                 calibration.standard_library(),
-                lambda text: self._tokenizer.encode(text, special=False),
+                lambda text: self._reference.tokenizer.encode(text, special=False),
                 count=size.sequences,
                 length=size.length,
                 seed=size.seed,
@@ -170,16 +135,6 @@ class Comparison:
     def _llama(self, *arguments: str) -> None:
         command = [self._python, "-P", WORKER, "--threads", str(self._threads), *arguments]
         subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-
-
-class _Normalized(Kept):
-    """As `Kept`, of logits."""
-
-    def logprobs(self, ids: Sequence[int]) -> Iterator[np.ndarray]:
-        for rows in super().logprobs(ids):
-            largest = rows.max(axis=1, keepdims=True)
-            sums = np.exp(rows - largest).sum(axis=1, keepdims=True, dtype=np.float64)
-            yield rows - largest - np.log(sums).astype(np.float32)
 
 
 def main() -> None:

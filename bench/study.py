@@ -1,11 +1,11 @@
 """The quantization study: schemes x solvers on a model, in one table with plots.
 
-    python bench/study.py MODEL [--out DIR] [--only FAMILY ...] [--pass-at-1 N] [--list]
+    python -m bench.study MODEL [--out DIR] [--only FAMILY ...] [--pass-at-1 N] [--list]
 
 Every recipe of the grid (`studying/grid.py`) is applied to MODEL, which should be full precision
 (4-bit comparisons on a GGUF are void: its weights lie on a grid already), and what comes out is
 measured: bits, size, errors, divergence on code that no calibration saw, decode speed, time and
-memory of quantizing; pass@1 with its interval where --pass-at-1 gives a number of HumanEval tasks.
+memory of quantizing; pass@1 of the presets with its interval, on --pass-at-1 of HumanEval's tasks.
 Each recipe's figures are kept in DIR as soon as they are there, and the same command goes on where
 it was stopped.  DIR gets study.md, study.html and study.json.
 """
@@ -15,9 +15,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from studying.grid import FAMILIES, cells
-from studying.measuring import Study
-from studying.page import write_page
+from bench.studying.grid import FAMILIES, cells
+from bench.studying.measuring import Study
+from bench.studying.page import write_page
 
 
 def main() -> None:

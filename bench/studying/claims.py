@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from studying.measuring import Row
+from bench.studying.measuring import Row
 
 
 def claims(rows: Sequence[Row]) -> Iterator[str]:
@@ -43,19 +43,19 @@ def _inputs(found: dict[str, Row]) -> Iterator[str]:
 
 def _size(found: dict[str, Row]) -> Iterator[str]:
     for kind in ("int3 gptq", "int8 static"):
-        names = [f"{kind}, {n} x 512 code" for n in (4, 16, 64)]
+        names = [f"{kind}, {n} x 512 code" for n in (4, 16, 32)]
         if _have(found, *names):
             klds = [found[name].kld for name in names]
             spread = max(klds[1:]) / min(klds[1:]) - 1
             shown = ", ".join(f"{kld:.4f}" for kld in klds)
             yield (
-                f"{_verdict(spread < 0.1)}: calibration size matters little ({kind}, 4, 16, 64 x"
+                f"{_verdict(spread < 0.1)}: calibration size matters little ({kind}, 4, 16, 32 x"
                 f" 512 tokens): {shown}."
             )
 
 
 def _text(found: dict[str, Row]) -> Iterator[str]:
-    names = [f"int3 gptq, 64 x 512 {kind}" for kind in ("code", "prose")]
+    names = [f"int3 gptq, 32 x 512 {kind}" for kind in ("code", "prose")]
     if _have(found, *names):
         code, prose = (found[name].kld for name in names)
         yield (
@@ -65,8 +65,8 @@ def _text(found: dict[str, Row]) -> Iterator[str]:
 
 
 def _budget(found: dict[str, Row]) -> Iterator[str]:
-    if _have(found, "mixed", "uniform 4.25 bits"):
-        mixed, uniform = found["mixed"], found["uniform 4.25 bits"]
+    if _have(found, "mixed", "uniform 4.25 bits, gptq"):
+        mixed, uniform = found["mixed"], found["uniform 4.25 bits, gptq"]
         yield (
             f"{_verdict(mixed.kld < uniform.kld)}: bits spent by sensitivity beat uniform ones:"
             f" {mixed.kld:.4f} at {mixed.bits:.2f}, {uniform.kld:.4f} at {uniform.bits:.2f}."

@@ -46,7 +46,7 @@ def cells(families: Iterable[str]) -> list[Cell]:
 
 
 PRESETS = (
-    *("int8", "paper", "int8-static", "int8-smooth"),
+    *("int8", "int8-groups", "int8-smooth", "int8-static", "paper"),
     *("int4", "int4-hqq", "int4-awq", "int4-gptq", "int3-gptq", "mixed"),
 )
 
@@ -122,22 +122,27 @@ def _smoothing() -> Iterator[Cell]:
 
 
 def _calibration() -> Iterator[Cell]:
-    weights = "bits = 3, group_size = 64, symmetric = false"
-    for sequences in (4, 16, 64):
-        text = f"[calibration]\nsequences = {sequences}\n" + recipe(weights, solver="gptq")
-        yield Cell("calibration", f"int3 gptq, {sequences} x 512 code", text)
-        inputs = _INPUTS["static mse"]
-        text = f"[calibration]\nsequences = {sequences}\n" + recipe("bits = 8", inputs=inputs)
-        yield Cell("calibration", f"int8 static, {sequences} x 512 code", text)
-    text = recipe(weights, solver="gptq")
-    yield Cell("calibration", "int3 gptq, 64 x 512 prose", text, prose=True)
+    def text(sequences: int, weights: str, **rest: str) -> str:
+        return f"[calibration]\nsequences = {sequences}\n" + recipe(weights, **rest)
+
+    few = "bits = 3, group_size = 64"
+    for count in (4, 16, 32):
+        yield Cell("calibration", f"int3 gptq, {count} x 512 code", text(count, few, solver="gptq"))
+    for count in (4, 16, 32):
+        static = text(count, "bits = 8", inputs=_INPUTS["static mse"])
+        yield Cell("calibration", f"int8 static, {count} x 512 code", static)
+    prose = text(32, few, solver="gptq")
+    yield Cell("calibration", "int3 gptq, 32 x 512 prose", prose, prose=True)
 
 
 def _budget() -> Iterator[Cell]:
     yield Cell("budget", "mixed", load_recipe("mixed").text)
-    for size, symmetric, bits in ((64, "true", 4.25), (128, "true", 4.125), (64, "false", 4.3125)):
-        weights = f"bits = 4, group_size = {size}, symmetric = {symmetric}"
-        yield Cell("budget", f"uniform {bits} bits", recipe(weights, solver="mse"))
+    size = "[calibration]\nsequences = 32\n"
+    for solver in ("mse", "gptq"):
+        text = size + recipe(
+            "bits = 4, group_size = 64", inputs='granularity = "group"', solver=solver
+        )
+        yield Cell("budget", f"uniform 4.25 bits, {solver}", text)
 
 
 def recipe(

@@ -15,14 +15,14 @@ from types import TracebackType
 
 import msgspec
 import numpy as np
-from studying.grid import Cell
+from bench.studying.grid import Cell
+from bench.studying.reference import Reference
 
 from lichen.calibration import standard_library
 from lichen.checkpoint import manifest
 from lichen.engine import Generation
 from lichen.engine.sampling import Sampler
 from lichen.loading import LanguageModel, load
-from lichen.verify import divergence
 
 
 class Row(msgspec.Struct, kw_only=True):
@@ -62,7 +62,7 @@ class Study:
     def __init__(self, model: Path, out: Path, *, tasks: int, threads: int | None) -> None:
         self._model, self._out, self._tasks, self._threads = model, out, tasks, threads
         out.mkdir(parents=True, exist_ok=True)
-        self._original: LanguageModel | None = None
+        self._reference: Reference | None = None
 
     def __enter__(self) -> Study:
         return self
@@ -95,7 +95,7 @@ class Study:
         return found
 
     def _digest(self, cell: Cell) -> str:
-        facts = f"{self._model.resolve()}\n{cell.prose}\n{self._tasks}\n{cell.text}"
+        facts = f"{self._model.resolve()}\n{cell.prose}\n{self._tasks_for(cell)}\n{cell.text}"
         return hashlib.sha256(facts.encode()).hexdigest()
 
     def _kept(self, path: Path, cell: Cell) -> Row | None:
@@ -120,8 +120,8 @@ class Study:
         candidate = load(self._folder, threads=self._threads)
         self._diverge(candidate, row)
         row.decode = decode_rate(candidate)
-        if self._tasks:
-            row.passed, row.tasks = self._pass_at_1(candidate), self._tasks
+        if tasks := self._tasks_for(cell):
+            row.passed, row.tasks = self._pass_at_1(candidate, tasks), tasks
         candidate.close()
         return row
 
@@ -147,17 +147,22 @@ class Study:
         return (said[-1] if said else "failed") if child.returncode else ""
 
     def _diverge(self, candidate: LanguageModel, row: Row) -> None:
-        if self._original is None:
-            self._original = load(self._model, threads=self._threads)
-        found = divergence.measure(self._original, candidate)
+        if self._reference is None:
+            self._reference = Reference(self._model, self._out, self._threads)
+        found = self._reference.against(candidate)
         row.kld, row.kld_p99, row.top1 = found.kld_mean, found.kld_p99, found.top1_agreement
         row.nll, row.nll_se = found.nll_difference, found.nll_difference_se
 
-    def _pass_at_1(self, candidate: LanguageModel) -> int:
-        """HumanEval's first tasks, answered greedily and judged in the sandbox."""
-        from studying.solving import solved
+    def _tasks_for(self, cell: Cell) -> int:
+        """Tasks to solve: minutes of work, so for the recipes that people will use."""
+        return self._tasks if cell.family == "presets" else 0
 
-        return solved(candidate, self._tasks)
+    @staticmethod
+    def _pass_at_1(candidate: LanguageModel, tasks: int) -> int:
+        """HumanEval's first tasks, answered greedily and judged in the sandbox."""
+        from bench.studying.solving import solved
+
+        return solved(candidate, tasks)
 
 
 def decode_rate(model: LanguageModel, tokens: int = 48) -> float:

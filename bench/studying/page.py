@@ -8,9 +8,9 @@ from html import escape
 from pathlib import Path
 
 import msgspec
-from studying.claims import claims
-from studying.grid import FAMILIES
-from studying.measuring import Row
+from bench.studying.claims import claims
+from bench.studying.grid import FAMILIES
+from bench.studying.measuring import Row
 
 from lichen import stats
 from lichen.checkpoint import open_checkpoint

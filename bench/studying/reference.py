@@ -1,0 +1,73 @@
+"""What the original says of every token, computed once and kept on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lichen.checkpoint import open_checkpoint
+from lichen.loading import load
+from lichen.tokenizer import Tokenizer
+from lichen.verify import divergence
+
+Float32 = np.ndarray
+
+_ROWS = 64
+
+
+class Kept:
+    """Distributions that are there already, in the order in which windows are asked for."""
+
+    def __init__(self, tokenizer: Tokenizer, logprobs: Float32) -> None:
+        self._tokenizer, self._logprobs, self._at = tokenizer, logprobs, 0
+
+    def encode(self, text: str) -> list[int]:
+        """As the reference cuts it."""
+        return self._tokenizer.encode(text)
+
+    def logprobs(self, ids: Sequence[int]) -> Iterator[Float32]:
+        """The rows of the next window, a few at a time."""
+        end = self._at + len(ids)
+        for start in range(self._at, end, _ROWS):
+            yield np.asarray(self._logprobs[start : min(start + _ROWS, end)], np.float32)
+        self._at = end
+
+
+class KeptLogits(Kept):
+    """As `Kept`, of numbers that are not normalized yet."""
+
+    def logprobs(self, ids: Sequence[int]) -> Iterator[Float32]:
+        """The rows of the next window, normalized."""
+        for rows in super().logprobs(ids):
+            largest = rows.max(axis=1, keepdims=True)
+            sums = np.exp(rows - largest).sum(axis=1, keepdims=True, dtype=np.float64)
+            yield rows - largest - np.log(sums).astype(np.float32)
+
+
+class Reference:
+    """A model in full precision, on the windows that `lichen divergence` reads.
+
+    ``logprobs`` are float32 [tokens, vocabulary], mapped from ``folder / "reference.npy"``.
+    """
+
+    def __init__(self, model: Path, folder: Path, threads: int | None) -> None:
+        self.tokenizer = Tokenizer.load(open_checkpoint(model))
+        documents = divergence.standard_library().documents
+        self.windows = [
+            self.tokenizer.encode(text)[: divergence.WINDOW_TOKENS] for text in documents
+        ]
+        path = folder / "reference.npy"
+        if not path.exists():
+            loaded = load(model, threads=threads)
+            rows = [np.concatenate(list(loaded.logprobs(ids))) for ids in self.windows]
+            loaded.close()
+            beside = path.with_name("reference.part.npy")
+            np.save(beside, np.concatenate(rows))
+            beside.rename(path)
+        self.logprobs: Float32 = np.load(path, mmap_mode="r")
+
+    def against(self, candidate: divergence.TokenModel) -> divergence.Divergence:
+        """How far another model, or what it said, lies from this one."""
+        return divergence.measure(Kept(self.tokenizer, self.logprobs), candidate)
