@@ -9,7 +9,9 @@ rounding error.
 
 Scales of groups are chosen when their first column is reached, for the weights as they are wanted
 by then, each column's error counted D_k times.  With ``act_order`` the columns whose inputs are
-largest are rounded first; scales are then those of the original weights, in the stored order.
+largest are rounded first.  Columns of a group stay together then, the groups of the largest inputs
+first: in the authors' order a group's scale would have to be chosen for the original weights, long
+before most of its columns are reached, which loses more than the order gains.
 
 No theorem says that this beats plain rounding, so each row is compared with what absmax makes of
 it, on the calibration data, and the better one is kept.
@@ -55,10 +57,12 @@ def solve(
     if not damping > 0:
         raise ValueError("damping must be greater than 0")
     plain = absmax.solve(weight, scheme)
-    order = _order(inputs.second_moment) if act_order else np.arange(weight.shape[1])
+    order = np.arange(weight.shape[1])
+    if act_order:
+        order = _order(inputs.second_moment, scheme.group_size or weight.shape[1])
     work = _Work(to_float32(weight)[:, order], order, inputs.second_moment, damping)
     given = mse.solve(weight, scheme, inputs, weighted=True)
-    found, cost = work.round(given, scheme.granularity == "group" and not act_order)
+    found, cost = work.round(given, fitted=scheme.granularity == "group")
     return _better(found, cost, plain, work.cost(plain))
 
 
@@ -150,9 +154,13 @@ class _Work:
         return self.ridge * squares
 
 
-def _order(moment: Float32) -> npt.NDArray[np.intp]:
-    """Columns by falling mean square of their inputs."""
-    return np.argsort(-moment.diagonal(), kind="stable")
+def _order(moment: Float32, size: int) -> npt.NDArray[np.intp]:
+    """Groups of ``size`` columns by falling mean square of their inputs, columns in each too."""
+    groups = moment.diagonal().reshape(-1, size)
+    within = np.argsort(-groups, axis=1, kind="stable")
+    ordered = np.argsort(-groups.sum(axis=1), kind="stable")
+    order: npt.NDArray[np.intp] = (ordered[:, None] * size + within[ordered]).ravel()
+    return order
 
 
 def _better(
