@@ -110,7 +110,7 @@ class Comparison:
         """Mean squares of the inputs of every product but the head, by GGUF names."""
         path = self._out / "imatrix.npz"
         if not path.exists():
-            source, size = open_checkpoint(self._model), Calibration()
+            source, size = open_checkpoint(self._model), Calibration(sequences=32)
             pieces = calibration.sequences(
                 calibration.standard_library(),
                 lambda text: self._reference.tokenizer.encode(text, special=False),

@@ -9,6 +9,7 @@ placeholders; here they are mended, and the rest of the library is as it is.
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest

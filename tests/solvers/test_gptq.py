@@ -26,14 +26,14 @@ by_bits = pytest.mark.parametrize("bits", BITS)
 by_order = pytest.mark.parametrize("act_order", [False, True], ids=["stored-order", "act-order"])
 
 
-def paper(tensor: QuantizedTensor, weight: Array, moment: Array, damping: float) -> Array:
+def paper(tensor: QuantizedTensor, weight: Array, moment: Array, tokens: int = 512) -> Array:
     """Codes by arXiv 2210.17323, equations 2 and 3 with section 3.3, step 3, for given scales.
 
     One column at a time: it is rounded, and its error, over the diagonal of the Cholesky factor of
     H's inverse, is taken from those behind it.
     """
     h = moment.astype(np.float64)
-    h += damping * h.diagonal().mean() * np.eye(len(h))
+    h += (0.01 + len(h) / tokens) * h.diagonal().mean() * np.eye(len(h))
     upper = np.linalg.cholesky(np.linalg.inv(h)).T
     left = weight.astype(np.float64)
     size = weight.shape[1] // tensor.scales.shape[1]
@@ -55,7 +55,7 @@ def test_codes_are_those_of_the_paper_for_the_same_scales(columns, part, symmetr
     """But for rows where a weight lies so near the middle of two codes that float32 decides."""
     w, x = weights(24, columns), inputs(512, columns)
     found = gptq.solve(w, Scheme(4, symmetric, *part), statistics(x))
-    theirs = paper(found, w, statistics(x).second_moment, damping=0.01)
+    theirs = paper(found, w, statistics(x).second_moment)
     assert (theirs == found.codes).all(axis=1).mean() > 0.9
     error = output_error(replace(found, codes=theirs), w, x)
     assert output_error(found, w, x).sum() == pytest.approx(error.sum(), rel=0.01)
@@ -66,7 +66,7 @@ def test_with_act_order_codes_are_those_of_the_paper_for_sorted_columns():
     seen = statistics(x)
     found = gptq.solve(w, Scheme(4), seen, act_order=True)
     order = np.argsort(-seen.mean_square, kind="stable")
-    theirs = paper(found, w[:, order], seen.second_moment[np.ix_(order, order)], damping=0.01)
+    theirs = paper(found, w[:, order], seen.second_moment[np.ix_(order, order)])
     assert (theirs == found.codes[:, order]).all(axis=1).mean() > 0.9
 
 
@@ -81,7 +81,7 @@ def test_with_act_order_groups_stay_together_those_of_the_largest_inputs_first(b
     assert found.zeros is not None
     sorted_groups = replace(found, scales=found.scales[:, groups], zeros=found.zeros[:, groups])
     moment = seen.second_moment[np.ix_(order, order)]
-    theirs = paper(sorted_groups, w[:, order], moment, damping=0.01)
+    theirs = paper(sorted_groups, w[:, order], moment)
     assert (theirs == found.codes[:, order]).all(axis=1).mean() > 0.9
     unsorted = gptq.solve(w, Scheme(bits, False, "group", 32), seen)
     assert (found.scales != unsorted.scales).any()
@@ -144,12 +144,15 @@ def test_inputs_that_are_all_zero_are_no_fault():
 
 
 @by_order
-def test_fewer_tokens_than_columns_are_enough(act_order):
-    """The second moment is singular; damping alone makes it a fit one."""
-    w, x = weights(16, 256), inputs(9, 256, rank=3)
-    found = gptq.solve(w, Scheme(3), statistics(x), act_order=act_order)
-    plain = absmax.solve(w, Scheme(3))
-    assert output_error(found, w, x).sum() < 0.1 * output_error(plain, w, x).sum()
+@pytest.mark.parametrize("tokens", [40, 100, 400], ids=lambda tokens: f"{tokens}-tokens")
+def test_products_of_unseen_inputs_gain_too_however_few_were_seen(tokens, act_order):
+    """The second moment of 40 or 100 tokens in 256 columns is singular, of 400 little better."""
+    w, x = weights(64, 256), inputs(1424, 256, rank=100)
+    seen, unseen = statistics(x[:tokens]), x[400:]
+    scheme = Scheme(4, True, "group", 32)
+    found = gptq.solve(w, scheme, seen, act_order=act_order)
+    fitted = mse.solve(w, scheme)
+    assert output_error(found, w, unseen).sum() < output_error(fitted, w, unseen).sum()
 
 
 @by_order
@@ -197,7 +200,8 @@ def test_where_float32_cannot_factor_h_damping_is_raised():
     of their columns in float32."""
     w, x = weights(16, 256), inputs(2048, 256)
     x[::512, :20] = 1e5 * x[7, :20]
-    found = gptq.solve(w, Scheme(4), statistics(x), damping=1e-9)
+    many = replace(statistics(x), tokens=10**9)  # so that their number asks for no damping
+    found = gptq.solve(w, Scheme(4), many, damping=1e-9)
     fitted = mse.solve(w, Scheme(4), statistics(x), weighted=True)
     assert output_error(found, w, x).sum() < output_error(fitted, w, x).sum()
     assert not _core.factor(_core.ThreadPool(1), statistics(x).second_moment.copy())

@@ -13,6 +13,11 @@ largest are rounded first.  Columns of a group stay together then, the groups of
 first: in the authors' order a group's scale would have to be chosen for the original weights, long
 before most of its columns are reached, which loses more than the order gains.
 
+A moment of few tokens is wrong in just the directions where it is smallest, and errors are led
+there: with 16,384 tokens in 8,960 columns and the paper's damping of 0.01, products of other text
+lost more than by plain rounding.  So damping grows with columns over tokens; near that share is
+where products of unseen text lost least (down and gate projection of Qwen2.5-Coder-1.5B, layer 4).
+
 No theorem says that this beats plain rounding, so each row is compared with what absmax makes of
 it, on the calibration data, and the better one is kept.
 """
@@ -48,9 +53,10 @@ def solve(
 ) -> QuantizedTensor:
     """Quantize ``weight`` [out, in] for inputs like those of calibration.
 
-    ``damping`` times the mean square of all inputs is added to the diagonal of H; ten times more,
-    and again, where float32 cannot factor H with that.  A column whose input is always zero is
-    plainly rounded.  ValueError for weights that are not finite, and without a second moment.
+    ``damping`` plus columns / tokens, times the mean square of all inputs, is added to the diagonal
+    of H; ten times more, and again, where float32 cannot factor H with that.  A column whose input
+    is always zero is plainly rounded.  ValueError for weights that are not finite, and without a
+    second moment.
     """
     if inputs is None or inputs.second_moment is None:
         raise ValueError("gptq needs the second moment of its inputs, which comes from calibration")
@@ -60,6 +66,7 @@ def solve(
     order = np.arange(weight.shape[1])
     if act_order:
         order = _order(inputs.second_moment, scheme.group_size or weight.shape[1])
+    damping += weight.shape[1] / inputs.tokens
     work = _Work(to_float32(weight)[:, order], order, inputs.second_moment, damping)
     given = mse.solve(weight, scheme, inputs, weighted=True)
     found, cost = work.round(given, fitted=scheme.granularity == "group")
