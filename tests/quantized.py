@@ -13,8 +13,26 @@ from tests.tiny import write_json
 
 from lichen.checkpoint.compressed_tensors import stored
 from lichen.checkpoint.quantization_config import LayerFormat, quantization_config
+from lichen.recipe import parse_recipe
 from lichen.solvers import absmax
 from lichen.tensor import FloatArray, QuantizedTensor
+
+#: All weights in the same format, whatever the model's width; the preset `int4` mixes formats.
+INT4_G32 = """
+[[layers]]
+match = "lm_head"
+weights = { bits = 8, granularity = "channel" }
+activations = { bits = 8, granularity = "token", dynamic = true }
+solver = "absmax"
+keep_tied = true
+
+[[layers]]
+match = "*"
+weights = { bits = 4, granularity = "group", group_size = 32 }
+activations = { bits = 8, granularity = "group", group_size = 32, dynamic = true }
+solver = "mse"
+"""
+INT4 = parse_recipe(INT4_G32, "int4")
 
 
 def quantized(weight: FloatArray, chosen: LayerFormat, number: int = 0) -> QuantizedTensor:

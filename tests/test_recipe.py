@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 
 import pytest
 
@@ -25,11 +26,39 @@ def test_int8_quantizes_everything_but_the_head():
     assert assigned == {LAYERS[0]: rule, LAYERS[1]: rule, "lm_head": None}
 
 
-def test_int4_has_groups_of_32_and_a_head_in_int8():
+def test_int4_has_groups_of_32_and_keys_values_and_head_in_int8():
     recipe = load_recipe("int4")
     inputs = ActivationScheme(granularity="group", group_size=32)
-    assert recipe.rule(LAYERS[0]) == Rule(Scheme(4, True, "group", 32), inputs, Method("mse"))
+    assert recipe.rule("model.layers.0.self_attn.q_proj") == Rule(
+        Scheme(4, True, "group", 32), inputs, Method("mse")
+    )
     assert recipe.rule("lm_head") == Rule(Scheme(8), ActivationScheme(), ABSMAX, keep_tied=True)
+    inputs = ActivationScheme(granularity="group", group_size=64)
+    for name in ("k_proj", "v_proj"):
+        assert recipe.rule(f"model.layers.0.self_attn.{name}") == Rule(Scheme(8), inputs, ABSMAX)
+
+
+#: Rows and columns in a block of Qwen2.5-Coder-1.5B.
+SHAPES_1_5B = {
+    "self_attn.q_proj": (1536, 1536),
+    "self_attn.k_proj": (256, 1536),
+    "self_attn.v_proj": (256, 1536),
+    "self_attn.o_proj": (1536, 1536),
+    "mlp.gate_proj": (8960, 1536),
+    "mlp.up_proj": (8960, 1536),
+    "mlp.down_proj": (1536, 8960),
+}
+
+
+@pytest.mark.parametrize("name", ["int4", "int4-hqq", "int4-awq", "int4-gptq"])
+def test_4_bits_are_at_most_four_and_a_half_with_their_scales(name):
+    bits, weights = 0, 0
+    for layer, shape in SHAPES_1_5B.items():
+        rule = load_recipe(name).rule(f"model.layers.3.{layer}")
+        assert isinstance(rule, Rule)
+        scheme = replace(rule.scheme, scale_type="float16")
+        bits, weights = bits + scheme.stored_bits(*shape), weights + shape[0] * shape[1]
+    assert 4.4 < bits / weights <= 4.5
 
 
 def inputs_of(weights: str, inputs: str) -> ActivationScheme | None:

@@ -10,6 +10,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from tests.quantized import INT4
 from tests.tiny import write_json, write_tiny_model
 
 from lichen import _core, models, reference
@@ -30,7 +31,7 @@ def recipe_of(weights: str, inputs: str = INPUTS) -> str:
 
 RECIPES = {
     "int8": load_recipe("int8").text,
-    "int4": load_recipe("int4").text,
+    "int4": INT4.text,
     "int4-zeros": recipe_of("bits = 4, symmetric = false"),
     "int8-float-inputs": recipe_of("bits = 8", inputs=""),
     "int4-float-inputs": recipe_of("bits = 4", inputs=""),

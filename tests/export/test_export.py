@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from tests.checkpoint.tiny_gguf import write_tiny_gguf
+from tests.quantized import INT4
 from tests.tiny import ModelType, write_json, write_tiny_model, write_tiny_tokenizer
 from transformers import AutoModelForCausalLM
 
@@ -147,9 +148,13 @@ def quantized(tmp_path: Path, recipe: Recipe, **options: Any) -> Path:
     return quantize(folder, recipe, tmp_path / "quantized").path
 
 
-@pytest.mark.parametrize(("recipe", "kind"), [("int8", "Q8_0"), ("int4", "Q4_0")])
-def test_codes_are_kept(tmp_path: Path, recipe: str, kind: str) -> None:
-    folder = quantized(tmp_path, load_recipe(recipe))
+@pytest.mark.parametrize(
+    ("recipe", "kind"),
+    [(load_recipe("int8"), "Q8_0"), (INT4, "Q4_0")],
+    ids=["int8", "int4"],
+)
+def test_codes_are_kept(tmp_path: Path, recipe: Recipe, kind: str) -> None:
+    folder = quantized(tmp_path, recipe)
     source = open_checkpoint(folder)
     found, report = exported(folder)
     kept = [t for t in report.tensors if t.how == "codes"]

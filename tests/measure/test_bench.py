@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.checkpoint.tiny_gguf import write_tiny_gguf
+from tests.quantized import INT4
 from tests.tiny import write_tiny_model
 
 from lichen.cli.main import run
@@ -21,7 +22,7 @@ from lichen.measure.reading import Reading
 from lichen.measure.shares import Shares, document, rows
 from lichen.measure.speed import Bench
 from lichen.quantize import quantize
-from lichen.recipe import load_recipe
+from lichen.recipe import Recipe, load_recipe
 
 #: The fields of the contract, with what each must be.
 CONTRACT = {
@@ -94,11 +95,11 @@ def test_the_profile_knows_the_operations(speeds: Speeds) -> None:
         assert list(spent.values()) == sorted(spent.values(), reverse=True)
 
 
-@pytest.mark.parametrize("recipe", ["int8", "int4"])
-def test_quantized_models_are_measured(folder: Path, tmp_path: Path, recipe: str) -> None:
-    quantize(folder, load_recipe(recipe), tmp_path / recipe)
-    found = speeds_of(tmp_path / recipe, Workload((8,), (0,), (2,), tokens=3, repeats=1))
-    assert found.scheme.startswith(recipe)
+@pytest.mark.parametrize("recipe", [load_recipe("int8"), INT4], ids=["int8", "int4"])
+def test_quantized_models_are_measured(folder: Path, tmp_path: Path, recipe: Recipe) -> None:
+    quantize(folder, recipe, tmp_path / recipe.name)
+    found = speeds_of(tmp_path / recipe.name, Workload((8,), (0,), (2,), tokens=3, repeats=1))
+    assert found.scheme.startswith(recipe.name)
     assert found.integer
     assert found.decode[0].tok_s
     assert found.profile is None

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
+from tests.quantized import INT4
 from tests.tiny import write_json, write_tiny_model, write_weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -29,7 +30,6 @@ from lichen.schemes import dequantize
 from lichen.tensor import QuantizedTensor
 
 INT8 = load_recipe("int8")
-INT4 = load_recipe("int4")
 DOWN = "model.layers.0.mlp.down_proj"
 PROMPTS = np.random.default_rng(0).integers(3, 300, (40, 3))
 MODELS = [
