@@ -101,9 +101,16 @@ def test_a_folder_is_its_text_files_by_path(tmp_path: Path) -> None:
     assert from_path(tmp_path).sha256 != text.sha256
 
 
-@pytest.mark.parametrize("name", ["missing.py", "bad.py", "folder"])
-def test_what_holds_no_text_is_refused(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("missing.py", r"missing\.py: cannot be read \(No such file or directory\)"),
+        ("bad.py", r"bad\.py: is not UTF-8 text; give a text file or a folder"),
+        ("folder", "folder: no file with text in it"),
+    ],
+)
+def test_what_holds_no_text_is_refused(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "bad.py").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(InputError, match=r"cannot be read as text|no file with text"):
+    with pytest.raises(InputError, match=message):
         from_path(tmp_path / name)

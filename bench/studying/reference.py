@@ -14,8 +14,6 @@ from lichen.verify import divergence
 
 Float32 = np.ndarray
 
-_ROWS = 64
-
 
 class Kept:
     """Distributions that are there already, in the order in which windows are asked for."""
@@ -28,11 +26,9 @@ class Kept:
         return self._tokenizer.encode(text)
 
     def logprobs(self, ids: Sequence[int]) -> Iterator[Float32]:
-        """The rows of the next window, a few at a time."""
-        end = self._at + len(ids)
-        for start in range(self._at, end, _ROWS):
-            yield np.asarray(self._logprobs[start : min(start + _ROWS, end)], np.float32)
-        self._at = end
+        """The rows of the next window, all at once."""
+        begin, self._at = self._at, self._at + len(ids)
+        yield np.asarray(self._logprobs[begin : self._at], np.float32)
 
 
 class KeptLogits(Kept):
@@ -44,6 +40,16 @@ class KeptLogits(Kept):
             largest = rows.max(axis=1, keepdims=True)
             sums = np.exp(rows - largest).sum(axis=1, keepdims=True, dtype=np.float64)
             yield rows - largest - np.log(sums).astype(np.float32)
+
+
+class _InWindows:
+    """A model that gives every window in one piece, as kept rows come."""
+
+    def __init__(self, model: divergence.TokenModel) -> None:
+        self.encode, self._model = model.encode, model
+
+    def logprobs(self, ids: Sequence[int]) -> Iterator[Float32]:
+        yield np.concatenate(list(self._model.logprobs(ids)))
 
 
 class Reference:
@@ -70,4 +76,4 @@ class Reference:
 
     def against(self, candidate: divergence.TokenModel) -> divergence.Divergence:
         """How far another model, or what it said, lies from this one."""
-        return divergence.measure(Kept(self.tokenizer, self.logprobs), candidate)
+        return divergence.measure(Kept(self.tokenizer, self.logprobs), _InWindows(candidate))
