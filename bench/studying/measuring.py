@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -23,6 +22,8 @@ from lichen.checkpoint import manifest
 from lichen.engine import Generation
 from lichen.engine.sampling import Sampler
 from lichen.loading import LanguageModel, load
+
+_POLL_SECONDS = 0.1
 
 
 class Row(msgspec.Struct, kw_only=True):
@@ -136,15 +137,15 @@ class Study:
         if self._threads:
             command += ["--threads", str(self._threads)]
         started = time.monotonic()
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-        child = subprocess.Popen(command, text=True, **quiet)
-        assert child.stderr is not None
-        said = child.stderr.read().strip().splitlines()
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        row.seconds = time.monotonic() - started
-        row.peak_megabytes = usage.ru_maxrss / 1e3
-        return (said[-1] if said else "failed") if child.returncode else ""
+        with (self._out / "said.txt").open("w+", encoding="utf-8") as said:
+            child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)
+            while child.poll() is None:
+                row.peak_megabytes = max(row.peak_megabytes, peak_megabytes(child.pid))
+                time.sleep(_POLL_SECONDS)
+            row.seconds = time.monotonic() - started
+            said.seek(0)
+            lines = said.read().strip().splitlines()
+        return (lines[-1] if lines else "failed") if child.returncode else ""
 
     def _diverge(self, candidate: LanguageModel, row: Row) -> None:
         if self._reference is None:
@@ -163,6 +164,19 @@ class Study:
         from bench.studying.solving import solved
 
         return solved(candidate, tasks)
+
+
+def peak_megabytes(process: int) -> float:
+    """The most memory that a process has held since its program began, while it runs (Linux).
+
+    What the system tells of one that has ended may be the peak of the process that started it.
+    """
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return 0.0
+    peaks = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(peaks[0]) / 1e3 if peaks else 0.0
 
 
 def decode_rate(model: LanguageModel, tokens: int = 48) -> float:
