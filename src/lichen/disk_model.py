@@ -11,8 +11,10 @@ from pathlib import Path
 
 from lichen import models
 from lichen.checkpoint import Checkpoint, open_checkpoint
+from lichen.checkpoint.protocol import FLOAT_TYPES
 from lichen.engine.scheduler import CACHE_BYTES, token_capacity
 from lichen.loading import LanguageModel, load, too_long
+from lichen.schemes import BITS
 from lichen.tokenizer import Tokenizer
 from lichen.verify.model import ModelFacts
 
@@ -90,8 +92,7 @@ class DiskModel:
         )
 
 
-_WORDS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
-_WORDS |= {f"I{bits}": f"int{bits}" for bits in (8, 6, 5, 4, 3, 2)}
+_WORDS = {**FLOAT_TYPES, **{f"I{bits}": f"int{bits}" for bits in BITS}}
 
 
 def _scheme(checkpoint: Checkpoint) -> str:

@@ -10,24 +10,24 @@ zero points ``X.weight_zero_point`` (int8 as the scales lie, or packed along the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast
 
 import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from lichen.checkpoint.protocol import Checkpoint
+from lichen.checkpoint.protocol import FLOAT_TYPES, Checkpoint
 from lichen.checkpoint.quantization_config import (
     PACKED,
     LayerFormat,
     parse_config,
     stored_as,
 )
+from lichen.checkpoint.quantized_folder import QuantizedFolder
 from lichen.errors import InputError
-from lichen.schemes import FloatType, Scheme
+from lichen.schemes import Scheme
 from lichen.schemes.packing import pack, packed_columns, unpack
 from lichen.tensor import FloatArray, QuantizedTensor
 
@@ -35,7 +35,6 @@ from lichen.tensor import FloatArray, QuantizedTensor
 _PARTS = ("weight_scale", "weight_zero_point", "weight_shape", "input_scale", "input_zero_point")
 
 _FLOATS = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
-_FLOAT_TYPES: dict[str, FloatType] = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
 def stored(layer: str, tensor: QuantizedTensor) -> dict[str, npt.NDArray[Any]]:
@@ -62,15 +61,17 @@ def stored(layer: str, tensor: QuantizedTensor) -> dict[str, npt.NDArray[Any]]:
 # --- reading the tensors ---------------------------------------------------------------------
 
 
-class CompressedTensors:
-    """A compressed-tensors folder as a `Checkpoint` whose quantized weights read as such.
+class CompressedTensors(QuantizedFolder):
+    """A compressed-tensors folder.
 
-    ``base`` reads the folder's tensors as they are stored.  InputError names every reason why
-    lichen cannot run the folder's formats, or every tensor that is not stored as its config says.
+    InputError names every reason why lichen cannot run its formats, or every tensor that is not
+    stored as its config says.
     """
 
+    method = "compressed-tensors"
+
     def __init__(self, base: Checkpoint) -> None:
-        self._base = base
+        super().__init__(base)
         try:
             self._groups = parse_config(base.config["quantization_config"])
         except InputError as error:
@@ -105,10 +106,10 @@ class CompressedTensors:
         if group is None:
             yield f"{layer} has scales, but quantization_config does not quantize it"
             return
-        if self._base.dtype(scale) not in _FLOAT_TYPES:
-            yield f"{scale} is {self._base.dtype(scale)}, not {', '.join(_FLOAT_TYPES)}"
+        if self._base.dtype(scale) not in FLOAT_TYPES:
+            yield f"{scale} is {self._base.dtype(scale)}, not {', '.join(FLOAT_TYPES)}"
             return
-        scheme = replace(group.format.weights, scale_type=_FLOAT_TYPES[self._base.dtype(scale)])
+        scheme = replace(group.format.weights, scale_type=FLOAT_TYPES[self._base.dtype(scale)])
         self._formats[weight] = replace(group.format, weights=scheme)
         if (stored != weight) != (group.stored == PACKED):
             yield f"{layer} is stored as {stored}, not in format {group.stored!r}"
@@ -124,7 +125,7 @@ class CompressedTensors:
         """The static scale of a layer's inputs is one number."""
         if scale not in self._everything:
             yield f"{scale} is missing"
-        elif self._base.dtype(scale) not in _FLOAT_TYPES or self._base.shape(scale) not in (
+        elif self._base.dtype(scale) not in FLOAT_TYPES or self._base.shape(scale) not in (
             (1,),
             (),
         ):
@@ -174,26 +175,8 @@ class CompressedTensors:
                 found = f"{self._base.dtype(name)} {list(self._base.shape(name))}"
                 yield f"{name} is {found}, not {dtype} {list(wanted[0])}, for {rows} x {columns}"
 
-    @property
-    def path(self) -> Path:
-        """The folder."""
-        return self._base.path
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The content of config.json."""
-        return self._base.config
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of the weight files."""
-        return self._base.size_bytes
-
-    @property
-    def description(self) -> str:
-        """The plain folder's description, with the formats of its weights."""
-        formats = sorted({str(chosen) for chosen in self._formats.values()})
-        return f"{self._base.description}, {' and '.join(formats)} (compressed-tensors)"
+    def _formats_in_words(self) -> Iterator[str]:
+        return map(str, self._formats.values())
 
     def names(self) -> tuple[str, ...]:
         """Names of tensors; the scales of a layer are part of its weight."""
@@ -213,18 +196,6 @@ class CompressedTensors:
             if name in self._formats
             else self._base.dtype(name)
         )
-
-    def digest(self) -> str:
-        """SHA-256 over config, tokenizer and weights."""
-        return self._base.digest()
-
-    def changed(self) -> str:
-        """The first weight file that is not what it was when it was opened, or ""."""
-        return self._base.changed()
-
-    def tokenizer_files(self) -> Mapping[str, bytes]:
-        """The folder's tokenizer files, as they are."""
-        return self._base.tokenizer_files()
 
     def read(self, name: str) -> FloatArray | QuantizedTensor:
         """One tensor: floats as stored, or a quantized weight with its scales."""
@@ -260,10 +231,6 @@ class CompressedTensors:
         if shift in self._everything and self._plain(shift).any():
             raise InputError(f"{self._base.path}: {shift} is not zero in a symmetric format.")
         return scale
-
-    def read_exact(self, name: str) -> FloatArray | QuantizedTensor:
-        """As `read`."""
-        return self.read(name)
 
     def _is_packed(self, name: str) -> bool:
         return name in self._formats and f"{name}_packed" in self._everything

@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from lichen.schemes import FloatType
 from lichen.tensor import BlockTensor, FloatArray, QuantizedTensor
+
+#: Float types by their spelling in safetensors.
+FLOAT_TYPES: dict[str, FloatType] = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
 class Checkpoint(Protocol):

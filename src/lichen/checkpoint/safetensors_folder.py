@@ -10,6 +10,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from lichen.checkpoint import files
+from lichen.checkpoint.protocol import FLOAT_TYPES
 from lichen.errors import InputError
 from lichen.tensor import FloatArray
 
@@ -18,7 +19,6 @@ SINGLE = "model.safetensors"
 
 #: What NumPy, with ml_dtypes, can hold.
 _READABLE = {"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"}
-_FLOAT_NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
 class SafetensorsFolder:
@@ -42,8 +42,8 @@ class SafetensorsFolder:
     @property
     def description(self) -> str:
         """Folder name and the element type of most tensors."""
-        kinds = Counter(dtype for dtype, _ in self._slices.values() if dtype in _FLOAT_NAMES)
-        kind = _FLOAT_NAMES[kinds.most_common(1)[0][0]] if kinds else "integer"
+        kinds = Counter(dtype for dtype, _ in self._slices.values() if dtype in FLOAT_TYPES)
+        kind = FLOAT_TYPES[kinds.most_common(1)[0][0]] if kinds else "integer"
         return f"{_model_name(self.path, self.config)}, {kind} safetensors"
 
     @property

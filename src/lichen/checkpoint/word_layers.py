@@ -11,23 +11,21 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from lichen.checkpoint.protocol import Checkpoint
+from lichen.checkpoint.protocol import FLOAT_TYPES, Checkpoint
 from lichen.checkpoint.quantization_config import LayerFormat
+from lichen.checkpoint.quantized_folder import QuantizedFolder
 from lichen.errors import InputError
-from lichen.schemes import FloatType, Scheme
+from lichen.schemes import Scheme
 from lichen.schemes.packing import Words, packed_columns
 from lichen.tensor import FloatArray, QuantizedTensor
 
 #: What stands for one weight; the last only in GPTQ.
 _PARTS = ("qweight", "qzeros", "scales", "g_idx")
-
-_FLOAT_TYPES: dict[str, FloatType] = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 #: How many faults one message names.
 _NAMED_FAULTS = 3
@@ -79,7 +77,7 @@ class WordLayer(ABC):
 
     def scheme(self, symmetric: bool) -> Scheme:
         """The number format, where groups are runs of columns."""
-        scale_type = _FLOAT_TYPES[self.source.dtype(self.part("scales"))]
+        scale_type = FLOAT_TYPES[self.source.dtype(self.part("scales"))]
         if self.groups == 1:
             return Scheme(self.bits, symmetric, "channel", None, scale_type)
         return Scheme(self.bits, symmetric, "group", self.group_size, scale_type)
@@ -104,7 +102,7 @@ class WordLayer(ABC):
         zero_points = self.groups, packed_columns(rows, self.bits)
         yield from self.fault("qweight", ("I32",), self.source.shape(self.part("qweight")))
         yield from self.fault("qzeros", ("I32",), zero_points)
-        yield from self.fault("scales", tuple(_FLOAT_TYPES), (self.groups, rows))
+        yield from self.fault("scales", tuple(FLOAT_TYPES), (self.groups, rows))
 
     def fault(self, part: str, dtypes: Sequence[str], shape: tuple[int, ...]) -> Iterator[str]:
         """A tensor that has another type or shape than it must have."""
@@ -149,22 +147,13 @@ class WordLayer(ABC):
         return QuantizedTensor(codes, np.ascontiguousarray(scales.T), points, scheme)
 
 
-class WordFolder:
-    """A folder with quantized layers as a `Checkpoint` whose quantized weights read as such.
+class WordFolder(QuantizedFolder):
+    """A folder of such layers; InputError names those that are not stored as they should be."""
 
-    ``base`` reads the tensors as they are stored, and ``method`` is the format's name for people.
-    InputError names the layers that are not stored as they should be.
-    """
-
-    def __init__(
-        self,
-        base: Checkpoint,
-        layers: Iterable[WordLayer],
-        method: str,
-    ) -> None:
-        self._base = base
+    def __init__(self, base: Checkpoint, layers: Iterable[WordLayer], method: str) -> None:
+        super().__init__(base)
+        self.method = method
         self._layers = {f"{layer.name}.weight": layer for layer in layers}
-        self._method = method
         faults = [fault for layer in self._layers.values() for fault in layer.faults()]
         if not self._layers:
             faults = [f"quantization_config says {method}, but no layer has a qweight"]
@@ -174,26 +163,8 @@ class WordFolder:
         kept = (name for name in base.names() if name not in made_of)
         self._names = tuple(_weight_of(name) for name in kept)
 
-    @property
-    def path(self) -> Path:
-        """The folder."""
-        return self._base.path
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The content of config.json, with what a file of its own says of the quantization."""
-        return self._base.config
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of the weight files."""
-        return self._base.size_bytes
-
-    @property
-    def description(self) -> str:
-        """The plain folder's description, with the formats of its weights."""
-        formats = sorted({str(layer) for layer in self._layers.values()})
-        return f"{self._base.description}, {' and '.join(formats)} ({self._method})"
+    def _formats_in_words(self) -> Iterator[str]:
+        return map(str, self._layers.values())
 
     def names(self) -> tuple[str, ...]:
         """Names of tensors; the parts of a quantized layer are one weight."""
@@ -210,22 +181,6 @@ class WordFolder:
     def read(self, name: str) -> FloatArray | QuantizedTensor:
         """One tensor: floats as stored, or a quantized weight with its scales."""
         return self._layers[name].read() if name in self._layers else self._base.read(name)
-
-    def read_exact(self, name: str) -> FloatArray | QuantizedTensor:
-        """As `read`."""
-        return self.read(name)
-
-    def digest(self) -> str:
-        """SHA-256 over config, tokenizer and weights."""
-        return self._base.digest()
-
-    def changed(self) -> str:
-        """The first weight file that is not what it was when it was opened, or ""."""
-        return self._base.changed()
-
-    def tokenizer_files(self) -> Mapping[str, bytes]:
-        """The folder's tokenizer files, as they are."""
-        return self._base.tokenizer_files()
 
 
 def quantized_layers(source: Checkpoint) -> list[str]:

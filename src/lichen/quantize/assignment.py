@@ -10,6 +10,7 @@ from typing import Any
 from lichen import graph as ops
 from lichen import models
 from lichen.checkpoint import Checkpoint
+from lichen.checkpoint.protocol import FLOAT_TYPES
 from lichen.checkpoint.quantization_config import LayerFormat, quantization_config
 from lichen.errors import InputError
 from lichen.recipe import Choice, Recipe, Rule, recipe_error
@@ -18,7 +19,6 @@ from lichen.schemes import GROUP_SIZES, FloatType, Scheme
 #: The name that an output head goes by in recipes and configs when it shares the embedding's table.
 TIED_HEAD = "lm_head"
 
-FLOAT_TYPES: dict[str, FloatType] = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _INTEGERS = {"I64", "I32", "I16", "I8", "U8", "BOOL"}
 _ITEM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 

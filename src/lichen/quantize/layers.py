@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lichen.checkpoint.manifest import LayerRecord, NarrowedRecord
+from lichen.checkpoint.protocol import FLOAT_TYPES
 from lichen.errors import InputError
-from lichen.quantize.assignment import FLOAT_TYPES, Assignment, layer_format
+from lichen.quantize.assignment import Assignment, layer_format
 from lichen.recipe import Rule
 from lichen.schemes import dequantize, dequantize_rows, map_row_blocks, to_float32
 from lichen.solvers import solver
