@@ -14,7 +14,6 @@ from lichen.checkpoint import Checkpoint, open_checkpoint
 from lichen.checkpoint.protocol import FLOAT_TYPES
 from lichen.engine.scheduler import CACHE_BYTES, token_capacity
 from lichen.loading import LanguageModel, load, too_long
-from lichen.schemes import BITS
 from lichen.tokenizer import Tokenizer
 from lichen.verify.model import ModelFacts
 
@@ -92,7 +91,7 @@ class DiskModel:
         )
 
 
-_WORDS = {**FLOAT_TYPES, **{f"I{bits}": f"int{bits}" for bits in BITS}}
+_WORDS = {**FLOAT_TYPES, **{f"I{bits}": f"int{bits}" for bits in (8, 6, 5, 4, 3, 2)}}
 
 
 def _scheme(checkpoint: Checkpoint) -> str:
