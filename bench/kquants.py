@@ -53,7 +53,7 @@ class Comparison:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self._model: Path = args.model
-        self._out: Path = args.out
+        self._out: Path = args.out / open_checkpoint(args.model).digest()[:16]
         self._python: Path = args.python
         self._threads: int = choose_threads(args.threads)
         self._out.mkdir(parents=True, exist_ok=True)

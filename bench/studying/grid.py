@@ -122,34 +122,37 @@ def _smoothing() -> Iterator[Cell]:
 
 
 def _calibration() -> Iterator[Cell]:
-    def text(sequences: int, weights: str, **rest: str) -> str:
-        return f"[calibration]\nsequences = {sequences}\n" + recipe(weights, **rest)
-
     few = "bits = 3, group_size = 64"
     for count in (4, 16, 32):
-        yield Cell("calibration", f"int3 gptq, {count} x 512 code", text(count, few, solver="gptq"))
+        text = recipe(few, solver="gptq", sequences=count)
+        yield Cell("calibration", f"int3 gptq, {count} x 512 code", text)
     for count in (4, 16, 32):
-        static = text(count, "bits = 8", inputs=_INPUTS["static mse"])
+        static = recipe("bits = 8", inputs=_INPUTS["static mse"], sequences=count)
         yield Cell("calibration", f"int8 static, {count} x 512 code", static)
-    prose = text(32, few, solver="gptq")
+    prose = recipe(few, solver="gptq", sequences=32)
     yield Cell("calibration", "int3 gptq, 32 x 512 prose", prose, prose=True)
 
 
 def _budget() -> Iterator[Cell]:
     yield Cell("budget", "mixed", load_recipe("mixed").text)
-    size = "[calibration]\nsequences = 32\n"
+    weights, inputs = "bits = 4, group_size = 64", 'granularity = "group"'
     for solver in ("mse", "gptq"):
-        text = size + recipe(
-            "bits = 4, group_size = 64", inputs='granularity = "group"', solver=solver
-        )
+        text = recipe(weights, inputs=inputs, solver=solver, sequences=32)
         yield Cell("budget", f"uniform 4.25 bits, {solver}", text)
 
 
 def recipe(
-    weights: str, *, inputs: str = "", solver: str = "", lines: str = "", keep: str = "lm_head"
+    weights: str,
+    *,
+    inputs: str = "",
+    solver: str = "",
+    lines: str = "",
+    keep: str = "lm_head",
+    sequences: int | None = None,
 ) -> str:
-    """The TOML of a recipe for all layers but the head."""
-    text = f'[[layers]]\nmatch = "{keep}"\nkeep = true\n\n'
+    """The TOML of a recipe for all layers but the head; ``sequences`` of 512 tokens to see."""
+    text = "" if sequences is None else f"[calibration]\nsequences = {sequences}\n"
+    text += f'[[layers]]\nmatch = "{keep}"\nkeep = true\n\n'
     text += f'[[layers]]\nmatch = "*"\nweights = {{ {weights} }}\n'
     if inputs:
         text += f"activations = {{ bits = 8, {inputs} }}\n"

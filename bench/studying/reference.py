@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from lichen.checkpoint import open_checkpoint
+from lichen.engine.sampling import log_softmax
 from lichen.loading import load
 from lichen.tokenizer import Tokenizer
 from lichen.verify import divergence
@@ -36,10 +37,7 @@ class KeptLogits(Kept):
 
     def logprobs(self, ids: Sequence[int]) -> Iterator[Float32]:
         """The rows of the next window, normalized."""
-        for rows in super().logprobs(ids):
-            largest = rows.max(axis=1, keepdims=True)
-            sums = np.exp(rows - largest).sum(axis=1, keepdims=True, dtype=np.float64)
-            yield rows - largest - np.log(sums).astype(np.float32)
+        return map(log_softmax, super().logprobs(ids))
 
 
 class _InWindows:
@@ -55,21 +53,21 @@ class _InWindows:
 class Reference:
     """A model in full precision, on the windows that `lichen divergence` reads.
 
-    ``logprobs`` are float32 [tokens, vocabulary], mapped from ``folder / "reference.npy"``.
+    ``logprobs`` are float32 [tokens, vocabulary], mapped from a file of ``folder`` that has the
+    model's digest in its name.
     """
 
     def __init__(self, model: Path, folder: Path, threads: int | None) -> None:
-        self.tokenizer = Tokenizer.load(open_checkpoint(model))
+        source = open_checkpoint(model)
+        self.tokenizer = Tokenizer.load(source)
         documents = divergence.standard_library().documents
-        self.windows = [
-            self.tokenizer.encode(text)[: divergence.WINDOW_TOKENS] for text in documents
-        ]
-        path = folder / "reference.npy"
+        self.windows = divergence.windows_of([self.tokenizer.encode(text) for text in documents], 1)
+        path = folder / f"reference-{source.digest()[:16]}.npy"
         if not path.exists():
             loaded = load(model, threads=threads)
             rows = [np.concatenate(list(loaded.logprobs(ids))) for ids in self.windows]
             loaded.close()
-            beside = path.with_name("reference.part.npy")
+            beside = path.with_suffix(".part.npy")
             np.save(beside, np.concatenate(rows))
             beside.rename(path)
         self.logprobs: Float32 = np.load(path, mmap_mode="r")

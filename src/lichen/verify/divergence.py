@@ -61,7 +61,7 @@ def measure(
     documents = [reference.encode(document) for document in text.documents]
     if documents != [candidate.encode(document) for document in text.documents]:
         raise InputError("the two models have different tokenizers; divergence needs the same one.")
-    pieces = _windows(documents, limit)
+    pieces = windows_of(documents, limit)
     if not pieces:
         raise InputError(f"{text.name}: too short to compare on; give at least two tokens of text.")
     rows: list[Float32] = []
@@ -72,7 +72,7 @@ def measure(
     return _summary(text, np.concatenate(rows))
 
 
-def _windows(documents: list[list[int]], limit: int | None) -> list[list[int]]:
+def windows_of(documents: list[list[int]], limit: int | None) -> list[list[int]]:
     """At most ``limit`` windows of each document; none of one that is shorter than two tokens."""
     pieces = []
     for ids in documents:
