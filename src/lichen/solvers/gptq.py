@@ -68,8 +68,9 @@ def solve(
         order = _order(inputs.second_moment, scheme.group_size or weight.shape[1])
     damping += weight.shape[1] / inputs.tokens
     work = _Work(to_float32(weight)[:, order], order, inputs.second_moment, damping)
-    given = mse.solve(weight, scheme, inputs, weighted=True)
-    found, cost = work.round(given, fitted=scheme.granularity == "group")
+    fitted = scheme.granularity == "group"
+    given = plain if fitted else mse.solve(weight, scheme, inputs, weighted=True)
+    found, cost = work.round(given, fitted)
     return _better(found, cost, plain, work.cost(plain))
 
 
