@@ -15,15 +15,10 @@ import numpy.typing as npt
 
 from lichen import graph as ops
 from lichen.schemes import to_float32
-from lichen.solvers.absmax import stored_scales
+from lichen.solvers.absmax import scale_limits, stored_scales
 from lichen.tensor import AnyTensor, FloatArray, QuantizedTensor
 
 Float32 = npt.NDArray[np.float32]
-
-#: Scales of 16 bits round anew when they are divided; a row where one would lose more than its type
-#: always may, because it becomes too small or too large, is left as it is.
-_ROUNDING = {"float32": 2**-23, "float16": 2**-10, "bfloat16": 2**-7}
-_LARGEST = 65504
 
 
 @dataclass(frozen=True)
@@ -100,15 +95,21 @@ def _divide_gain(
 
 
 def _divide_rows(tensor: AnyTensor, factors: Float32) -> tuple[AnyTensor, Float32]:
-    """Rows over their factors; a quantized row keeps its codes and has other scales."""
+    """Rows over their factors; a quantized row keeps its codes and has other scales.
+
+    Scales of 16 bits round anew; a row where one would lose more than its type always may, because
+    it becomes too small or too large, is left as it is.
+    """
     if isinstance(tensor, np.ndarray):
         return (to_float32(tensor) / factors[:, None]).astype(tensor.dtype), factors
     assert isinstance(tensor, QuantizedTensor)
     if tensor.scheme.granularity == "tensor":
         return tensor, np.ones_like(factors)
     exact = tensor.scales / factors[:, None]
-    scales = stored_scales(np.clip(exact, -_LARGEST, _LARGEST), tensor.scheme)
-    limit = _ROUNDING[tensor.scheme.scale_type] * np.abs(exact)
+    limits = scale_limits(tensor.scheme)
+    largest = np.float32(limits.max)
+    scales = stored_scales(np.clip(exact, -largest, largest), tensor.scheme)
+    limit = np.float32(limits.eps) * np.abs(exact)
     fits = (np.abs(scales - exact) <= limit).all(axis=1)
     scales[~fits] = tensor.scales[~fits]
     return replace(tensor, scales=scales), _ratio(tensor.scales, scales)

@@ -50,10 +50,15 @@ def between(weight: FloatArray, low: Float32, high: Float32, scheme: Scheme) -> 
     return native.round_to(weight, scales, scheme, zeros)
 
 
+def scale_limits(scheme: Scheme) -> Any:
+    """What NumPy tells of the float type that scales are stored in (``finfo``)."""
+    return ml_dtypes.finfo(_TYPES[scheme.scale_type])  # type: ignore[no-untyped-call]
+
+
 def stored_scales(scales: Float32, scheme: Scheme) -> Float32:
     """Scales as they will be stored; never zero, for weights are divided by them."""
     kind = _TYPES[scheme.scale_type]
-    limits: Any = ml_dtypes.finfo(kind)  # type: ignore[no-untyped-call]
+    limits = scale_limits(scheme)
     with np.errstate(over="ignore"):
         rounded = scales.astype(kind).astype(np.float32)
     if not np.isfinite(rounded).all():
