@@ -10,11 +10,15 @@ import numpy as np
 import pytest
 from tests.checkpoint.tiny_words import (
     Layer,
+    Q,
+    as_int32,
     by_the_engine,
     by_transformers,
+    changed,
     configure,
     edit,
     random_layer,
+    refused,
     write_folders,
 )
 from tests.tiny import Array, write_json
@@ -25,9 +29,6 @@ from lichen.errors import InputError
 from lichen.schemes import Scheme, dequantize
 from lichen.tensor import QuantizedTensor
 
-Q = "model.layers.0.self_attn.q_proj"
-DOWN = "model.layers.1.mlp.down_proj"
-
 #: Which of eight outputs the places of a word belong to, lowest bits first.
 PLACES = (0, 2, 4, 6, 1, 3, 5, 7)
 
@@ -36,10 +37,6 @@ def words_of(numbers: list[int]) -> list[int]:
     """The words of a row of numbers of 4 bits."""
     eights = [numbers[start : start + 8] for start in range(0, len(numbers), 8)]
     return [sum(eight[output] << 4 * i for i, output in enumerate(PLACES)) for eight in eights]
-
-
-def as_int32(rows: list[list[int]]) -> Array:
-    return np.array(rows, np.uint32).view(np.int32)
 
 
 def store(layer: Layer) -> dict[str, Array]:
@@ -172,10 +169,6 @@ def test_other_configs_are_refused(folder, changes, words):
     refused(folder, words)
 
 
-def changed(part: str, change) -> Any:
-    return lambda tensors: tensors.update({f"{Q}.{part}": change(tensors[f"{Q}.{part}"])})
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -204,10 +197,3 @@ def test_scales_that_are_not_finite_are_refused(folder):
     edit(folder, changed("scales", lambda scales: np.full_like(scales, np.inf)))
     with pytest.raises(InputError, match=r"q_proj\.scales has values that are not finite"):
         open_checkpoint(folder).read(f"{Q}.weight")
-
-
-def refused(folder: Path, words: str) -> None:
-    with pytest.raises(InputError) as caught:
-        open_checkpoint(folder)
-    assert str(folder) in str(caught.value)
-    assert words in str(caught.value)

@@ -11,12 +11,17 @@ import ml_dtypes
 import numpy as np
 import pytest
 from tests.checkpoint.tiny_words import (
+    DOWN,
     Layer,
+    Q,
+    as_int32,
     by_the_engine,
     by_transformers,
+    changed,
     configure,
     edit,
     random_layer,
+    refused,
     write_folders,
 )
 from tests.tiny import Array, write_json
@@ -30,9 +35,6 @@ from lichen.quantize import quantize
 from lichen.recipe import parse_recipe
 from lichen.schemes import Scheme, dequantize
 from lichen.tensor import QuantizedTensor
-
-Q = "model.layers.0.self_attn.q_proj"
-DOWN = "model.layers.1.mlp.down_proj"
 
 #: What AutoGPTQ wrote into ``quantize_config.json`` in 2023.
 AUTO_GPTQ = {
@@ -86,10 +88,6 @@ def words_of(codes: list[int], bits: int) -> list[int]:
             three[word] |= (codes[start + owner] >> skipped) << place & 0xFFFFFFFF
         words += three
     return words
-
-
-def as_int32(rows: list[list[int]]) -> Array:
-    return np.array(rows, np.uint32).view(np.int32)
 
 
 def zero_words(zeros: list[int], bits: int, less_one: bool) -> list[int]:
@@ -354,10 +352,6 @@ def test_every_fault_of_a_config_is_named():
         assert words in str(caught.value)
 
 
-def changed(part: str, change) -> Any:
-    return lambda tensors: tensors.update({f"{Q}.{part}": change(tensors[f"{Q}.{part}"])})
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -429,10 +423,3 @@ def test_a_file_that_was_cut_is_refused(folder):
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
     refused(folder, "model.safetensors: is not a whole safetensors file")
-
-
-def refused(folder: Path, words: str) -> None:
-    with pytest.raises(InputError) as caught:
-        open_checkpoint(folder)
-    assert str(folder) in str(caught.value)
-    assert words in str(caught.value)

@@ -10,12 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 from tests.tiny import Array, write_json, write_tiny_model
 from transformers import AutoModelForCausalLM
 
+from lichen.checkpoint import open_checkpoint
+from lichen.errors import InputError
 from lichen.loading import load
+
+Q = "model.layers.0.self_attn.q_proj"
+DOWN = "model.layers.1.mlp.down_proj"
 
 PROMPTS = np.random.default_rng(0).integers(3, 384, (3, 12)).astype(np.int32)
 
@@ -123,3 +129,21 @@ def by_transformers(folder: Path) -> Array:
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     with torch.no_grad():
         return np.asarray(model(torch.from_numpy(PROMPTS)).logits)
+
+
+def as_int32(rows: list[list[int]]) -> Array:
+    """Words, given as numbers from 0 on."""
+    return np.array(rows, np.uint32).view(np.int32)
+
+
+def changed(part: str, change: Callable[[Array], Array]) -> Callable[[dict[str, Array]], None]:
+    """For `edit`: another tensor in place of one of layer `Q`'s."""
+    return lambda tensors: tensors.update({f"{Q}.{part}": change(tensors[f"{Q}.{part}"])})
+
+
+def refused(folder: Path, words: str) -> None:
+    """The folder is not opened, and the one error says so of it, with these words."""
+    with pytest.raises(InputError) as caught:
+        open_checkpoint(folder)
+    assert str(folder) in str(caught.value), caught.value
+    assert words in str(caught.value), caught.value
