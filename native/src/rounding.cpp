@@ -60,6 +60,35 @@ void round_block(ThreadPool& pool, Isa isa, const Feedback& work, std::int64_t b
   });
 }
 
+// Columns [begin, begin + count) of all rows; `moment` is their own part of H, changes [rows][count].
+void descend_block(ThreadPool& pool, Isa isa, const Descent& work, std::int64_t begin, std::int64_t count,
+                   float* moment, float* changes) {
+  const std::int64_t n = work.columns, size = n / work.part_count, part = begin / size;
+  for (std::int64_t k = 0; k < count; ++k)
+    for (std::int64_t j = 0; j < count; ++j)
+      moment[k * count + j] = work.moment[(begin + k) * n + begin + j] + (j == k ? work.ridge : 0.0f);
+  constexpr std::int64_t kRows = 16;
+  ChunkCounter chunks;
+  pool.run([&](int) {
+    for (std::int64_t row; (row = chunks.take() * kRows) < work.rows;) {
+      const std::int64_t rows = std::min(kRows, work.rows - row), first = row * work.part_count + part;
+      rounding_kernels(isa).descend({work.pull + row * n + begin, moment, n, rows, count, size, work.fitted,
+                                     work.format, work.scales + first, work.zeros + first, work.part_count,
+                                     work.codes + row * n + begin, changes + row * count});
+      for (std::int64_t r = row; r < row + rows; ++r)
+        for (std::int64_t k = 0; k < count; ++k)
+          work.pull[r * n + begin + k] -= work.ridge * changes[r * count + k];
+    }
+  });
+}
+
+// What is worked on together are whole parts of `size` columns.
+void require_whole_parts(std::int64_t size) {
+  if (size && kTogether % size != 0)
+    throw std::invalid_argument("columns that share a scale found on the way must divide " +
+                                std::to_string(kTogether) + ", not be " + std::to_string(size));
+}
+
 }  // namespace
 
 void find_extremes(ThreadPool& pool, Isa isa, const Weights& weights, float* least, float* greatest) {
@@ -116,9 +145,7 @@ void round_parts(ThreadPool& pool, Isa isa, const Weights& weights, const CodeFo
 }
 
 void round_with_feedback(ThreadPool& pool, Isa isa, const Feedback& work) {
-  if (work.fitted && kTogether % work.fitted != 0)
-    throw std::invalid_argument("columns that share a scale found on the way must divide " +
-                                std::to_string(kTogether) + ", not be " + std::to_string(work.fitted));
+  require_whole_parts(work.fitted);
   const std::int64_t n = work.columns;
   AlignedBuffer inner(kTogether * kTogether * sizeof(float));
   AlignedBuffer errors(static_cast<std::size_t>(work.rows * kTogether) * sizeof(float));
@@ -129,6 +156,20 @@ void round_with_feedback(ThreadPool& pool, Isa isa, const Feedback& work) {
     const Operand error = {errors.as<float>(), 1, count, work.rows};
     const Operand reach = {work.feedback + end * n + begin, 1, n, n - end};
     add_product(pool, isa, error, reach, count, 1.0f, work.wanted + end, n);
+  }
+}
+
+void descend(ThreadPool& pool, Isa isa, const Descent& work) {
+  const std::int64_t n = work.columns, size = n / work.part_count;
+  require_whole_parts(work.fitted || work.part_count > 1 ? size : 0);
+  AlignedBuffer moment(kTogether * kTogether * sizeof(float));
+  AlignedBuffer changes(static_cast<std::size_t>(work.rows * kTogether) * sizeof(float));
+  for (std::int64_t begin = 0; begin < n; begin += kTogether) {
+    const std::int64_t count = std::min(kTogether, n - begin);
+    descend_block(pool, isa, work, begin, count, moment.as<float>(), changes.as<float>());
+    const Operand change = {changes.as<float>(), 1, count, work.rows};
+    const Operand reach = {work.moment + begin * n, n, 1, n};
+    add_product(pool, isa, change, reach, count, -1.0f, work.pull, n);
   }
 }
 

@@ -191,6 +191,23 @@ void feed_back(ThreadPool& pool, const Matrix& weight, const NewMatrix& wanted, 
   round_with_feedback(pool, best, work);
 }
 
+void descend_columns(ThreadPool& pool, const NewMatrix& pull, const Matrix& moment, float ridge, bool fitted,
+                     int bits, bool symmetric, const std::string& scale_type, const NewMatrix& scales,
+                     const Matrix& zeros, const Array<std::int8_t, 2>& codes,
+                     const std::optional<std::string>& isa) {
+  const std::int64_t rows = length(pull, 0), columns = length(pull, 1), parts = length(scales, 1);
+  fits(scales, rows, parts);
+  fits(zeros, rows, parts);
+  require(parts >= 1 && columns % parts == 0, "parts must divide the columns");
+  require(length(codes, 0) == rows && length(codes, 1) == columns, "codes must be as large as the pull");
+  require(length(moment, 0) == columns && length(moment, 1) == columns, "moment must be [columns, columns]");
+  const Descent work = {pull.data(), moment.data(), ridge, rows, columns, parts, fitted,
+                        format_of(bits, symmetric, scale_type), scales.data(), zeros.data(), codes.data()};
+  const Isa best = best_or(isa);
+  nb::gil_scoped_release unlocked;
+  descend(pool, best, work);
+}
+
 void add_costs(ThreadPool& pool, const Matrix& errors, const Matrix& feedback, const Vector& pivots,
                const Array<double, 1>& costs, const std::optional<std::string>& isa) {
   const std::int64_t rows = length(errors, 0), columns = length(errors, 1);
@@ -226,6 +243,10 @@ void bind_solvers(nb::module_& m) {
         nb::arg("codes").noconvert(), nb::arg("isa") = none);
   m.def("feedback_costs", &add_costs, nb::arg("pool"), nb::arg("errors").noconvert(),
         nb::arg("feedback").noconvert(), nb::arg("pivots").noconvert(), nb::arg("costs").noconvert(),
+        nb::arg("isa") = none);
+  m.def("descend", &descend_columns, nb::arg("pool"), nb::arg("pull").noconvert(), nb::arg("moment").noconvert(),
+        nb::arg("ridge"), nb::arg("fitted"), nb::arg("bits"), nb::arg("symmetric"), nb::arg("scale_type"),
+        nb::arg("scales").noconvert(), nb::arg("zeros").noconvert(), nb::arg("codes").noconvert(),
         nb::arg("isa") = none);
   m.def("round_with_feedback", &feed_back, nb::arg("pool"), nb::arg("weight").noconvert(),
         nb::arg("wanted").noconvert(), nb::arg("feedback").noconvert(), nb::arg("pivots").noconvert(),

@@ -175,6 +175,26 @@ def feedback_costs(
 ) -> None:
     """Add to costs [rows] what errors [rows, columns] cost (lichen.solvers.gptq)."""
 
+def descend(
+    pool: ThreadPool,
+    pull: _Floats,
+    moment: _Floats,
+    ridge: float,
+    fitted: bool,
+    bits: int,
+    symmetric: bool,
+    scale_type: str,
+    scales: _Floats,
+    zeros: _Floats,
+    codes: npt.NDArray[np.int8],
+    isa: str | None = None,
+) -> None:
+    """Change every column of codes [rows, columns] once, for less cost (lichen.solvers.descent).
+
+    pull    [rows, columns], what weights differ by times H = moment + ridge; and so after it too
+    fitted  whether scales [rows, parts] change as well
+    """
+
 def round_with_feedback(
     pool: ThreadPool,
     weight: _Floats,

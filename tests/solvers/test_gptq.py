@@ -105,8 +105,8 @@ def test_on_its_calibration_data_no_row_is_worse_than_absmax(data):
     w = weights(rows, columns, seed)
     x = inputs(data.draw(st.sampled_from([7, 400])), columns, seed, outliers=columns // 32)
     x[:, data.draw(st.lists(st.integers(0, columns - 1), max_size=9))] = 0
-    act_order = data.draw(st.booleans())
-    found = gptq.solve(w, scheme, statistics(x), act_order=act_order)
+    act_order, sweeps = data.draw(st.booleans()), data.draw(st.sampled_from([0, 2]))
+    found = gptq.solve(w, scheme, statistics(x), act_order=act_order, sweeps=sweeps)
     plain = absmax.solve(w, scheme)
     ours, theirs = (output_error(tensor, w, x) for tensor in (found, plain))
     if scheme.granularity == "tensor":
@@ -193,6 +193,11 @@ def test_without_a_second_moment_it_says_what_is_missing():
 def test_damping_that_is_not_above_zero_is_refused(damping):
     with pytest.raises(ValueError, match="damping must be greater than 0"):
         gptq.solve(weights(4, 32), Scheme(4), statistics(inputs(64, 32)), damping=damping)
+
+
+def test_a_negative_number_of_sweeps_is_refused():
+    with pytest.raises(ValueError, match="sweeps must not be negative"):
+        gptq.solve(weights(4, 32), Scheme(4), statistics(inputs(64, 32)), sweeps=-1)
 
 
 def test_where_float32_cannot_factor_h_damping_is_raised():

@@ -29,6 +29,7 @@ SCHEMES = {
 }
 #: What takes the best instruction set unless one is named.
 ARITHMETIC = (
+    "descend",
     "extremes",
     "factor",
     "feedback_costs",
@@ -208,7 +209,7 @@ def test_every_instruction_set_and_number_of_threads_gives_the_same_bits(on, dty
 
     def solved(scheme: Scheme) -> list[QuantizedTensor]:
         fitted = native.fit(w, scheme, mse.search(w.shape, scheme, 16, 4), importance)
-        return [fitted, hqq.solve(w, scheme), gptq.solve(w, scheme, seen)]
+        return [fitted, hqq.solve(w, scheme), gptq.solve(w, scheme, seen, sweeps=2)]
 
     for scheme in list(SCHEMES.values())[::5]:  # of all bits and parts, with and without zeros
         on(ISAS[-1])

@@ -58,6 +58,25 @@ struct Feedback {
 // Throws std::invalid_argument where `fitted` does not divide the columns that are rounded together.
 void round_with_feedback(ThreadPool& pool, Isa isa, const Feedback& work);
 
+// Codes, and scales where they are `fitted`, of a weight that is quantized already, to be changed column by
+// column so that tr(E H E^T) falls, E what each weight differs by and H = moment + ridge on its diagonal.
+struct Descent {
+  float* pull;          // [rows][columns]: E H, and again after the changes
+  const float* moment;  // [columns][columns], symmetric
+  float ridge;
+  std::int64_t rows, columns;
+  std::int64_t part_count;  // parts of a row, of equal size
+  bool fitted;
+  CodeFormat format;
+  float* scales;  // [rows][part_count]
+  const float* zeros;
+  std::int8_t* codes;  // [rows][columns]
+};
+
+// Every column once. Throws std::invalid_argument where parts do not divide the columns that are worked on
+// together; a row's only part, where it is not fitted, need not.
+void descend(ThreadPool& pool, Isa isa, const Descent& work);
+
 // costs [rows] += what errors [rows][columns] cost: pivots times the squares of errors with all that was fed
 // back to them.
 void feedback_costs(ThreadPool& pool, Isa isa, std::int64_t rows, std::int64_t columns, const float* errors,

@@ -52,8 +52,25 @@ struct FeedbackTask {
   double* costs;        // [rows]: the pivots' sums are added
 };
 
+// Some columns of rows, changed one after the other to the codes of least cost while all others stay
+// (lichen/rounding.h: descend).
+struct DescentTask {
+  const float* pull;    // [rows][stride]: what lowers the cost, all columns counted
+  const float* moment;  // [columns][columns]
+  int64_t stride;       // of pull and codes
+  int64_t rows, columns;
+  int64_t size;         // columns that share a scale; the first column begins a part, or is inside one of all
+  bool fitted;          // whether scales change too
+  CodeFormat format;
+  float* scales;        // [rows][scale_stride], from the part of the first column on
+  const float* zeros;
+  int64_t scale_stride;
+  int8_t* codes;   // [rows][stride]
+  float* changes;  // [rows][columns]: of what the codes stand for
+};
+
 constexpr int64_t kLaneNumbers = 256;      // numbers of a part that are searched with others, a part a lane
-constexpr int64_t kFeedbackColumns = 256;  // most columns of a FeedbackTask
+constexpr int64_t kFeedbackColumns = 256;  // most columns of either task
 
 struct RoundingKernels {
   void (*widen_f16)(const uint16_t* from, int64_t count, float* to);
@@ -69,6 +86,7 @@ struct RoundingKernels {
                            const HalfQuadratic& method);
   void (*round)(const float* w, int64_t count, Scaled by, const CodeFormat& format, int8_t* codes);
   void (*feed_back)(const FeedbackTask& task);
+  void (*descend)(const DescentTask& task);
 };
 
 const RoundingKernels& rounding_kernels(Isa isa);

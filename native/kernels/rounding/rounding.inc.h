@@ -1,5 +1,5 @@
 // Scales and codes in terms of sixteen lanes; included by each <isa>.cpp after its <isa>.h. Products are not
-// fused with sums but where errors are fed back, so that plain arithmetic in float32 gives the same bits.
+// fused with sums but where errors or pulls move on, so that plain arithmetic in float32 gives the same bits.
 #pragma once
 
 #include "../linear/kernel.h"
@@ -529,6 +529,83 @@ void feed_back(const FeedbackTask& task) {
         store(wanted + j * 16, fma(error, broadcast(feedback[j]), load(wanted + j * 16)));
     }
     for (int64_t r = 0; r < rows; ++r) task.costs[first + r] += costs[r];
+  }
+}
+
+// Sixteen rows of a DescentTask, a row a lane.
+struct DescentLanes {
+  const DescentTask& task;
+  alignas(64) float pull[kFeedbackColumns * 16];
+  alignas(64) float steps[kFeedbackColumns * 16];   // code - zero
+  alignas(64) float values[kFeedbackColumns * 16];  // steps * scale, as they were
+  alignas(64) float moved[kFeedbackColumns * 16];
+
+  // The scale of least cost for the codes of columns [begin, end), and the pull that is left of it.
+  LICHEN_INLINE F16 refitted(F16 scale, int64_t begin, int64_t end) {
+    F16 gain = broadcast(0.0f), cost = gain;
+    for (int64_t j = begin; j < task.columns; ++j) {
+      F16 sum = broadcast(0.0f);
+      for (int64_t i = begin; i < end; ++i)
+        sum = fma(load(steps + i * 16), broadcast(task.moment[i * task.columns + j]), sum);
+      store(moved + j * 16, sum);
+      if (j >= end) continue;
+      gain = fma(load(steps + j * 16), load(pull + j * 16), gain);
+      cost = fma(load(steps + j * 16), sum, cost);
+    }
+    const F16 none = broadcast(0.0f);
+    const F16 best = stored(add(scale, div(gain, cost)), task.format.scale_type);
+    const F16 kept = where_less(none, cost, best, scale), change = sub(kept, scale);
+    for (int64_t j = begin; j < task.columns; ++j)
+      store(pull + j * 16, fnma(change, load(moved + j * 16), load(pull + j * 16)));
+    return kept;
+  }
+
+  // Column k gets the code nearest to where its cost is least, and takes its share out of the pull.
+  LICHEN_INLINE void choose(int64_t k, F16 scale, F16 zero) {
+    const float* row = task.moment + k * task.columns;
+    const F16 step = load(steps + k * 16);
+    const F16 wanted = fma(step, scale, div(load(pull + k * 16), broadcast(row[k])));
+    const F16 next = sub(to_code(add(div(wanted, scale), zero), task.format), zero);
+    const F16 change = mul(sub(next, step), scale);
+    store(steps + k * 16, next);
+    for (int64_t j = k + 1; j < task.columns; ++j)
+      store(pull + j * 16, fnma(change, broadcast(row[j]), load(pull + j * 16)));
+  }
+};
+
+void descend(const DescentTask& task) {
+  DescentLanes lanes = {task, {}, {}, {}, {}};
+  const int64_t columns = task.columns;
+  for (int64_t first = 0; first < task.rows; first += 16) {
+    const int64_t rows = task.rows - first < 16 ? task.rows - first : 16;
+    int8_t* codes = task.codes + first * task.stride;
+    to_lanes(task.pull + first * task.stride, task.stride, rows, columns, lanes.pull);
+    for (int64_t begin = 0; begin < columns; begin += task.size) {
+      const int64_t end = begin + task.size < columns ? begin + task.size : columns, part = begin / task.size;
+      alignas(64) float scales[16], zeros[16];
+      for (int64_t r = 0; r < 16; ++r) {
+        scales[r] = r < rows ? task.scales[(first + r) * task.scale_stride + part] : 1.0f;
+        zeros[r] = r < rows ? task.zeros[(first + r) * task.scale_stride + part] : 0.0f;
+      }
+      F16 scale = load(scales);
+      const F16 zero = load(zeros);
+      for (int64_t k = begin; k < end; ++k) {
+        for (int64_t r = 0; r < 16; ++r)
+          lanes.steps[k * 16 + r] = r < rows ? static_cast<float>(codes[r * task.stride + k]) - zeros[r] : 0.0f;
+        store(lanes.values + k * 16, mul(load(lanes.steps + k * 16), scale));
+      }
+      if (task.fitted) scale = lanes.refitted(scale, begin, end);
+      for (int64_t k = begin; k < end; ++k) lanes.choose(k, scale, zero);
+      store(scales, scale);
+      for (int64_t r = 0; r < rows; ++r) {
+        if (task.fitted) task.scales[(first + r) * task.scale_stride + part] = scales[r];
+        for (int64_t k = begin; k < end; ++k) {
+          const float step = lanes.steps[k * 16 + r];
+          codes[r * task.stride + k] = static_cast<int8_t>(step + zeros[r]);
+          task.changes[(first + r) * columns + k] = step * scales[r] - lanes.values[k * 16 + r];
+        }
+      }
+    }
   }
 }
 

@@ -32,11 +32,12 @@ import numpy.typing as npt
 from lichen import _core
 from lichen.schemes import Scheme, dequantize, to_float32
 from lichen.solvers import absmax, mse, native
+from lichen.solvers.descent import descend
 from lichen.solvers.native import Float32, Float64
 from lichen.solvers.statistics import InputStatistics
 from lichen.tensor import FloatArray, QuantizedTensor
 
-OPTIONS: dict[str, bool | int | float | str] = {"damping": 0.01, "act_order": False}
+OPTIONS: dict[str, bool | int | float | str] = {"damping": 0.01, "act_order": False, "sweeps": 0}
 NEEDS: frozenset[str] = frozenset({"second_moment"})
 
 _GRID, _TURNS = 16, 4
@@ -50,27 +51,33 @@ def solve(
     *,
     damping: float = 0.01,
     act_order: bool = False,
+    sweeps: int = 0,
 ) -> QuantizedTensor:
     """Quantize ``weight`` [out, in] for inputs like those of calibration.
 
     ``damping`` plus columns / tokens, times the mean square of all inputs, is added to the diagonal
     of H; ten times more, and again, where float32 cannot factor H with that.  A column whose input
-    is always zero is plainly rounded.  ValueError for weights that are not finite, and without a
+    is always zero is plainly rounded.  ``sweeps`` is how often all columns are then gone through
+    again (`lichen.solvers.descent`).  ValueError for weights that are not finite, and without a
     second moment.
     """
     if inputs is None or inputs.second_moment is None:
         raise ValueError("gptq needs the second moment of its inputs, which comes from calibration")
     if not damping > 0:
         raise ValueError("damping must be greater than 0")
-    plain = absmax.solve(weight, scheme)
+    if sweeps < 0:
+        raise ValueError("sweeps must not be negative")
+    plain, weight = absmax.solve(weight, scheme), to_float32(weight)
     order = np.arange(weight.shape[1])
     if act_order:
         order = _order(inputs.second_moment, scheme.group_size or weight.shape[1])
     damping += weight.shape[1] / inputs.tokens
-    work = _Work(to_float32(weight)[:, order], order, inputs.second_moment, damping)
+    work = _Work(weight[:, order], order, inputs.second_moment, damping)
     fitted = scheme.granularity == "group"
     given = plain if fitted else mse.solve(weight, scheme, inputs, weighted=True)
     found, cost = work.round(given, fitted)
+    if sweeps:
+        found, cost = descend(weight, found, inputs.second_moment, work.ridge, sweeps)
     return _better(found, cost, plain, work.cost(plain))
 
 

@@ -113,8 +113,8 @@ def lower_norm(
     turns: int,
 ) -> QuantizedTensor:
     """What `lichen.solvers.hqq` makes of two quantizations of ``weight``, turns from the second."""
-    scheme, (scales, zeros) = start.scheme, _floats(start)
-    second_scales, second_zeros = _floats(second)
+    scheme, (scales, zeros) = start.scheme, floats(start)
+    second_scales, second_zeros = floats(second)
     stored, name = _stored(weight, scheme)
     _core.half_quadratic(
         pool(weight.size),
@@ -177,7 +177,7 @@ def _rows(array: npt.NDArray[Any], scheme: Scheme) -> npt.NDArray[Any]:
     return array.reshape(1, -1) if scheme.granularity == "tensor" else array
 
 
-def _floats(tensor: QuantizedTensor) -> tuple[Float32, Float32]:
+def floats(tensor: QuantizedTensor) -> tuple[Float32, Float32]:
     """A tensor's scales, and its zero points as the core takes them, in arrays of their own."""
     zeros = np.zeros_like(tensor.scales)
     if tensor.zeros is not None:
