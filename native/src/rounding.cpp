@@ -144,6 +144,19 @@ void round_parts(ThreadPool& pool, Isa isa, const Weights& weights, const CodeFo
   });
 }
 
+void sum_squares(ThreadPool& pool, Isa isa, const Weights& weights, const float* scales, const float* zeros,
+                 const std::int8_t* codes, double* errors, double* squares) {
+  const RoundingKernels& kernels = rounding_kernels(isa);
+  const std::int64_t size = weights.columns / weights.parts;
+  each_row(pool, kernels, weights, [&](std::int64_t row, const float* w) {
+    for (std::int64_t p = 0; p < weights.parts; ++p) {
+      const std::int64_t at = row * weights.parts + p;
+      kernels.squares(w + p * size, codes + row * weights.columns + p * size, size, {scales[at], zeros[at]},
+                      errors + row, squares + row);
+    }
+  });
+}
+
 void round_with_feedback(ThreadPool& pool, Isa isa, const Feedback& work) {
   require_whole_parts(work.fitted);
   const std::int64_t n = work.columns;

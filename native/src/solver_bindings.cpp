@@ -164,6 +164,20 @@ void round_weight(ThreadPool& pool, const AnyMatrix& weight, const std::string& 
   round_parts(pool, best, weights, format_of(bits, false, "float32"), scales.data(), zeros.data(), codes.data());
 }
 
+void squares_of(ThreadPool& pool, const AnyMatrix& weight, const std::string& dtype, const Matrix& scales,
+                const Matrix& zeros, const Array<const std::int8_t, 2>& codes, const Array<double, 1>& errors,
+                const Array<double, 1>& squares, const std::optional<std::string>& isa) {
+  const Weights weights = weights_of(weight, dtype, length(scales, 1));
+  fits(scales, weights.rows, weights.parts);
+  fits(zeros, weights.rows, weights.parts);
+  require(length(codes, 0) == weights.rows && length(codes, 1) == weights.columns,
+          "codes must be as large as the weight");
+  require(length(errors, 0) == weights.rows && length(squares, 0) == weights.rows, "sums must be [rows]");
+  const Isa best = best_or(isa);
+  nb::gil_scoped_release unlocked;
+  sum_squares(pool, best, weights, scales.data(), zeros.data(), codes.data(), errors.data(), squares.data());
+}
+
 void feed_back(ThreadPool& pool, const Matrix& weight, const NewMatrix& wanted, const Matrix& feedback,
                const Vector& pivots, const Array<const std::int32_t, 1>& parts, int fitted, int bits,
                bool symmetric, const std::string& scale_type, int grid, int turns, float widest,
@@ -241,6 +255,9 @@ void bind_solvers(nb::module_& m) {
   m.def("round", &round_weight, nb::arg("pool"), nb::arg("weight").noconvert(), nb::arg("dtype"),
         nb::arg("bits"), nb::arg("scales").noconvert(), nb::arg("zeros").noconvert(),
         nb::arg("codes").noconvert(), nb::arg("isa") = none);
+  m.def("squares", &squares_of, nb::arg("pool"), nb::arg("weight").noconvert(), nb::arg("dtype"),
+        nb::arg("scales").noconvert(), nb::arg("zeros").noconvert(), nb::arg("codes").noconvert(),
+        nb::arg("errors").noconvert(), nb::arg("squares").noconvert(), nb::arg("isa") = none);
   m.def("feedback_costs", &add_costs, nb::arg("pool"), nb::arg("errors").noconvert(),
         nb::arg("feedback").noconvert(), nb::arg("pivots").noconvert(), nb::arg("costs").noconvert(),
         nb::arg("isa") = none);

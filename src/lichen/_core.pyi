@@ -165,6 +165,19 @@ def round(
 ) -> None:
     """``codes = weight / scales + zeros``, to the nearest, halves to even, cut to ``bits``."""
 
+def squares(
+    pool: ThreadPool,
+    weight: npt.NDArray[Any],
+    dtype: str,
+    scales: _Floats,
+    zeros: _Floats,
+    codes: npt.NDArray[np.int8],
+    errors: npt.NDArray[np.float64],
+    squares: npt.NDArray[np.float64],
+    isa: str | None = None,
+) -> None:
+    """Add to errors [rows] the squared errors of codes, to squares [rows] those of a weight."""
+
 def feedback_costs(
     pool: ThreadPool,
     errors: _Floats,

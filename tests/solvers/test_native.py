@@ -38,6 +38,7 @@ ARITHMETIC = (
     "multiply",
     "round",
     "round_with_feedback",
+    "squares",
 )
 every_isa = pytest.mark.parametrize("isa", ISAS)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES.values(), ids=DTYPES)
@@ -219,6 +220,31 @@ def test_every_instruction_set_and_number_of_threads_gives_the_same_bits(on, dty
             np.testing.assert_array_equal(ours.scales, theirs.scales)
             np.testing.assert_array_equal(ours.codes, theirs.codes)
             np.testing.assert_array_equal(ours.zeros, theirs.zeros)
+
+
+@every_isa
+@every_scheme
+def test_errors_of_codes_are_those_of_numpy(on, scheme, isa):
+    on(isa, threads=2)
+    for dtype, columns in product(DTYPES.values(), (96, 4832)):
+        w = weights(7, columns).astype(dtype)
+        tensor = absmax.solve(w, scheme)
+        wide = w.astype(np.float64)
+        expected = np.square(dequantize(tensor) - wide).sum() / np.square(wide).sum()
+        assert native.relative_error(w, tensor) == pytest.approx(expected, rel=1e-4)
+
+
+def test_rows_of_any_length_have_the_errors_of_their_own_numbers():
+    for columns in (1, 15, 17, 33):
+        w = weights(3, columns)
+        tensor = native.round_to(w, np.full((3, 1), -0.01, np.float32), Scheme(8))
+        expected = np.square(dequantize(tensor) - w).sum() / np.square(w).sum()
+        assert native.relative_error(w, tensor) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_weight_of_zeros_has_no_error():
+    zeros = np.zeros((2, 32), np.float32)
+    assert native.relative_error(zeros, absmax.solve(zeros, Scheme(4))) == 0
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf], ids=["nan", "inf", "-inf"])

@@ -36,6 +36,10 @@ void half_quadratic(ThreadPool& pool, Isa isa, const Weights& weights, const Cod
 void round_parts(ThreadPool& pool, Isa isa, const Weights& weights, const CodeFormat& format,
                  const float* scales, const float* zeros, std::int8_t* codes);
 
+// errors, squares [rows] += the squared errors of each row, and the squares of its weights.
+void sum_squares(ThreadPool& pool, Isa isa, const Weights& weights, const float* scales, const float* zeros,
+                 const std::int8_t* codes, double* errors, double* squares);
+
 // What rounding with feedback needs and leaves. Columns are rounded in order, and the error of each, times
 // its feedback, is added to those behind it.
 struct Feedback {

@@ -344,6 +344,30 @@ void round(const float* w, int64_t count, Scaled by, const CodeFormat& format, i
   }
 }
 
+LICHEN_INLINE F16 load_some(const int8_t* from, int64_t count) {
+  if (count >= 16) return load(from);
+  int8_t rest[16] = {};
+  __builtin_memcpy(rest, from, static_cast<size_t>(count));
+  return load(rest);
+}
+
+void squares(const float* w, const int8_t* codes, int64_t count, Scaled by, double* error, double* square) {
+  const F16 scale = broadcast(by.scale), zero = broadcast(by.zero);
+  for (int64_t begin = 0; begin < count; begin += kRun) {
+    const int64_t end = begin + kRun < count ? begin + kRun : count;
+    F16 errors = broadcast(0.0f), all = errors;
+    for (int64_t k = begin; k < end; k += 16) {
+      const F16 x = load_some(w + k, end - k);
+      const F16 d = sub(mul(sub(load_some(codes + k, end - k), zero), scale), x);
+      const F16 e = mul(d, d);
+      errors = add(errors, end - k < 16 ? keep_first(e, end - k, 0.0f) : e);
+      all = add(all, mul(x, x));
+    }
+    *error += static_cast<double>(reduce_add(errors));
+    *square += static_cast<double>(reduce_add(all));
+  }
+}
+
 // Sums of sixteen parts of `count` numbers, a part a lane; w and importance [count][16]. As in Part.
 struct LaneSums {
   F16 wp, pp, p, error;

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +15,9 @@ from lichen.engine.sampling import log_softmax
 from lichen.engine.variants import Variants
 from lichen.quantize.assignment import Assignment, shared_inputs
 from lichen.quantize.budget import Offer, require_enough, spend
-from lichen.quantize.layers import kept, read_floats, relative_error
+from lichen.quantize.layers import kept, read_floats
 from lichen.recipe import Choice, Method, Rule, recipe_error
-from lichen.schemes import dequantize_rows
-from lichen.solvers import calibrated, solver
+from lichen.solvers import calibrated, native, solver
 from lichen.tensor import QuantizedTensor
 
 Float32 = npt.NDArray[np.float32]
@@ -136,12 +134,10 @@ def _bits(work: Assignment, group: Group, rule: Rule) -> int:
 
 def _error(work: Assignment, group: Group, rule: Rule) -> float:
     """The squared error of the group's weights, each over its own sum of squares."""
-    total = 0.0
-    for name in group.names:
-        made = _solved(work, name, rule)
-        weight = read_floats(work, name)
-        total += relative_error(weight, partial(dequantize_rows, made))
-    return total
+    return sum(
+        native.relative_error(read_floats(work, name), _solved(work, name, rule))
+        for name in group.names
+    )
 
 
 def _solved(work: Assignment, name: str, rule: Rule) -> QuantizedTensor:

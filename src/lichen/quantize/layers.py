@@ -14,7 +14,7 @@ from lichen.errors import InputError
 from lichen.quantize.assignment import Assignment, layer_format
 from lichen.recipe import Rule
 from lichen.schemes import dequantize, dequantize_rows, map_row_blocks, to_float32
-from lichen.solvers import solver
+from lichen.solvers import native, solver
 from lichen.solvers.ranges import input_scale
 from lichen.solvers.statistics import InputStatistics
 from lichen.tensor import FloatArray, QuantizedTensor
@@ -56,7 +56,7 @@ def quantized(
         solver=str(rule.solver),
         scaling=None if rule.scaling is None else str(rule.scaling),
         bits=work.stored_bits(name) / (rows * columns),
-        error=relative_error(weight, lambda part: dequantize_rows(made, part)),
+        error=native.relative_error(weight, made),
         output_error=None if inputs is None else _output_error(weight, made, inputs),
         why=work.why.get(name, ""),
     )

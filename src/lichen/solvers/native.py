@@ -148,6 +148,25 @@ def round_to(
     return QuantizedTensor(codes, scales, zeros, scheme)
 
 
+def relative_error(weight: FloatArray, tensor: QuantizedTensor) -> float:
+    """The squared error of ``tensor`` over the squares of ``weight``; 0 for a weight of zeros."""
+    codes, (scales, zeros) = _rows(tensor.codes, tensor.scheme), floats(tensor)
+    errors, squares = np.zeros(len(codes)), np.zeros(len(codes))
+    stored, name = _stored(weight, tensor.scheme)
+    _core.squares(
+        pool(weight.size),
+        stored,
+        name,
+        scales=scales,
+        zeros=zeros,
+        codes=np.ascontiguousarray(codes),
+        errors=errors,
+        squares=squares,
+    )
+    whole = squares.sum()
+    return float(errors.sum() / whole) if whole else 0.0
+
+
 def require_finite(scales: Float32, scheme: Scheme) -> None:
     """ValueError for scales that came from weights that are not finite or too large."""
     if np.isnan(scales).any():
