@@ -17,6 +17,23 @@ from lichen.recipe import parse_recipe
 from lichen.solvers import absmax
 from lichen.tensor import FloatArray, QuantizedTensor
 
+#: The layers of the blocks in one format, and floats around them; the preset `int8` has table and
+#: head in 8 bits too.
+INT8 = parse_recipe(
+    """
+[[layers]]
+match = "lm_head"
+keep = true
+
+[[layers]]
+match = "*"
+weights = { bits = 8, granularity = "channel" }
+activations = { bits = 8, granularity = "token", dynamic = true }
+solver = "absmax"
+""",
+    "int8",
+)
+
 #: All weights in the same format, whatever the model's width; the preset `int4` mixes formats.
 INT4_G32 = """
 [[layers]]

@@ -20,10 +20,15 @@ def rules_of(*tables: str) -> str:
     return "".join(f"[[layers]]\n{table}\n" for table in tables)
 
 
-def test_int8_quantizes_everything_but_the_head():
-    assigned = load_recipe("int8").assign(LAYERS)
+HEAD = Rule(Scheme(8), ActivationScheme(granularity="group", group_size=64), ABSMAX)
+TABLE = Rule(Scheme(8), None, ABSMAX)
+
+
+def test_int8_quantizes_everything_the_heads_inputs_more_finely():
+    recipe = load_recipe("int8")
     rule = Rule(Scheme(8), ActivationScheme(), ABSMAX)
-    assert assigned == {LAYERS[0]: rule, LAYERS[1]: rule, "lm_head": None}
+    assert recipe.assign(LAYERS) == {LAYERS[0]: rule, LAYERS[1]: rule, "lm_head": HEAD}
+    assert recipe.embedding == TABLE
 
 
 def test_int4_has_groups_of_32_and_keys_values_and_head_in_int8():
@@ -32,7 +37,8 @@ def test_int4_has_groups_of_32_and_keys_values_and_head_in_int8():
     assert recipe.rule("model.layers.0.self_attn.q_proj") == Rule(
         Scheme(4, True, "group", 32), inputs, Method("mse")
     )
-    assert recipe.rule("lm_head") == Rule(Scheme(8), ActivationScheme(), ABSMAX, keep_tied=True)
+    assert recipe.rule("lm_head") == HEAD
+    assert recipe.embedding == TABLE
     inputs = ActivationScheme(granularity="group", group_size=64)
     for name in ("k_proj", "v_proj"):
         assert recipe.rule(f"model.layers.0.self_attn.{name}") == Rule(Scheme(8), inputs, ABSMAX)

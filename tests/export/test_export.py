@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from tests.checkpoint.tiny_gguf import write_tiny_gguf
-from tests.quantized import INT4
+from tests.quantized import INT4, INT8
 from tests.tiny import ModelType, write_json, write_tiny_model, write_tiny_tokenizer
 from transformers import AutoModelForCausalLM
 
@@ -19,7 +19,7 @@ from lichen.cli.main import run
 from lichen.errors import InputError
 from lichen.export import ASKED, ExportReport, export
 from lichen.quantize import quantize
-from lichen.recipe import Recipe, load_recipe
+from lichen.recipe import Recipe
 from lichen.schemes import dequantize
 from lichen.tensor import FloatArray, QuantizedTensor
 from lichen.tokenizer import Tokenizer
@@ -150,7 +150,7 @@ def quantized(tmp_path: Path, recipe: Recipe, **options: Any) -> Path:
 
 @pytest.mark.parametrize(
     ("recipe", "kind"),
-    [(load_recipe("int8"), "Q8_0"), (INT4, "Q4_0")],
+    [(INT8, "Q8_0"), (INT4, "Q4_0")],
     ids=["int8", "int4"],
 )
 def test_codes_are_kept(tmp_path: Path, recipe: Recipe, kind: str) -> None:
@@ -167,7 +167,7 @@ def test_codes_are_kept(tmp_path: Path, recipe: Recipe, kind: str) -> None:
 
 
 def test_another_type_rounds_a_second_time(tmp_path: Path) -> None:
-    folder = quantized(tmp_path, load_recipe("int8"))
+    folder = quantized(tmp_path, INT8)
     _, report = exported(folder, "Q4_0")
     again = [t for t in report.tensors if t.how == "again"]
     assert len(again) == 14
@@ -183,7 +183,7 @@ def test_scales_beyond_float16_are_chosen_anew(tmp_path: Path) -> None:
     name = "model.layers.0.mlp.up_proj.weight"
     weights[name] *= np.float32(1e-4)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    made = quantize(folder, load_recipe("int8"), tmp_path / "quantized").path
+    made = quantize(folder, INT8, tmp_path / "quantized").path
     _, report = exported(made)
     how = {t.name: t.how for t in report.tensors}
     assert how[name] == "again"

@@ -113,10 +113,11 @@ def test_embeddings_of_eight_bits(source, tmp_path, table, weights):
     assert same_logits(source, everywhere(weights, table=table), tmp_path / "out") == 1
 
 
+@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
 @pytest.mark.parametrize("name", presets())
-def test_every_preset(tmp_path, name, mended):
+def test_every_preset(tmp_path, name, tied):
     shape = {"hidden": 128, "intermediate": 256, "heads": 4, "head_dim": 32}
-    source = write_tiny_model(tmp_path / "tiny", tied=False, **shape)
+    source = write_tiny_model(tmp_path / "tiny", tied=tied, **shape)
     recipe = replace(load_recipe(name), calibration=Calibration(sequences=4, length=64))
     assert same_logits(source, recipe, tmp_path / "out") >= SOME
 

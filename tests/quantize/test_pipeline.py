@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
-from tests.quantized import INT4
+from tests.quantized import INT4, INT8
 from tests.tiny import write_json, write_tiny_model, write_weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -24,12 +24,11 @@ from lichen import models
 from lichen.checkpoint import open_checkpoint
 from lichen.errors import InputError, ResourceError
 from lichen.quantize import existing, fingerprint, quantize
-from lichen.recipe import load_recipe, parse_recipe
+from lichen.recipe import parse_recipe
 from lichen.reference import Reference
 from lichen.schemes import dequantize
 from lichen.tensor import QuantizedTensor
 
-INT8 = load_recipe("int8")
 DOWN = "model.layers.0.mlp.down_proj"
 PROMPTS = np.random.default_rng(0).integers(3, 300, (40, 3))
 MODELS = [
@@ -499,10 +498,20 @@ def test_a_quantized_model_is_not_quantized_again(tiny, tmp_path):
     assert not (tmp_path / "twice").exists()
 
 
-def test_a_tied_head_cannot_be_quantized_alone(tiny, tmp_path):
+@pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
+def test_a_head_that_is_quantized_has_a_weight_of_its_own(tmp_path, tied):
+    source = write_tiny_model(tmp_path / "tiny", tied=tied)
     recipe = parse_recipe('[[layers]]\nmatch = "*"\nweights = { bits = 8 }', "all")
-    with pytest.raises(InputError, match="lm_head shares its weight with the embedding"):
-        quantize(tiny, recipe, tmp_path / "out")
+    quantize(source, recipe, tmp_path / "out")
+    made, original = open_checkpoint(tmp_path / "out"), open_checkpoint(source)
+    assert made.config["tie_word_embeddings"] is False
+    table, head = (made.read(name) for name in ("model.embed_tokens.weight", "lm_head.weight"))
+    assert isinstance(head, QuantizedTensor)
+    np.testing.assert_array_equal(table, original.read("model.embed_tokens.weight"))
+    of_head = original.read("model.embed_tokens.weight" if tied else "lm_head.weight")
+    assert np.square(dequantize(head) - of_head).sum() < 1e-3 * np.square(of_head).sum()
+    theirs = their_logits(loaded(tmp_path / "out"))
+    assert np.abs(theirs - their_logits(loaded(source))).max() < 1
 
 
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])
@@ -520,17 +529,6 @@ def test_a_recipe_that_comes_down_to_nothing_is_refused(tiny, tmp_path):
     text = '[[layers]]\nmatch = "lm_head"\nweights = { bits = 8 }\nkeep_tied = true'
     with pytest.raises(InputError, match="no layer of this model would be quantized"):
         quantize(tiny, parse_recipe(text, "mine"), tmp_path / "out")
-
-
-def test_a_head_of_its_own_can_be_quantized(tmp_path):
-    recipe = parse_recipe('[[layers]]\nmatch = "*"\nweights = { bits = 8 }', "all")
-    source = write_tiny_model(tmp_path / "tiny", tied=False)
-    quantize(source, recipe, tmp_path / "out")
-    made = open_checkpoint(tmp_path / "out")
-    assert made.config["quantization_config"]["ignore"] == []
-    assert isinstance(made.read("lm_head.weight"), QuantizedTensor)
-    theirs = their_logits(loaded(tmp_path / "out"))
-    assert np.abs(theirs - their_logits(loaded(source))).max() < 1
 
 
 def test_a_pattern_that_matches_nothing_is_refused(tiny, tmp_path):
@@ -629,6 +627,6 @@ def test_a_model_without_a_tokenizer_is_refused_before_any_work(tiny, tmp_path):
     before = set(tmp_path.rglob("*"))
     steps = []
     with pytest.raises(InputError, match=r"no tokenizer\.json"):
-        quantize(tiny, load_recipe("int8"), tmp_path / "out", progress=lambda *s: steps.append(s))
+        quantize(tiny, INT8, tmp_path / "out", progress=lambda *s: steps.append(s))
     assert steps == []
     assert set(tmp_path.rglob("*")) == before

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable
 
-from lichen.checkpoint.protocol import Checkpoint
+from lichen.checkpoint.view import View
 from lichen.tensor import FloatArray, QuantizedTensor
 
 
-class QuantizedFolder(ABC):
+class QuantizedFolder(View, ABC):
     """A folder as a `Checkpoint` whose quantized weights read as such.
 
     ``base`` reads the tensors as they are stored; a format's own class says what several of them
@@ -20,24 +18,6 @@ class QuantizedFolder(ABC):
 
     #: The format's name for people.
     method: str
-
-    def __init__(self, base: Checkpoint) -> None:
-        self._base = base
-
-    @property
-    def path(self) -> Path:
-        """The folder."""
-        return self._base.path
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The content of config.json, with what a file of its own says of the quantization."""
-        return self._base.config
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of the weight files."""
-        return self._base.size_bytes
 
     @property
     def description(self) -> str:
@@ -68,15 +48,3 @@ class QuantizedFolder(ABC):
     def read_exact(self, name: str) -> FloatArray | QuantizedTensor:
         """As `read`."""
         return self.read(name)
-
-    def digest(self) -> str:
-        """SHA-256 over config, tokenizer and weights."""
-        return self._base.digest()
-
-    def changed(self) -> str:
-        """The first weight file that is not what it was when it was opened, or ""."""
-        return self._base.changed()
-
-    def tokenizer_files(self) -> Mapping[str, bytes]:
-        """The folder's tokenizer files, as they are."""
-        return self._base.tokenizer_files()

@@ -12,6 +12,7 @@ from lichen import models
 from lichen.checkpoint import Checkpoint
 from lichen.checkpoint.protocol import FLOAT_TYPES
 from lichen.checkpoint.quantization_config import LayerFormat, quantization_config
+from lichen.checkpoint.view import Untied
 from lichen.errors import InputError
 from lichen.recipe import Choice, Recipe, Rule, recipe_error
 from lichen.schemes import GROUP_SIZES, FloatType, Scheme
@@ -30,7 +31,7 @@ class Assignment:
     """
 
     def __init__(self, source: Checkpoint, recipe: Recipe) -> None:
-        self.source = source
+        self.source = source = _with_own_head(source, recipe)
         self.recipe = recipe
         #: By layer, of those that had a choice: which of its formats it got, counted from 0.
         self.chosen = dict(recipe.chosen)
@@ -42,7 +43,8 @@ class Assignment:
         #: By weight: why it has its format, where the recipe did not name it for all.
         self.why = {self.linears.get(at, at): "this format was chosen before" for at in self.chosen}
         self.rules = recipe.assign(self.linears)
-        self._spare_tied_head()
+        if self.linears.get(TIED_HEAD) in self.tables:
+            self.rules[TIED_HEAD] = None  # it is the embedding's
         #: Of the tensors that are quantized: layer and rule.  Choices are not among them.
         self.to_quantize: dict[str, tuple[str, Rule]] = {
             self.linears[layer]: (layer, rule)
@@ -134,18 +136,6 @@ class Assignment:
         by_weight = {self.linears[layer]: choice for layer, choice in self.choices.items()}
         return by_weight[name].rules if name in by_weight else ()
 
-    def _spare_tied_head(self) -> None:
-        """A head that is the embedding's table has no rule of its own."""
-        head = self.rules.get(TIED_HEAD)
-        if not head or self.linears[TIED_HEAD] == f"{TIED_HEAD}.weight":
-            return
-        if isinstance(head, Choice) or not head.keep_tied:
-            raise InputError(
-                f"recipe {self.recipe.name}: {TIED_HEAD} shares its weight with the embedding in"
-                " this model and cannot be quantized alone; keep it, or set keep_tied = true."
-            )
-        self.rules[TIED_HEAD] = None
-
     def _require_shared_scaling(self) -> None:
         """Weights that read one input are scaled together, or InputError names them."""
         for names in shared_inputs(self.graph):
@@ -180,6 +170,18 @@ class Assignment:
                 f"recipe {self.recipe.name}: groups do not divide every row:"
                 f" {'; '.join(faults[:3])}{more}."
             )
+
+
+def _with_own_head(source: Checkpoint, recipe: Recipe) -> Checkpoint:
+    """The model with a head apart from the embedding's table, where the recipe quantizes that."""
+    graph = models.build(source.config)
+    shared = linear_layers(graph).get(TIED_HEAD)
+    rule = recipe.rule(TIED_HEAD)
+    if shared not in embedding_tables(graph) or rule is None:
+        return source
+    if isinstance(rule, Rule) and rule.keep_tied:
+        return source
+    return Untied(source, shared, f"{TIED_HEAD}.weight")
 
 
 def linear_layers(graph: ops.Graph) -> dict[str, str]:
