@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lichen import _core
-from lichen.schemes import Scheme, dequantize, to_float32
+from lichen.schemes import Scheme, dequantize, map_row_blocks, to_float32
 from lichen.solvers import absmax, mse, native
 from lichen.solvers.descent import descend
 from lichen.solvers.native import Float32, Float64
@@ -101,7 +101,7 @@ class _Work:
 
     def _factor(self, moment: Float32, damping: float) -> bool:
         """Whether H, its columns in order, could be factored; ``feedback`` is then its factor."""
-        self.feedback = moment[np.ix_(self.order, self.order)]
+        self.feedback = _in_order(moment, self.order)
         diagonal = self.feedback.diagonal().copy()
         dead = diagonal <= 0
         self.ridge = damping * float(diagonal.mean(dtype=np.float64)) or 1.0
@@ -167,6 +167,17 @@ class _Work:
         """What damping adds to the cost of each row."""
         squares: Float64 = np.einsum("rk,rk->r", errors, errors).astype(np.float64)
         return self.ridge * squares
+
+
+def _in_order(moment: Float32, order: npt.NDArray[np.intp]) -> Float32:
+    """Rows and columns of a symmetric matrix in order."""
+    ordered = np.empty_like(moment)
+
+    def fill(rows: slice) -> None:
+        np.take(moment[order[rows]], order, axis=1, out=ordered[rows], mode="clip")
+
+    map_row_blocks(fill, moment.shape)
+    return ordered
 
 
 def _order(moment: Float32, size: int) -> npt.NDArray[np.intp]:
