@@ -83,6 +83,7 @@ _METHODS = {
     "hqq": 'solver = "hqq"',
     "gptq": _GPTQ,
     "gptq in order of activity": f"{_GPTQ}\nsolver_options = {{ act_order = true }}",
+    "gptq in order, 2 sweeps": f"{_GPTQ}\nsolver_options = {{ act_order = true, sweeps = 2 }}",
     "awq, mse": 'scaling = "awq"\nsolver = "mse"',
     "awq, gptq": f'scaling = "awq"\n{_GPTQ}',
 }
