@@ -119,7 +119,7 @@ def _names(node: ast.AST) -> set[str]:
     match node:
         case ast.Name(id=name) | ast.arg(arg=name) | ast.Attribute(attr=name):
             return {name}
-        case ast.FunctionDef(name=name) | ast.alias(name=name):
+        case ast.FunctionDef(name=name) | ast.alias(name=name) | ast.keyword(arg=str(name)):
             return {name}
         case ast.Constant(value=str(text)) if len(text) < 80:
             return set(re.findall(r"\w+", text))
