@@ -24,7 +24,7 @@ from lichen import models
 from lichen.checkpoint import open_checkpoint
 from lichen.errors import InputError, ResourceError
 from lichen.quantize import existing, fingerprint, quantize
-from lichen.recipe import parse_recipe
+from lichen.recipe import load_recipe, parse_recipe
 from lichen.reference import Reference
 from lichen.schemes import dequantize
 from lichen.tensor import QuantizedTensor
@@ -523,6 +523,14 @@ def test_a_recipe_can_spare_only_a_head_that_is_the_embedding(tmp_path, tied):
     assert made.config["quantization_config"]["ignore"] == (["lm_head"] if tied else [])
     head = made.read("model.embed_tokens.weight" if tied else "lm_head.weight")
     assert isinstance(head, QuantizedTensor) != tied
+
+
+def test_a_tied_model_without_its_table_is_told_so_whatever_the_head_gets(tiny, tmp_path):
+    weights = load_file(tiny / "model.safetensors")
+    del weights["model.embed_tokens.weight"]
+    write_weights(tiny, weights)
+    with pytest.raises(InputError, match=r"model\.embed_tokens\.weight is missing\."):
+        quantize(tiny, load_recipe("int8"), tmp_path / "out")
 
 
 def test_a_recipe_that_comes_down_to_nothing_is_refused(tiny, tmp_path):

@@ -31,12 +31,13 @@ class Assignment:
     """
 
     def __init__(self, source: Checkpoint, recipe: Recipe) -> None:
-        self.source = source = _with_own_head(source, recipe)
+        graph = models.build(source.config)
+        _require_weights(source, graph)
+        self.source = _with_own_head(source, graph, recipe)
         self.recipe = recipe
         #: By layer, of those that had a choice: which of its formats it got, counted from 0.
         self.chosen = dict(recipe.chosen)
-        self.graph = models.build(source.config)
-        _require_weights(source, self.graph)
+        self.graph = models.build(self.source.config)
         self.in_use = {name for name, _ in self.graph.weights()}
         self.linears = linear_layers(self.graph)
         self.tables = embedding_tables(self.graph)
@@ -61,7 +62,7 @@ class Assignment:
         # A copy of the embedding that a tied model carries for its head is never read.
         own_head = f"{TIED_HEAD}.weight"
         copies = set() if own_head in self.linears.values() else {own_head}
-        self.names = [name for name in source.names() if name not in copies]
+        self.names = [name for name in self.source.names() if name not in copies]
 
     @property
     def choices(self) -> dict[str, Choice]:
@@ -172,9 +173,8 @@ class Assignment:
             )
 
 
-def _with_own_head(source: Checkpoint, recipe: Recipe) -> Checkpoint:
+def _with_own_head(source: Checkpoint, graph: ops.Graph, recipe: Recipe) -> Checkpoint:
     """The model with a head apart from the embedding's table, where the recipe quantizes that."""
-    graph = models.build(source.config)
     shared = linear_layers(graph).get(TIED_HEAD)
     rule = recipe.rule(TIED_HEAD)
     if shared not in embedding_tables(graph) or rule is None:

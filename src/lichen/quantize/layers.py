@@ -81,7 +81,8 @@ def _output_error(
 
     def sums(rows: slice) -> tuple[float, float]:
         exact = sample @ to_float32(weight[rows]).T
-        return sum_of_squares(sample @ dequantize_rows(made, rows).T - exact), sum_of_squares(exact)
+        found = sample @ dequantize_rows(made, rows).T
+        return _sum_of_squares(found - exact), _sum_of_squares(exact)
 
     error, scale = np.sum([sums(rows) for rows in _row_slices(weight)], axis=0)
     # Products of floats end in other digits with other numbers of threads; these are the same.
@@ -108,14 +109,14 @@ def kept(work: Assignment, name: str) -> tuple[FloatArray, NarrowedRecord | None
             narrow[rows] = tensor[rows]
         return narrow[rows].astype(np.float32)
 
-    error = relative_error(tensor, narrowed)
+    error = _relative_error(tensor, narrowed)
     fits = error <= _NARROWING_ERROR
     dtype, error = ("float16", error) if fits else ("float32", 0.0)
     record = NarrowedRecord(name=name, dtype=dtype, error=error)
     return narrow if fits else tensor.astype(np.float32, copy=False), record
 
 
-def relative_error(tensor: FloatArray, approximation: Callable[[slice], Float32]) -> float:
+def _relative_error(tensor: FloatArray, approximation: Callable[[slice], Float32]) -> float:
     """Squared error of an approximation over the sum of squares; 0 for a tensor of zeros.
 
     ``approximation`` gives the rows that it is asked for.
@@ -123,13 +124,13 @@ def relative_error(tensor: FloatArray, approximation: Callable[[slice], Float32]
 
     def sums(rows: slice) -> tuple[float, float]:
         block = to_float32(tensor[rows])
-        return sum_of_squares(approximation(rows) - block), sum_of_squares(block)
+        return _sum_of_squares(approximation(rows) - block), _sum_of_squares(block)
 
     error, scale = np.sum(map_row_blocks(sums, tensor.shape), axis=0)
     return float(error / scale) if scale else 0.0
 
 
-def sum_of_squares(block: Float32) -> float:
+def _sum_of_squares(block: Float32) -> float:
     """The sum of squares, in an order that does not depend on threads as a BLAS product's does."""
     return float(np.square(block).sum())
 

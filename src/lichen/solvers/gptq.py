@@ -67,17 +67,18 @@ def solve(
         raise ValueError("damping must be greater than 0")
     if sweeps < 0:
         raise ValueError("sweeps must not be negative")
-    plain, weight = absmax.solve(weight, scheme), to_float32(weight)
+    plain = absmax.solve(weight, scheme)
     order = np.arange(weight.shape[1])
     if act_order:
         order = _order(inputs.second_moment, scheme.group_size or weight.shape[1])
     damping += weight.shape[1] / inputs.tokens
-    work = _Work(weight[:, order], order, inputs.second_moment, damping)
+    work = _Work(to_float32(weight)[:, order], order, inputs.second_moment, damping)
     fitted = scheme.granularity == "group"
     given = plain if fitted else mse.solve(weight, scheme, inputs, weighted=True)
     found, cost = work.round(given, fitted)
     if sweeps:
-        found, cost = descend(weight, found, inputs.second_moment, work.ridge, sweeps)
+        exact, moment = to_float32(weight), inputs.second_moment
+        found, cost = descend(exact, found, moment, work.ridge, sweeps)
     return _better(found, cost, plain, work.cost(plain))
 
 
