@@ -11,6 +11,7 @@
 
 #include "kernels/linear/kernel.h"
 #include "lichen/matrix.h"
+#include "lichen/rotation.h"
 #include "lichen/rounding.h"
 
 namespace nb = nanobind;
@@ -233,6 +234,13 @@ void add_costs(ThreadPool& pool, const Matrix& errors, const Matrix& feedback, c
   feedback_costs(pool, best, rows, columns, errors.data(), feedback.data(), pivots.data(), costs.data());
 }
 
+void rotate_vectors(ThreadPool& pool, const Array<float, 3>& x, const Vector& signs) {
+  require(length(signs, 0) == length(x, 1), "signs must be [length] of x [outer, length, inner]");
+  if (x.size() == 0) return;
+  nb::gil_scoped_release unlocked;
+  rotate(pool, length(x, 0), length(x, 1), length(x, 2), signs.data(), x.data());
+}
+
 }  // namespace
 
 void bind_solvers(nb::module_& m) {
@@ -271,6 +279,7 @@ void bind_solvers(nb::module_& m) {
         nb::arg("scale_type"), nb::arg("grid"), nb::arg("turns"), nb::arg("widest"), nb::arg("narrowest"),
         nb::arg("scales").noconvert(), nb::arg("zeros").noconvert(), nb::arg("codes").noconvert(),
         nb::arg("costs").noconvert(), nb::arg("isa") = none);
+  m.def("rotate", &rotate_vectors, nb::arg("pool"), nb::arg("x").noconvert(), nb::arg("signs").noconvert());
 }
 
 }  // namespace lichen

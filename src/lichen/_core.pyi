@@ -238,6 +238,12 @@ def round_with_feedback(
     fitted    columns that share a scale still to be found; 0: all scales are given
     """
 
+def rotate(pool: ThreadPool, x: _Floats, signs: _Floats) -> None:
+    """Rotate every vector along the middle axis of x [outer, length, inner], in place.
+
+    ``signs`` [length] are 1 or -1; the matrix is that of `lichen.solvers.hadamard`.
+    """
+
 class Linear:
     """A weight [rows, cols], packed for one instruction set.
 

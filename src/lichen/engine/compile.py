@@ -13,7 +13,6 @@ from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 
-import ml_dtypes
 import numpy as np
 
 from lichen import _core
@@ -21,6 +20,7 @@ from lichen import graph as ops
 from lichen.engine.key_units import key_units
 from lichen.engine.lowering import Rounding, lower, lower_blocks
 from lichen.errors import InputError
+from lichen.schemes import FLOATS
 from lichen.tensor import AnyTensor, BlockTensor, FloatArray, QuantizedTensor
 
 #: Names a weight and gets it.
@@ -368,8 +368,5 @@ class Packer:
 
 
 def cast(tensor: FloatArray, dtype: str) -> FloatArray:
-    """``tensor`` as "float32", "float16" or "bfloat16"; "auto" leaves it as it is stored."""
-    if dtype == "auto":
-        return tensor
-    target = {"bfloat16": ml_dtypes.bfloat16, "float16": np.float16, "float32": np.float32}[dtype]
-    return tensor.astype(target)
+    """``tensor`` in a float type; "auto" leaves it as it is stored."""
+    return tensor if dtype == "auto" else tensor.astype(FLOATS[dtype])

@@ -14,6 +14,7 @@ from lichen.checkpoint.protocol import FLOAT_TYPES
 from lichen.checkpoint.quantization_config import LayerFormat, quantization_config
 from lichen.checkpoint.view import Untied
 from lichen.errors import InputError
+from lichen.quantize.rotation import Rotated
 from lichen.recipe import Choice, Recipe, Rule, recipe_error
 from lichen.schemes import GROUP_SIZES, FloatType, Scheme
 
@@ -33,7 +34,8 @@ class Assignment:
     def __init__(self, source: Checkpoint, recipe: Recipe) -> None:
         graph = models.build(source.config)
         _require_weights(source, graph)
-        self.source = _with_own_head(source, graph, recipe)
+        self._given = source
+        self.source = _prepared(source, graph, recipe)
         self.recipe = recipe
         #: By layer, of those that had a choice: which of its formats it got, counted from 0.
         self.chosen = dict(recipe.chosen)
@@ -72,7 +74,7 @@ class Assignment:
     def settled(self, numbers: Mapping[str, int], why: dict[str, str]) -> Assignment:
         """The same with the choices made: by weight, the number of its format, and why."""
         chosen = {layer: numbers[self.linears[layer]] for layer in self.choices}
-        made = Assignment(self.source, self.recipe.settled(chosen))
+        made = Assignment(self._given, self.recipe.settled(chosen))
         made.why = why
         return made
 
@@ -173,11 +175,17 @@ class Assignment:
             )
 
 
+def _prepared(source: Checkpoint, graph: ops.Graph, recipe: Recipe) -> Checkpoint:
+    """The model as the recipe's rules meet it: its head untied, its values rotated, where asked."""
+    source = _with_own_head(source, graph, recipe)
+    return Rotated(source, models.build(source.config)) if recipe.rotate else source
+
+
 def _with_own_head(source: Checkpoint, graph: ops.Graph, recipe: Recipe) -> Checkpoint:
-    """The model with a head apart from the embedding's table, where the recipe quantizes that."""
+    """The model with a head apart from the embedding's table, where the two come to differ."""
     shared = linear_layers(graph).get(TIED_HEAD)
     rule = recipe.rule(TIED_HEAD)
-    if shared not in embedding_tables(graph) or rule is None:
+    if shared not in embedding_tables(graph) or (rule is None and not recipe.rotate):
         return source
     if isinstance(rule, Rule) and rule.keep_tied:
         return source

@@ -13,7 +13,7 @@ from lichen.checkpoint.protocol import FLOAT_TYPES
 from lichen.errors import InputError
 from lichen.quantize.assignment import Assignment, layer_format
 from lichen.recipe import Rule
-from lichen.schemes import dequantize, dequantize_rows, map_row_blocks, to_float32
+from lichen.schemes import FLOATS, dequantize, dequantize_rows, map_row_blocks, to_float32
 from lichen.solvers import native, solver
 from lichen.solvers.ranges import input_scale
 from lichen.solvers.statistics import InputStatistics
@@ -101,7 +101,7 @@ def kept(work: Assignment, name: str) -> tuple[FloatArray, NarrowedRecord | None
     if not _all_finite(tensor):
         raise InputError(f"{work.source.path}: {name} has values that are not finite.")
     if work.source.dtype(name) in FLOAT_TYPES:
-        return tensor, None
+        return tensor.astype(FLOATS[work.float_type(name)], copy=False), None
     narrow = np.empty(tensor.shape, np.float16)
 
     def narrowed(rows: slice) -> Float32:

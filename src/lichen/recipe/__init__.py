@@ -92,7 +92,7 @@ class Recipe:
     ``text`` is the file it was read from, word for word, and ``digest`` its SHA-256.  ``bits`` is
     the budget of those rules that leave a choice.  ``embedding`` is the rule of the embedding's
     table, which no pattern matches.  ``chosen`` is which of its choices a layer got, where that is
-    settled, counted from 0.
+    settled, counted from 0.  ``rotate`` asks for `lichen.quantize.rotation` before all else.
     """
 
     name: str
@@ -103,6 +103,7 @@ class Recipe:
     calibration: Calibration = Calibration()
     bits: float | None = None
     chosen: Mapping[str, int] = field(default_factory=dict)
+    rotate: bool = False
 
     @property
     def digest(self) -> str:

@@ -30,6 +30,7 @@ _ACTIVATIONS: dict[str, list[Any]] = {
 _TOP = {
     "description": str,
     "bits": float,
+    "rotate": bool,
     "layers": list,
     "embedding": dict,
     "calibration": dict,
@@ -89,6 +90,7 @@ class _Reader:
             embedding=self._embedding(top.get("embedding")),
             calibration=self._calibration(top.get("calibration", {})),
             bits=top.get("bits"),
+            rotate=top.get("rotate", False),
         )
         self._contradictions(recipe)
         return recipe
@@ -105,6 +107,8 @@ class _Reader:
             self.faults.append("a table has choices, but the recipe has no bits to spend")
         if recipe.bits is not None and not choices:
             self.faults.append("bits is a budget, but no table has choices to spend it on")
+        if recipe.rotate and any(isinstance(r, Rule) and r.keep_tied for _, r in recipe.rules):
+            self.faults.append("rotate needs a head of its own, and a table has keep_tied")
         if recipe.bits is not None and recipe.bits <= 0:
             self.faults.append(f"bits is {recipe.bits}, must be above 0")
 

@@ -11,8 +11,9 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
@@ -32,6 +33,13 @@ BLOCK_ELEMENTS = 1 << 17
 _THREADS = min(4, os.cpu_count() or 1)
 
 _FLOAT_BITS = {"float32": 32, "float16": 16, "bfloat16": 16}
+
+#: The float types in NumPy, by their names as a `FloatType`.
+FLOATS: dict[str, Any] = {
+    "float32": np.float32,
+    "float16": np.float16,
+    "bfloat16": ml_dtypes.bfloat16,
+}
 
 T = TypeVar("T")
 Number = TypeVar("Number", bound=np.generic)

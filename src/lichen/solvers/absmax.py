@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from lichen.schemes import Scheme
+from lichen.schemes import FLOATS, Scheme
 from lichen.solvers import native
 from lichen.solvers.statistics import InputStatistics
 from lichen.tensor import FloatArray, QuantizedTensor
@@ -17,12 +17,6 @@ Float32 = npt.NDArray[np.float32]
 
 OPTIONS: dict[str, bool | int | float | str] = {}
 NEEDS: frozenset[str] = frozenset()
-
-_TYPES: dict[str, Any] = {
-    "float32": np.float32,
-    "float16": np.float16,
-    "bfloat16": ml_dtypes.bfloat16,
-}
 
 
 def solve(
@@ -52,12 +46,12 @@ def between(weight: FloatArray, low: Float32, high: Float32, scheme: Scheme) -> 
 
 def scale_limits(scheme: Scheme) -> Any:
     """What NumPy tells of the float type that scales are stored in (``finfo``)."""
-    return ml_dtypes.finfo(_TYPES[scheme.scale_type])  # type: ignore[no-untyped-call]
+    return ml_dtypes.finfo(FLOATS[scheme.scale_type])  # type: ignore[no-untyped-call]
 
 
 def stored_scales(scales: Float32, scheme: Scheme) -> Float32:
     """Scales as they will be stored; never zero, for weights are divided by them."""
-    kind = _TYPES[scheme.scale_type]
+    kind = FLOATS[scheme.scale_type]
     limits = scale_limits(scheme)
     with np.errstate(over="ignore"):
         rounded = scales.astype(kind).astype(np.float32)
