@@ -15,6 +15,7 @@ FAMILIES = {
     "solvers": "What is a good way to choose the numbers worth?  (4 and 3 bits, inputs in floats)",
     "activations": "What do inputs cost, beside weights?  (weights int8 per row)",
     "smoothing": "How much range should inputs give to weights?  (int8, dynamic per token)",
+    "rotation": "What is it worth to rotate the model first?",
     "calibration": "How much text is enough, and must it be code?",
     "budget": "Is it worth giving layers different formats?",
 }
@@ -39,6 +40,7 @@ def cells(families: Iterable[str]) -> list[Cell]:
         "solvers": _solvers,
         "activations": _activations,
         "smoothing": _smoothing,
+        "rotation": _rotation,
         "calibration": _calibration,
         "budget": _budget,
     }
@@ -46,7 +48,7 @@ def cells(families: Iterable[str]) -> list[Cell]:
 
 
 PRESETS = (
-    *("int8", "int8-groups", "int8-smooth", "int8-static", "paper"),
+    *("int8", "int8-groups", "int8-rotated", "int8-smooth", "int8-static", "paper"),
     *("int4", "int4-hqq", "int4-awq", "int4-gptq", "int3-gptq", "mixed"),
 )
 
@@ -122,6 +124,19 @@ def _smoothing() -> Iterator[Cell]:
         yield Cell("smoothing", f"alpha {alpha}", text)
 
 
+def _rotation() -> Iterator[Cell]:
+    token, groups = _INPUTS["per token"], 'granularity = "group", group_size = 32'
+    for name, weights, inputs, solver in (
+        ("int8 per token", "bits = 8", token, "absmax"),
+        ("int4 g32 mse", "bits = 4", groups, "mse"),
+        ("int4 g32 gptq", "bits = 4", groups, "gptq"),
+        ("int3 g32 gptq", "bits = 3", groups, "gptq"),
+    ):
+        for rotate in (False, True):
+            text = recipe(weights, inputs=inputs, solver=solver, sequences=32, rotate=rotate)
+            yield Cell("rotation", f"{name}, {'rotated' if rotate else 'as it is'}", text)
+
+
 def _calibration() -> Iterator[Cell]:
     few = "bits = 3, group_size = 64"
     for count in (4, 16, 32):
@@ -150,9 +165,11 @@ def recipe(
     lines: str = "",
     keep: str = "lm_head",
     sequences: int | None = None,
+    rotate: bool = False,
 ) -> str:
     """The TOML of a recipe for all layers but the head; ``sequences`` of 512 tokens to see."""
-    text = "" if sequences is None else f"[calibration]\nsequences = {sequences}\n"
+    text = "rotate = true\n" if rotate else ""
+    text += "" if sequences is None else f"[calibration]\nsequences = {sequences}\n"
     text += f'[[layers]]\nmatch = "{keep}"\nkeep = true\n\n'
     text += f'[[layers]]\nmatch = "*"\nweights = {{ {weights} }}\n'
     if inputs:

@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -282,20 +283,24 @@ def write_shards(
     *,
     shard_bytes: int = SHARD_BYTES,
 ) -> int:
-    """Write tensors as they come, holding one at a time; give back the bytes of all of them.
+    """Write tensors as they come; give back the bytes of all of them.
 
-    Makes ``model.safetensors``, or numbered shards of at most `shard_bytes` (or one tensor) with
-    ``model.safetensors.index.json``.
+    Each is written while the next one is made, so two are held.  Makes ``model.safetensors``, or
+    numbered shards of at most `shard_bytes` (or one tensor) with ``model.safetensors.index.json``.
     """
     shards: list[SafetensorsWriter] = []
     try:
-        for name, tensor in tensors:
-            if not shards or not shards[-1].fits(name, tensor, shard_bytes):
-                if shards:
-                    shards[-1].close()
-                shards.append(SafetensorsWriter(folder / f"shard-{len(shards) + 1:05}.partial"))
-            shards[-1].write(name, tensor)
-            del tensor  # or it would be held while the next one is made
+        with ThreadPoolExecutor(1) as beside:
+            written = beside.submit(lambda: None)
+            for name, tensor in tensors:
+                written.result()
+                if not shards or not shards[-1].fits(name, tensor, shard_bytes):
+                    if shards:
+                        shards[-1].close()
+                    shards.append(SafetensorsWriter(folder / f"shard-{len(shards) + 1:05}.partial"))
+                written = beside.submit(shards[-1].write, name, tensor)
+                del tensor  # or it would be held for another one
+            written.result()
         if shards:
             shards[-1].close()
     except BaseException:

@@ -6,8 +6,10 @@ does not grow with the model.  The folder appears under its name when it is whol
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ import numpy.typing as npt
 
 import lichen
 from lichen.calibration import standard_library
-from lichen.checkpoint import manifest, open_checkpoint
+from lichen.checkpoint import Checkpoint, manifest, open_checkpoint
 from lichen.checkpoint.atomic import AtomicFolder, write_shards, write_tokenizer
 from lichen.checkpoint.compressed_tensors import stored
 from lichen.checkpoint.disk import folder_bytes
@@ -132,8 +134,25 @@ def _quantize_directly(work: Assignment, out: Path, *, force: bool, told: Told) 
     with AtomicFolder(out, force=force) as folder:
         require_space(folder, work.predicted_bytes())
         told.say(prediction(work))
+        hashing = _hash_beside(work.source)
         write_shards(folder, _tensors(work, records, done))
+        hashing.join()
         return finish(work, folder, records)
+
+
+def _hash_beside(source: Checkpoint) -> threading.Thread:
+    """Begin with the source's digest, which it remembers, while its weights are read anyway.
+
+    A file that cannot be read is told of by whoever asks for the digest next.
+    """
+
+    def digest() -> None:
+        with contextlib.suppress(InputError):
+            source.digest()
+
+    thread = threading.Thread(target=digest, daemon=True)
+    thread.start()
+    return thread
 
 
 def _tensors(

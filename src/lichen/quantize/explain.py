@@ -100,6 +100,8 @@ def _recorded(made: Manifest, order: Sequence[str]) -> list[LayerReport]:
 def _planned(work: Assignment, layer: str, rule: Rule | Choice | None, weight: str) -> LayerReport:
     rows, columns = work.matrix(weight)
     why = _matched(work.recipe, layer, is_table=weight in work.tables and rule is not None)
+    if work.recipe.rotate:
+        why += ", rotated"
     error = None
     if isinstance(rule, Rule) and not rule.calibrated:
         error = quantized(work, weight, read_floats(work, weight))[1].error
