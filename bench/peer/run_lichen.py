@@ -14,10 +14,10 @@ from lichen.loading import load
 
 
 class Lichen:
-    """The engine under `lichen generate`."""
+    """The engine under `lichen generate`, without guesses: peers have none here."""
 
     def __init__(self, job: dict[str, Any]) -> None:
-        model = load(Path(job["model"]), threads=job["threads"])
+        model = load(Path(job["model"]), threads=job["threads"], speculate=False)
         self._engine = model.engine
         self.version = f"lichen {lichen.__version__}"
 

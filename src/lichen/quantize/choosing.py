@@ -17,6 +17,7 @@ from lichen.quantize.assignment import Assignment, shared_inputs
 from lichen.quantize.budget import Offer, require_enough, spend
 from lichen.quantize.layers import kept, read_floats
 from lichen.recipe import Choice, Method, Rule, recipe_error
+from lichen.schemes import map_row_blocks
 from lichen.solvers import calibrated, native, solver
 from lichen.tensor import QuantizedTensor
 
@@ -96,16 +97,22 @@ def _measure(
         if group.names[0] not in known:
             coarse = group.choice.rules[_coarsest(work, group)]
             exchanged = {name: _solved(work, name, coarse) for name in group.names}
-            changed = log_softmax(variants.logits(ids, exchanged))
-            known[group.names[0]] = _divergence(original, changed)
+            known[group.names[0]] = _divergence(original, variants.logits(ids, exchanged))
         measured(number + 1, len(found))
 
 
-def _divergence(p: Float32, q: Float32) -> float:
-    """Mean over tokens of KL(p, q) in nats, of log-probabilities [tokens, vocabulary]."""
-    pieces = [slice(start, start + 64) for start in range(0, len(p), 64)]  # small temporaries
-    kl = [np.einsum("tv,tv->t", np.exp(p[s]), p[s] - q[s], dtype=np.float64) for s in pieces]
-    return float(np.maximum(np.concatenate(kl), 0).mean())
+def _divergence(p: Float32, logits: Float32) -> float:
+    """Mean over tokens of KL(p, q) in nats, from log-probabilities of p, and logits of q."""
+
+    def of_tokens(rows: slice) -> npt.NDArray[np.float64]:
+        difference = p[rows] - log_softmax(logits[rows])
+        each: npt.NDArray[np.float64] = np.einsum(
+            "tv,tv->t", np.exp(p[rows]), difference, dtype=np.float64
+        )
+        return each
+
+    kl = np.concatenate(map_row_blocks(of_tokens, p.shape))
+    return float(np.maximum(kl, 0).mean())
 
 
 def _budget(work: Assignment, found: Sequence[Group]) -> float:
