@@ -300,8 +300,8 @@ def test_all_faults_are_named_at_once():
     with pytest.raises(InputError) as caught:
         parse_recipe(text, "mine")
     assert str(caught.value) == (
-        "recipe mine: unknown key 'speed' (known: description, bits, layers, embedding,"
-        " calibration); match in layers[1] is 3, not a string; unknown key 'group' in"
+        "recipe mine: unknown key 'speed' (known: description, bits, rotate, layers,"
+        " embedding, calibration); match in layers[1] is 3, not a string; unknown key 'group' in"
         " layers[1].weights (known: bits, symmetric, granularity, group_size);"
         " layers[1].weights.bits is 9 (supported: 8, 6, 5, 4, 3, 2);"
         " layers[1].activations.bits is 4 (supported: 8);"
