@@ -13,6 +13,7 @@ struct LinearKernels {
   LinearKernel f32, f16, bf16, i8, i4;
   QuantizeKernel quantize;
   LinearKernel b8 = linear_b8_portable, b4 = linear_b4_portable;
+  WidenKernel widen = widen_words_portable;  // what these read
   SplitKernel split = nullptr;  // what bf16 reads; null where it reads floats
   // Columns of a row that lie together in a panel.
   std::int64_t i8_depth = 4;    // or 8

@@ -91,6 +91,7 @@ void quantize_rows(Isa isa, const float* x, std::int64_t x_stride, std::int64_t 
 
 Input input_of(const Linear& linear) {
   if (takes_codes(linear.dtype)) return Input::codes;
+  if (linear.dtype == Dtype::b8 || linear.dtype == Dtype::b4) return Input::wide;
   const bool splits = linear.dtype == Dtype::bf16 && linear_kernels(linear.isa).split;
   return splits ? Input::halves : Input::floats;
 }
@@ -105,6 +106,10 @@ void prepare_rows(const Linear& linear, const float* x, std::int64_t x_stride, s
   if (input == Input::halves)
     linear_kernels(linear.isa).split({x + begin * x_stride, x_stride, end - begin, cols,
                                       out.halves + begin * kHalves * stride, stride});
+  if (input == Input::wide)
+    linear_kernels(linear.isa).widen({x + begin * x_stride, x_stride, end - begin, cols,
+                                      out.wide + begin * 2 * stride, out.wide_sums + begin * (stride / 16),
+                                      out.wide_scales + begin * (stride / 32), stride});
 }
 
 QuantizedBuffer::QuantizedBuffer(std::int64_t tokens, std::int64_t cols)
@@ -112,11 +117,15 @@ QuantizedBuffer::QuantizedBuffer(std::int64_t tokens, std::int64_t cols)
       signed_codes_(static_cast<std::size_t>(tokens * code_stride(cols))),
       minus_sums_(static_cast<std::size_t>(tokens * code_stride(cols) / 32) * sizeof(std::int32_t)),
       scales_(static_cast<std::size_t>(tokens * code_stride(cols) / 32) * sizeof(float)),
-      halves_(static_cast<std::size_t>(kHalves * tokens * code_stride(cols)) * sizeof(std::uint16_t)) {}
+      halves_(static_cast<std::size_t>(kHalves * tokens * code_stride(cols)) * sizeof(std::uint16_t)),
+      wide_(static_cast<std::size_t>(2 * tokens * code_stride(cols))),
+      wide_sums_(static_cast<std::size_t>(tokens * code_stride(cols) / 16) * sizeof(std::int32_t)),
+      wide_scales_(static_cast<std::size_t>(tokens * code_stride(cols) / 32) * sizeof(float)) {}
 
 QuantizedRows QuantizedBuffer::rows() {
   return {codes_.as<std::uint8_t>(), signed_codes_.as<std::int8_t>(), minus_sums_.as<std::int32_t>(),
-          scales_.as<float>(), halves_.as<std::uint16_t>()};
+          scales_.as<float>(), halves_.as<std::uint16_t>(), wide_.as<std::int8_t>(),
+          wide_sums_.as<std::int32_t>(), wide_scales_.as<float>()};
 }
 
 std::int64_t linear_chunks(const Linear& linear, std::int64_t tokens) {
@@ -166,6 +175,11 @@ void linear_chunk(const Linear& linear, const float* x, std::int64_t x_stride,
   } else if (input_of(linear) == Input::halves) {
     task.code_stride = code_stride(linear.cols);
     task.halves = quantized->halves + token * kHalves * task.code_stride;
+  } else if (input_of(linear) == Input::wide) {
+    task.code_stride = code_stride(linear.cols);
+    task.wide = quantized->wide + token * 2 * task.code_stride;
+    task.wide_sums = quantized->wide_sums + token * (task.code_stride / 16);
+    task.x_scales = quantized->wide_scales + token * (task.code_stride / 32);
   } else {
     task.x = x + token * x_stride;
     task.x_stride = x_stride;

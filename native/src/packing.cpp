@@ -186,8 +186,8 @@ std::int64_t block_header(const Linear& linear) {
 }
 
 std::int64_t block_bytes(const Linear& linear) {
-  const std::int64_t columns = linear.dtype == Dtype::b8 ? 4 : 8;  // in 64 bytes of codes
-  return block_header(linear) + ceil_div(linear.group, columns) * 64;
+  const std::int64_t lines = linear.dtype == Dtype::b8 ? 2 : 1;  // of 64 bytes, for 8 columns
+  return block_header(linear) + ceil_div(linear.group, 8) * lines * 64;
 }
 
 // Where a code of one lane lies, and in which half of its byte.
@@ -198,7 +198,7 @@ struct CodePlace {
 
 CodePlace code_place(const Linear& linear, std::int64_t lane, std::int64_t k) {
   const std::int64_t at = block_header(linear);
-  if (linear.dtype == Dtype::b8) return {at + k * kPanelRows + lane, 0};
+  if (linear.dtype == Dtype::b8) return {at + (k / 4 * kPanelRows + lane) * 4 + k % 4, 0};
   return {at + (k / 8 * kPanelRows + lane) * 4 + k % 4, k % 8 < 4 ? 0 : 4};
 }
 
@@ -224,7 +224,8 @@ float load_scale(const Linear& linear, std::int64_t lane, const char* block) {
 // Codes [columns] of one lane into a zeroed block; false where one is out of range.
 bool pack_codes(const Linear& linear, const std::int8_t* from, std::int64_t lane, char* block) {
   if (linear.dtype == Dtype::b8) {
-    for (std::int64_t k = 0; k < linear.group; ++k) block[code_place(linear, lane, k).byte] = from[k];
+    for (std::int64_t k = 0; k < linear.group; ++k)
+      block[code_place(linear, lane, k).byte] = static_cast<char>(from[k] ^ 0x80);
     return true;
   }
   bool in_range = true;
@@ -259,8 +260,8 @@ void unpack_blocks(const Linear& linear, const char* panel, std::int64_t lane, f
     const float scale = load_scale(linear, lane, panel);
     for (std::int64_t k = 0; k < linear.group; ++k) {
       const CodePlace place = code_place(linear, lane, k);
-      int code = static_cast<std::int8_t>(panel[place.byte]);
-      if (linear.dtype == Dtype::b4) code = (code >> place.bits & 15) - (linear.shifts ? 0 : 8);
+      const auto byte = static_cast<std::uint8_t>(panel[place.byte]);
+      const int code = linear.dtype == Dtype::b8 ? byte - 128 : (byte >> place.bits & 15) - (linear.shifts ? 0 : 8);
       out[begin + k] = std::fma(static_cast<float>(code), scale, shift);
     }
   }

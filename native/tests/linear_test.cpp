@@ -131,6 +131,51 @@ float quantize(const float* x, std::int64_t cols, std::vector<int>& q) {
   return scale;
 }
 
+// Inputs in 16 bits: q[cols] and a scale for each 32.
+struct Wide {
+  std::vector<int> q;
+  std::vector<float> scales;
+};
+
+Wide widened(const float* x, std::int64_t cols) {
+  Wide wide;
+  for (std::int64_t begin = 0; begin < cols; begin += 32) {
+    const float* end = x + std::min(begin + 32, cols);
+    float largest = 0;
+    for (const float* at = x + begin; at < end; ++at) largest = std::max(largest, std::fabs(*at));
+    const volatile float inverse = largest < 0x1p-100f ? 0.0f : 32639.0f / largest;
+    wide.scales.push_back(largest < 0x1p-100f ? 0.0f : largest / 32639.0f);
+    for (const float* at = x + begin; at < end; ++at) {
+      const volatile float scaled = *at * inverse;
+      wide.q.push_back(static_cast<int>(std::nearbyint(scaled)));
+    }
+  }
+  return wide;
+}
+
+// One output of blocks of codes.
+float wide_product(const Case& c, const RandomWeight& w, std::int64_t row, const Wide& x) {
+  volatile float total = 0;
+  const std::int64_t step = c.group == 16 ? 16 : 32, start = row * c.shape.cols;
+  for (std::int64_t group = 0; group < c.shape.cols; group += c.group)
+    for (std::int64_t k = group; k < group + c.group; k += step) {
+      const auto block = static_cast<std::size_t>((start + group) / c.group);
+      std::int64_t sum = 0, of_input = 0;
+      for (std::int64_t i = k; i < std::min(k + step, group + c.group); ++i) {
+        const int q = x.q[static_cast<std::size_t>(i)];
+        of_input += q;
+        sum += w.codes[static_cast<std::size_t>(start + i)] * q;
+      }
+      const float scale = x.scales[static_cast<std::size_t>(k / 32)];
+      const volatile float scaled = static_cast<float>(sum) * w.scales[block];
+      total = std::fma(scaled, scale, static_cast<float>(total));
+      if (!c.zeros) continue;
+      const volatile float shifted = static_cast<float>(of_input) * scale;
+      total = std::fma(w.shifts[block], shifted, static_cast<float>(total));
+    }
+  return total;
+}
+
 float rounded_to_bf16(float value) {
   std::uint32_t bits;
   std::memcpy(&bits, &value, sizeof bits);
@@ -154,6 +199,7 @@ std::vector<float> expected(Isa isa, const Case& c, const RandomWeight& w, const
     const std::int64_t shared = c.input_groups ? c.group : c.shape.cols;
     std::vector<float> scales;
     std::vector<int> q;
+    const Wide wide = blocks(c.dtype) ? widened(row, c.shape.cols) : Wide{};
     if (integers(c.dtype))
       for (std::int64_t begin = 0; begin < c.shape.cols; begin += shared)
         scales.push_back(quantize(row + begin, shared, q));
@@ -186,6 +232,8 @@ std::vector<float> expected(Isa isa, const Case& c, const RandomWeight& w, const
           }
         }
         if (!c.input_groups) value = value * scales[0];
+      } else if (blocks(c.dtype)) {
+        value = wide_product(c, w, r, wide);
       } else if (c.dtype == Dtype::bf16 && isa == Isa::avx512_bf16) {
         value = bf16_product(wr, row, c.shape.cols);
       } else {
@@ -296,7 +344,8 @@ int main(int argc, char** argv) {
   for (Isa isa : isas)
     for (const auto& [dtype, group] : {std::pair<Dtype, std::int64_t>{Dtype::i4, 32}, {Dtype::i4, 64}, {Dtype::i4, 128},
                                        {Dtype::i8, 64}, {Dtype::i8, 128}, {Dtype::i8, 1024},
-                                       {Dtype::b8, 16}, {Dtype::b8, 32}, {Dtype::b4, 16}, {Dtype::b4, 32}})
+                                       {Dtype::b8, 16}, {Dtype::b8, 32}, {Dtype::b8, 128}, {Dtype::b4, 16}, {Dtype::b4, 32},
+                                       {Dtype::b4, 64}})
       for (const Shape& shape : shapes)
         for (int options = 0; options < (dtype == Dtype::i4 ? 16 : dtype == Dtype::i8 ? 4 : 8); ++options, ++cases) {
           const Shape whole = {shape.tokens, shape.rows, (shape.cols + group - 1) / group * group};

@@ -252,9 +252,9 @@ class Linear:
     "i8", [rows, groups] for "i4", "b8" and "b4"; of "i4" they all have to be numbers of float16, or
     all of bfloat16.  ``zeros`` [rows, groups] is for "i4" and optional, ``bias`` [rows] for all:
     ``w = (code - zero) * scale``.  "i8" and "i4" meet inputs that are quantized to int8 by row.
-    "b8" and "b4" are blocks of codes that stand for floats and meet floats, with optional
-    ``shifts`` [rows, groups]: ``w = code * scale + shift``, in one rounding; codes of "b4" with
-    shifts are 0 to 15.  ``input_scale`` is the one scale of all inputs of "i8" or "i4"; 0 gives
+    "b8" and "b4" are blocks of codes that stand for floats and meet inputs in 16 bits, with
+    optional ``shifts`` [rows, groups]: ``w = code * scale + shift``; codes of "b4" with shifts are
+    0 to 15.  ``input_scale`` is the one scale of all inputs of "i8" or "i4"; 0 gives
     each row the scale that its largest number asks for, or each ``input_group`` columns of a row:
     with "i4" as many as share a scale of the weight, with "i8" a multiple of 64, up to 1024, that
     divides the columns.

@@ -276,7 +276,7 @@ def _check(request: Request, prompt: list[int], capacity: int) -> None:
 
 def _in_words(tensor: AnyTensor) -> str:
     if isinstance(tensor, BlockTensor):
-        return "float32"  # the numbers that its codes stand for, and the product's bits
+        return "float32"  # the numbers that its codes stand for
     if not isinstance(tensor, QuantizedTensor):
         return tensor.dtype.name
     return ", ".join(str(part) for part in (tensor.scheme, tensor.activations) if part)

@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from tests.quantized import INT4
 from tests.tiny import write_json, write_tiny_model
+from tests.wide import meet_in_16_bits
 
 from lichen import _core, models, reference
 from lichen.checkpoint import open_checkpoint
@@ -90,13 +91,20 @@ def by_reference(folder: Path) -> np.ndarray:
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_the_engine_computes_what_the_codes_mean(tmp_path, monkeypatch, recipe, dtype, isa):
-    """Prompt by prompt: where x / scale lies next to a half, its last bit decides a code."""
+    """Prompt by prompt: where x / scale lies next to a half, its last bit decides a code.
+
+    Floats that meet codes are rounded to 16 bits: a thousandth of logits of up to 20; one that is
+    rounded to bfloat16 otherwise for it changes them by several.
+    """
+    close = 1e-3 if recipe.endswith("float-inputs") else 1e-4
     folder = made(tmp_path, recipe, dtype)
     if isa == "avx512_bf16":
+        close = max(close, 5e-3 if dtype == "bfloat16" and recipe.endswith("float-inputs") else 0)
         round_inputs_of_bfloat16(monkeypatch)
+    meet_in_16_bits(monkeypatch)
     engine = load(folder, isa=isa, threads=1).engine
     ours = np.stack([np.concatenate(list(engine.logits(ids))) for ids in PROMPTS])
-    same = np.abs(ours - by_reference(folder)).max(axis=(1, 2)) < 1e-4
+    same = np.abs(ours - by_reference(folder)).max(axis=(1, 2)) < close
     assert same.mean() >= 0.5
 
 

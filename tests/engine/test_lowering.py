@@ -15,6 +15,7 @@ from compressed_tensors.quantization.lifecycle.forward import fake_quantize
 from compressed_tensors.quantization.utils import compute_dynamic_scales_and_zp
 from tests.quantized import quantized, write_quantized
 from tests.tiny import write_tiny_model
+from tests.wide import meet_in_16_bits
 from transformers import AutoModelForCausalLM, CompressedTensorsConfig
 
 from lichen import _core, graph, models, reference
@@ -67,7 +68,8 @@ def through_a_plan(x: np.ndarray, weight, isa: str) -> np.ndarray:
 @pytest.mark.parametrize(
     ("bits", "scales"), [*((bits, "float16") for bits in BITS), (4, "float32"), (8, "float32")]
 )
-def test_every_product_is_the_references(bits, scales, inputs):
+def test_every_product_is_the_references(monkeypatch, bits, scales, inputs):
+    meet_in_16_bits(monkeypatch)
     x = normal(1, TOKENS, COLUMNS)
     x[3] = 0
     for weight in weights_of(bits, inputs, scales):
@@ -202,9 +204,13 @@ def by_transformers(folder: Path, **options: object) -> np.ndarray:
         return model(torch.from_numpy(PROMPTS)).logits.numpy()
 
 
-def share_of_equal_prompts(a: np.ndarray, b: np.ndarray) -> float:
+#: Of logits of up to 20, by products whose inputs are rounded to 16 bits: 2^-16 a layer and more.
+LOST = 1e-3
+
+
+def share_of_equal_prompts(a: np.ndarray, b: np.ndarray, close: float = 2e-4) -> float:
     """Not all of them: where x / scale lies next to a half, its last bit decides a code."""
-    return float((np.abs(a - b).max(axis=(1, 2)) < 2e-4).mean())
+    return float((np.abs(a - b).max(axis=(1, 2)) < close).mean())
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -221,8 +227,11 @@ def test_engine_reference_and_transformers_agree_on_a_folder(tmp_path, formats, 
         assert (found.scheme, found.activations) == (tensor.scheme, tensor.activations)
         assert found.input_scale == pytest.approx(tensor.input_scale)
     expected = by_reference(tmp_path / "out")
-    assert share_of_equal_prompts(by_the_engine(tmp_path / "out"), expected) >= 0.5
     assert share_of_equal_prompts(by_transformers(tmp_path / "out"), expected) >= 0.5
+    with pytest.MonkeyPatch.context() as patched:
+        meet_in_16_bits(patched)
+        rounded = by_reference(tmp_path / "out")
+    assert share_of_equal_prompts(by_the_engine(tmp_path / "out"), rounded, LOST) >= 0.5
     assert share_of_equal_prompts(by_reference(source), expected) == 0
 
 
@@ -243,7 +252,7 @@ def test_packed_zero_points_are_what_transformers_refuses_for_a_shape_it_made_up
     given_up = CompressedTensorsConfig(dequantize=True)  # of quantization; the weights are the same
     theirs = by_transformers(tmp_path / "out", quantization_config=given_up)
     np.testing.assert_allclose(theirs, expected, atol=2e-4)
-    np.testing.assert_allclose(by_the_engine(tmp_path / "out"), expected, atol=2e-4)
+    np.testing.assert_allclose(by_the_engine(tmp_path / "out"), expected, atol=LOST)
 
     compressor = BaseCompressor.get_value_from_registry("pack-quantized")
     compress = compressor.compress.__func__
@@ -280,7 +289,7 @@ def test_a_quantized_embedding_is_stored_once_and_looked_up(tmp_path, scheme, ti
     np.testing.assert_array_equal(tensor.codes, made[EMBEDDING].codes)
     assert tensor.activations is None
     expected = by_reference(tmp_path / "out")
-    assert share_of_equal_prompts(by_the_engine(tmp_path / "out"), expected) >= 0.5
+    assert share_of_equal_prompts(by_the_engine(tmp_path / "out"), expected, LOST) >= 0.5
     if scheme.bits == 8 and not tied:
         assert share_of_equal_prompts(by_transformers(tmp_path / "out"), expected) >= 0.5
 

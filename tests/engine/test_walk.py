@@ -103,11 +103,13 @@ def by_reference(
 @pytest.mark.parametrize("model_type", ["llama", "qwen2"])
 @pytest.mark.parametrize("form", ["float32", "float16", "int8-float-inputs", "int4-float-inputs"])
 def test_inputs_are_those_of_the_reference(model_type: ModelType, form: str) -> None:
+    """Products of codes with floats round the floats to 16 bits."""
+    lost = 1e-3 if form.endswith("float-inputs") else 2e-4
     graph, weights = tiny(form, model_type)
     ours, theirs = seen(walk(graph, weights)), by_reference(graph, weights)
     assert len(ours) == len(theirs) == 9
     for x, y in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(x, y, atol=2e-4)
+        np.testing.assert_allclose(x, y, atol=lost)
 
 
 def test_inputs_behind_int8_products_are_those_of_the_reference() -> None:

@@ -12,6 +12,7 @@ from compressed_tensors.quantization.lifecycle.forward import fake_quantize
 from compressed_tensors.quantization.utils import compute_dynamic_scales_and_zp
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.wide import widen
 
 from lichen import _core
 
@@ -124,6 +125,33 @@ def int8_product(layer: Layer, x: Array) -> Array:
     assert layer.scales is not None
     codes, x_scales = quantize(x)
     y = (codes @ layer.stored.T.astype(np.int64)).astype(np.float32) * (x_scales * layer.scales)
+    return y if layer.bias is None else y + layer.bias
+
+
+def fma(a: Array, b: Array, c: Array) -> Array:
+    """In one rounding: extended doubles hold the product exactly, and nearly always the sum."""
+    wide = np.longdouble
+    return (a.astype(wide) * b.astype(wide) + c.astype(wide)).astype(np.float32)
+
+
+def wide_product(layer: Layer, x: Array) -> Array:
+    """The sums of each step in integers, then float32 in the order that the engine promises."""
+    assert layer.scales is not None
+    codes, x_scales = widen(x)
+    size = layer.cols // layer.scales.shape[1]
+    y = np.zeros((len(x), len(layer.stored)), np.float32)
+    weight = layer.stored.astype(np.int64)
+    step = 16 if size == 16 else 32
+    for group in range(0, layer.cols, size):
+        for begin in range(group, group + size, step):
+            end = min(begin + step, group + size)
+            of_input = codes[:, begin:end]
+            sums = (of_input @ weight[:, begin:end].T).astype(np.float32)
+            scale = x_scales[:, begin // 32, None]
+            y = fma(sums * layer.scales[:, group // size], scale, y)
+            if layer.shifts is not None:
+                total = of_input.sum(axis=1, keepdims=True).astype(np.float32) * scale
+                y = fma(layer.shifts[:, group // size], total, y)
     return y if layer.bias is None else y + layer.bias
 
 
@@ -243,15 +271,52 @@ def test_every_isa_gives_the_bits_of_portable(isa: str, dtype: str, rows: int, c
 @every_isa
 @every_shape
 @pytest.mark.parametrize("dtype", BLOCKS)
-def test_blocks_give_the_bits_of_the_floats_they_stand_for(
-    isa: str, dtype: str, rows: int, cols: int
-):
+def test_blocks_are_products_in_16_bits(isa: str, dtype: str, rows: int, cols: int):
     layer = Layer(dtype, rows, cols, bias=True)
-    floats = _core.Linear(POOL, layer.values, "f32", None, layer.bias, isa)
     linear = layer.packed(isa)
     for tokens in (1, 5, 13, 140):
         x = normal(tokens, tokens, layer.cols)
-        assert same_bits(linear.apply(POOL, x), floats.apply(POOL, x))
+        assert same_bits(linear.apply(POOL, x), wide_product(layer, x))
+
+
+@every_isa
+@pytest.mark.parametrize("dtype", BLOCKS)
+def test_blocks_are_as_near_to_the_floats_as_16_bits_are(isa: str, dtype: str):
+    """Beside a product in double, with inputs of which some stand out a thousandfold."""
+    layer = Layer(dtype, 40, 1024)
+    x = normal(7, 6, layer.cols)
+    x[:, ::97] *= 1000
+    exact = x.astype(np.float64) @ layer.values.T.astype(np.float64)
+    padded = np.pad(np.abs(x), ((0, 0), (0, -layer.cols % 32)))
+    largest = padded.reshape(len(x), -1, 32).max(axis=2).repeat(32, axis=1)[:, : layer.cols]
+    bound = 2.0**-16 * largest @ np.abs(layer.values.T).astype(np.float64)
+    chain = 2.0**-23 * (layer.cols / 16) * (np.abs(x) @ np.abs(layer.values.T))
+    assert (np.abs(layer.packed(isa).apply(POOL, x) - exact) <= bound + chain).all()
+
+
+@every_isa
+def test_blocks_of_inputs_that_are_no_numbers_are_none_either(isa: str):
+    layer = Layer("b4", 20, 96)
+    x = normal(1, 4, 96)
+    x[0, 40], x[1, 95], x[2] = np.nan, -np.inf, 0
+    y = layer.packed(isa).apply(POOL, x)
+    assert np.isnan(y[:2]).all()
+    assert (y[2] == 0).all()
+    assert np.isfinite(y[3]).all()
+    tiny = layer.packed(isa).apply(POOL, np.full((1, 96), 1e-38, np.float32))
+    assert (tiny == 0).all()
+
+
+@every_isa
+def test_sums_of_blocks_at_their_extremes_fit(isa: str):
+    """Every code at its end, and every input its block's largest."""
+    one = np.ones((16, 4), np.float32)
+    x = np.stack([np.full(128, 32639, np.float32), np.full(128, -32639, np.float32)])
+    for kind, code, shifts in [("b8", -128, None), ("b8", 127, None), ("b4", 15, one * 0)]:
+        weight = np.full((16, 128), code, np.int8)
+        y = _core.Linear(POOL, weight, kind, one, None, isa, None, shifts).apply(POOL, x)
+        assert (y[0] == np.float32(32639 * 32 * code) * 4).all()
+        assert (y[1] == -y[0]).all()
 
 
 @every_isa
@@ -303,8 +368,7 @@ def test_any_shape(isa: str, dtype: str, rows: int, cols: int, tokens: int, bias
     elif rounds_inputs(isa, dtype):
         assert same_bits(y, bf16_product(layer, x))
     elif dtype in BLOCKS:
-        floats = _core.Linear(POOL, layer.values, "f32", None, layer.bias, isa)
-        assert same_bits(y, floats.apply(POOL, x))
+        assert same_bits(y, wide_product(layer, x))
     else:
         exact = x.astype(np.float64) @ layer.values.T.astype(np.float64)
         exact += 0 if layer.bias is None else layer.bias

@@ -28,8 +28,8 @@ inline constexpr std::int64_t kCodePadding = 64;
 //   i4: [panel][group] of { 16-bit scales [16]; zero points [16], a byte each, if there are any; codes
 //       [group/8][16][4], a byte holding columns k and k + 4 of every eight, as code + 8 }
 //   b8, b4: [panel][group] of { scales [16], f32 or where that is exact 16 bits; shifts, float[16], if there
-//       are any; b8: codes [group][16]; b4: as in i4, as code + 8 or with shifts as they are }
-// i8 and i4 meet inputs in int8; b8 and b4 are blocks of codes that stand for floats and meet floats.
+//       are any; b8: as code + 128 [group/4][16][4]; b4: as in i4, as code + 8 or with shifts as they are }
+// i8 and i4 meet inputs in int8; b8 and b4 are blocks of codes that stand for floats and meet inputs in 16 bits.
 // So int4 in groups of 32 takes 4.5 bits a weight, and is read from its first byte to its last.
 struct Linear {
   Isa isa;
@@ -88,6 +88,9 @@ struct QuantizedRows {
                               // each group that has a scale
   float* scales;              // [tokens][groups]
   std::uint16_t* halves;      // [tokens][2][code_stride(cols)]: bf16, see Input::halves
+  std::int8_t* wide;          // [tokens][2 * code_stride(cols)]: see Input::wide
+  std::int32_t* wide_sums;    // [tokens][code_stride(cols) / 16]
+  float* wide_scales;         // [tokens][code_stride(cols) / 32]
 };
 
 // Bytes between two rows of codes: cols rounded up to 64.
@@ -103,7 +106,7 @@ class QuantizedBuffer {
   QuantizedRows rows();
 
  private:
-  AlignedBuffer codes_, signed_codes_, minus_sums_, scales_, halves_;
+  AlignedBuffer codes_, signed_codes_, minus_sums_, scales_, halves_, wide_, wide_sums_, wide_scales_;
 };
 
 // Quantizes rows [begin, end) of x[tokens][x_stride] into the same rows of `out`: symmetric, dynamic per
@@ -124,7 +127,10 @@ void fake_quantize_row(const float* x, std::int64_t cols, float given_scale, std
 // What a product reads of its input: floats; codes in int8 (i8 and i4 weights); or halves (bf16 weights,
 // where the instruction set multiplies in bf16), each x as two numbers of bf16, both rounded to nearest:
 //   high = bf16(x), low = bf16(x - high), 0 where high is not finite;  |x - high - low| <= 2^-17 |x|
-enum class Input { floats, codes, halves };
+// Or wide (b8 and b4 weights): in fixed point of 16 bits, so that integers are multiplied. Each 32 columns share
+//   scale = largest |x| / 32639;  q = round_half_even(x * (32639 / largest |x|));  |x - q scale| <= 2^-16 largest |x|
+// where the largest is below 2^-100, all q are 0; with a NaN or an infinity the scale is NaN and all q are 0.
+enum class Input { floats, codes, halves, wide };
 
 Input input_of(const Linear& linear);
 
@@ -145,7 +151,9 @@ std::int64_t linear_chunks(const Linear& linear, std::int64_t tokens);
 // y = (one chain of fused multiply-adds float(sum) * x_scale, groups ascending from 0) * w_scale. i4 sums are exact in each group, then
 // y = (one chain of fused multiply-adds float(sum) * w_scale, groups ascending from 0) * x_scale, or with
 // scales for groups one chain of (float(sum) * w_scale) * x_scale. Then bias, then the old y are added.
-// b8 and b4 give the bits of f32 weights fma(code, scale, shift).
+// Sums of b8 and b4 are exact in each 32 columns, or each 16 of blocks of 16, then y is one chain, columns ascending
+// from 0, of total = fma(float(sum of code * q) * w_scale, x_scale, total) and where there are shifts of
+// total = fma(shift, float(sum of q) * x_scale, total).
 // Every instruction set gives the same bits, but for bf16 weights where it multiplies in bf16. avx512_bf16
 // rounds x to bf16 and takes columns in pairs, the second of each first (KLD to float32 inputs on code, 0.5B:
 // 3e-5); amx makes one chain of the sums of 32 columns for the high halves of x and one for the low ones, and

@@ -7,6 +7,7 @@ namespace lichen {
 namespace {
 
 #include "kernels/linear/int4_256.inc.h"
+#include "kernels/linear/wide_256.inc.h"
 
 struct F32 {
   using Stored = float;
@@ -168,72 +169,52 @@ struct Expanded : ExpandedIn256 {
   static Ints close(const Ints& sum, const Partial& partial) { return I4<F16Scales>::close(sum, partial); }
 };
 
-struct Blocks {
-  using Floats = FloatPair;
+// Unsigned bytes in 16 bits, even columns and odd ones, meet the same columns of an input: 255 * 32639 twice fit 32.
+struct Wide : WideIn256 {
+  struct Weights {
+    IntPair even, odd;
+  };
+  using Sums = IntPair;
+  using Kept = uint16_t;
+  // 6 sums, 4 weights, 1 input and what is between of the 16 registers.
+  static constexpr int kPanelTokens = 3, kFewTokens = 12, kPanels = 1, kTokens = 3, kKept = 64;
 
-  static Floats nothing() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
-  static Floats load_floats(const char* from) {
-    return {_mm256_loadu_ps(reinterpret_cast<const float*>(from)),
-            _mm256_loadu_ps(reinterpret_cast<const float*>(from + 32))};
+  static IntPair even(const Line& w) {
+    const __m256i mask = _mm256_set1_epi16(0xff);
+    return {_mm256_and_si256(w.low, mask), _mm256_and_si256(w.high, mask)};
   }
-  static Floats load_scales(const char* from, ScaleType type) {
-    if (type == ScaleType::f32) return load_floats(from);
-    const auto* halves = reinterpret_cast<const __m128i*>(from);
-    const __m128i low = _mm_loadu_si128(halves), high = _mm_loadu_si128(halves + 1);
-    return type == ScaleType::f16 ? FloatPair{F16Scales::widen(low), F16Scales::widen(high)}
-                                  : FloatPair{Bf16Scales::widen(low), Bf16Scales::widen(high)};
+  static Weights widen(const Line& bytes) {
+    return {even(bytes), {_mm256_srli_epi16(bytes.low, 8), _mm256_srli_epi16(bytes.high, 8)}};
   }
-  static __m256i load_vector(const char* from) {
-    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+  static void keep(Kept* to, const Weights& w) {
+    auto* lines = reinterpret_cast<__m256i*>(to);
+    _mm256_store_si256(lines, w.even.low);
+    _mm256_store_si256(lines + 1, w.even.high);
+    _mm256_store_si256(lines + 2, w.odd.low);
+    _mm256_store_si256(lines + 3, w.odd.high);
   }
-  static void scale_and_store(__m256i code, __m256 scale, __m256 shift, float* out) {
-    _mm256_store_ps(out, _mm256_fmadd_ps(_mm256_cvtepi32_ps(code), scale, shift));
+  static Weights load_kept(const Kept* from) {
+    return {{load_vector(from), load_vector(from + 16)}, {load_vector(from + 32), load_vector(from + 48)}};
   }
-};
+  static void hold(Weights& w) { asm("" : "+x"(w.even.low), "+x"(w.even.high), "+x"(w.odd.low), "+x"(w.odd.high)); }
 
-struct Bytes : Blocks {
-  static constexpr int kColumns = 4;
-
-  static void column(const char* from, const Floats& scale, const Floats& shift, float* out) {
-    const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
-    scale_and_store(_mm256_cvtepi8_epi32(codes), scale.low, shift.low, out);
-    scale_and_store(_mm256_cvtepi8_epi32(_mm_srli_si128(codes, 8)), scale.high, shift.high, out + 8);
+  static Sums open(int32_t first) { return {_mm256_set1_epi32(first), _mm256_set1_epi32(first)}; }
+  static Sums add_two(const Sums& sum, const IntPair& w, const int8_t* x) {
+    const __m256i in = spread_four(x);
+    return {_mm256_add_epi32(sum.low, _mm256_madd_epi16(w.low, in)),
+            _mm256_add_epi32(sum.high, _mm256_madd_epi16(w.high, in))};
   }
-  static void expand(const char* from, const Floats& scale, const Floats& shift, bool, float* out) {
-    for (int k = 0; k < kColumns; ++k) column(from + 16 * k, scale, shift, out + 16 * k);
+  static Sums add(const Sums& sum, const Weights& w, const int8_t* x) {
+    return add_two(add_two(sum, w.even, x), w.odd, x + 4);
   }
-};
-
-struct Nibbles : Blocks {
-  static constexpr int kColumns = 8;
-
-  template <int Bits>
-  static __m256i column(__m256i codes, __m256i lowest) {
-    const __m256i code = _mm256_and_si256(_mm256_srli_epi32(codes, Bits), _mm256_set1_epi32(15));
-    return _mm256_add_epi32(code, lowest);
-  }
-  static void expand_half(__m256i codes, __m256i lowest, __m256 scale, __m256 shift, float* out) {
-    scale_and_store(column<0>(codes, lowest), scale, shift, out);
-    scale_and_store(column<8>(codes, lowest), scale, shift, out + 16);
-    scale_and_store(column<16>(codes, lowest), scale, shift, out + 32);
-    scale_and_store(column<24>(codes, lowest), scale, shift, out + 48);
-    scale_and_store(column<4>(codes, lowest), scale, shift, out + 64);
-    scale_and_store(column<12>(codes, lowest), scale, shift, out + 80);
-    scale_and_store(column<20>(codes, lowest), scale, shift, out + 96);
-    scale_and_store(column<28>(codes, lowest), scale, shift, out + 112);
-  }
-  static void expand(const char* from, const Floats& scale, const Floats& shift, bool from_zero,
-                     float* out) {
-    const __m256i lowest = _mm256_set1_epi32(from_zero ? 0 : -8);
-    expand_half(load_vector(from), lowest, scale.low, shift.low, out);
-    expand_half(load_vector(from + 32), lowest, scale.high, shift.high, out + 8);
-  }
+  static Floats close(const Sums& sum) { return floats(sum); }
 };
 
 #include "kernels/linear/quantize.inc.h"
+#include "kernels/linear/widen.inc.h"
 #include "kernels/linear/tile.inc.h"
 #include "kernels/linear/groups.inc.h"
-#include "kernels/linear/blocks.inc.h"
+#include "kernels/linear/wide.inc.h"
 #include "kernels/linear/expanded.inc.h"
 #include "kernels/linear/input_groups.inc.h"
 
@@ -254,9 +235,11 @@ void linear_i8_avx2(const LinearTask& task) {
 void linear_i4_avx2(const LinearTask& task) {
   task.bf16_scales ? multiply_int4<I4<Bf16Scales>>(task) : multiply_int4<I4<F16Scales>>(task);
 }
-void linear_b8_avx2(const LinearTask& task) { multiply_blocks<Bytes, F32>(task); }
-void linear_b4_avx2(const LinearTask& task) { multiply_blocks<Nibbles, F32>(task); }
+void linear_b8_avx2(const LinearTask& task) { multiply_wide<Wide, WideBytes<Wide>>(task); }
+void linear_b4_avx2(const LinearTask& task) { multiply_wide<Wide, WideNibbles<Wide>>(task); }
 
 void quantize_avx2(const QuantizeTask& task) { quantize(task); }
+void widen_words_avx2(const WidenTask& task) { widen<false>(task); }
+void widen_digits_avx2(const WidenTask& task) { widen<true>(task); }
 
 }  // namespace lichen

@@ -7,6 +7,7 @@ namespace lichen {
 namespace {
 
 #include "kernels/linear/int4_512.inc.h"
+#include "kernels/linear/wide_512.inc.h"
 
 struct F32 {
   using Stored = float;
@@ -132,62 +133,40 @@ struct Expanded : ExpandedIn512 {
   }
 };
 
-struct Blocks {
-  using Floats = __m512;
+// Unsigned bytes in 16 bits, even columns and odd ones, meet the same columns of an input: 255 * 32639 twice fit 32.
+struct Wide : WideIn512 {
+  struct Weights {
+    __m512i even, odd;
+  };
+  using Sums = __m512i;
+  using Kept = uint16_t;
+  // 8 sums, 8 totals, 4 weights and 1 input of the 32 registers.
+  static constexpr int kPanelTokens = 8, kFewTokens = 32, kPanels = 2, kTokens = 4, kKept = 64;
+  static constexpr bool kHoldsTotals = true;
 
-  static Floats nothing() { return _mm512_setzero_ps(); }
-  static Floats load_floats(const void* from) { return _mm512_loadu_ps(from); }
-  static Floats load_scales(const void* from, ScaleType type) {
-    if (type == ScaleType::f32) return load_floats(from);
-    const __m256i bits = _mm256_loadu_si256(static_cast<const __m256i*>(from));
-    return type == ScaleType::f16 ? F16Scales::widen(bits) : Bf16Scales::widen(bits);
+  static Weights widen(Line bytes) {
+    return {_mm512_and_si512(bytes, _mm512_set1_epi16(0xff)), _mm512_srli_epi16(bytes, 8)};
   }
-};
+  static void keep(Kept* to, const Weights& w) {
+    _mm512_store_si512(to, w.even);
+    _mm512_store_si512(to + 32, w.odd);
+  }
+  static Weights load_kept(const Kept* from) { return {_mm512_load_si512(from), _mm512_load_si512(from + 32)}; }
+  static void hold(Weights& w) { asm("" : "+v"(w.even), "+v"(w.odd)); }
 
-struct Bytes : Blocks {
-  static constexpr int kColumns = 4;
-
-  static void column(const char* from, Floats scale, Floats shift, float* out) {
-    const __m512i code = _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
-    _mm512_store_ps(out, _mm512_fmadd_ps(_mm512_cvtepi32_ps(code), scale, shift));
+  static Sums open(int32_t first) { return _mm512_set1_epi32(first); }
+  static Sums add(Sums sum, const Weights& w, const int8_t* x) {
+    sum = _mm512_add_epi32(sum, _mm512_madd_epi16(w.even, spread_four(x)));
+    return _mm512_add_epi32(sum, _mm512_madd_epi16(w.odd, spread_four(x + 4)));
   }
-  static void expand(const char* from, Floats scale, Floats shift, bool, float* out) {
-    column(from, scale, shift, out);
-    column(from + 16, scale, shift, out + 16);
-    column(from + 32, scale, shift, out + 32);
-    column(from + 48, scale, shift, out + 48);
-  }
-};
-
-// A code is looked up as a float: vpermps takes four bits of each lane.
-struct Nibbles : Blocks {
-  static constexpr int kColumns = 8;
-
-  template <int Bits>
-  static void column(__m512i codes, __m512 table, Floats scale, Floats shift, float* out) {
-    const __m512 code = _mm512_permutexvar_ps(_mm512_srli_epi32(codes, Bits), table);
-    _mm512_store_ps(out, _mm512_fmadd_ps(code, scale, shift));
-  }
-  static void expand(const void* from, Floats scale, Floats shift, bool from_zero, float* out) {
-    const __m512 ascending =
-        _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    const __m512 table = _mm512_sub_ps(ascending, _mm512_set1_ps(from_zero ? 0.0f : 8.0f));
-    const __m512i codes = _mm512_loadu_si512(from);
-    column<0>(codes, table, scale, shift, out);
-    column<8>(codes, table, scale, shift, out + 16);
-    column<16>(codes, table, scale, shift, out + 32);
-    column<24>(codes, table, scale, shift, out + 48);
-    column<4>(codes, table, scale, shift, out + 64);
-    column<12>(codes, table, scale, shift, out + 80);
-    column<20>(codes, table, scale, shift, out + 96);
-    column<28>(codes, table, scale, shift, out + 112);
-  }
+  static Floats close(Sums sum) { return _mm512_cvtepi32_ps(sum); }
 };
 
 #include "kernels/linear/quantize.inc.h"
+#include "kernels/linear/widen.inc.h"
 #include "kernels/linear/tile.inc.h"
 #include "kernels/linear/groups.inc.h"
-#include "kernels/linear/blocks.inc.h"
+#include "kernels/linear/wide.inc.h"
 #include "kernels/linear/expanded.inc.h"
 #include "kernels/linear/input_groups.inc.h"
 
@@ -208,9 +187,11 @@ void linear_i8_avx512(const LinearTask& task) {
 void linear_i4_avx512(const LinearTask& task) {
   task.bf16_scales ? multiply_int4<I4<Bf16Scales>>(task) : multiply_int4<I4<F16Scales>>(task);
 }
-void linear_b8_avx512(const LinearTask& task) { multiply_blocks<Bytes, F32>(task); }
-void linear_b4_avx512(const LinearTask& task) { multiply_blocks<Nibbles, F32>(task); }
+void linear_b8_avx512(const LinearTask& task) { multiply_wide<Wide, WideBytes<Wide>>(task); }
+void linear_b4_avx512(const LinearTask& task) { multiply_wide<Wide, WideNibbles<Wide>>(task); }
 
 void quantize_avx512(const QuantizeTask& task) { quantize(task); }
+void widen_words_avx512(const WidenTask& task) { widen<false>(task); }
+void widen_digits_avx512(const WidenTask& task) { widen<true>(task); }
 
 }  // namespace lichen

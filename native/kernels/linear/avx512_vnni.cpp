@@ -7,6 +7,7 @@ namespace lichen {
 namespace {
 
 #include "kernels/linear/int4_512.inc.h"
+#include "kernels/linear/wide_512.inc.h"
 
 struct I8 {
   using Stored = int8_t;
@@ -71,10 +72,36 @@ struct Expanded : ExpandedIn512 {
   static Ints close(Ints, Partial partial) { return partial; }
 };
 
+// Unsigned bytes meet the upper digits of an input, and its lower ones.
+struct Wide : WideIn512 {
+  using Weights = __m512i;
+  struct Sums {
+    __m512i upper, lower;
+  };
+  using Kept = int8_t;
+  // 16 sums, 8 totals, 2 weights and 2 inputs of the 32 registers.
+  static constexpr int kPanelTokens = 8, kFewTokens = 32, kPanels = 2, kTokens = 4, kKept = 64;
+  static constexpr bool kHoldsTotals = true;
+
+  static Weights widen(Line bytes) { return bytes; }
+  static void keep(Kept* to, Weights w) { _mm512_store_si512(to, w); }
+  static Weights load_kept(const Kept* from) { return _mm512_load_si512(from); }
+  static void hold(Weights& w) { asm("" : "+v"(w)); }
+
+  static Sums open(int32_t first) { return {_mm512_setzero_si512(), _mm512_set1_epi32(first)}; }
+  static Sums add(const Sums& sum, Weights w, const int8_t* x) {
+    return {_mm512_dpbusd_epi32(sum.upper, w, spread_four(x)), _mm512_dpbusd_epi32(sum.lower, w, spread_four(x + 4))};
+  }
+  static Floats close(const Sums& sum) {
+    return _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_slli_epi32(sum.upper, 8), sum.lower));
+  }
+};
+
 #include "kernels/linear/tile.inc.h"
 #include "kernels/linear/groups.inc.h"
 #include "kernels/linear/expanded.inc.h"
 #include "kernels/linear/input_groups.inc.h"
+#include "kernels/linear/wide.inc.h"
 
 }  // namespace
 
@@ -85,5 +112,7 @@ void linear_i8_avx512_vnni(const LinearTask& task) {
 void linear_i4_avx512_vnni(const LinearTask& task) {
   task.bf16_scales ? multiply_int4<I4<Bf16Scales>, Expanded>(task) : multiply_int4<I4<F16Scales>, Expanded>(task);
 }
+void linear_b8_avx512_vnni(const LinearTask& task) { multiply_wide<Wide, WideBytes<Wide>>(task); }
+void linear_b4_avx512_vnni(const LinearTask& task) { multiply_wide<Wide, WideNibbles<Wide>>(task); }
 
 }  // namespace lichen

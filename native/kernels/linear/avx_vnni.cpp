@@ -7,6 +7,7 @@ namespace lichen {
 namespace {
 
 #include "kernels/linear/int4_256.inc.h"
+#include "kernels/linear/wide_256.inc.h"
 
 struct I8 {
   using Stored = int8_t;
@@ -89,10 +90,42 @@ struct Expanded : ExpandedIn256 {
   static Ints close(const Ints&, const Partial& partial) { return partial; }
 };
 
+// Unsigned bytes meet the upper digits of an input, and its lower ones.
+struct Wide : WideIn256 {
+  using Weights = IntPair;
+  struct Sums {
+    IntPair upper, lower;
+  };
+  using Kept = int8_t;
+  // 12 sums, 2 weights and 1 input of the 16 registers.
+  static constexpr int kPanelTokens = 3, kFewTokens = 12, kPanels = 1, kTokens = 3, kKept = 64;
+
+  static Weights widen(const Line& bytes) { return bytes; }
+  static void keep(Kept* to, const Weights& w) {
+    _mm256_store_si256(reinterpret_cast<__m256i*>(to), w.low);
+    _mm256_store_si256(reinterpret_cast<__m256i*>(to + 32), w.high);
+  }
+  static Weights load_kept(const Kept* from) { return {load_vector(from), load_vector(from + 32)}; }
+  static void hold(Weights& w) { asm("" : "+x"(w.low), "+x"(w.high)); }
+
+  static Sums open(int32_t first) { return {none(), {_mm256_set1_epi32(first), _mm256_set1_epi32(first)}}; }
+  static IntPair add(const IntPair& sum, const Weights& w, __m256i x) {
+    return {_mm256_dpbusd_avx_epi32(sum.low, w.low, x), _mm256_dpbusd_avx_epi32(sum.high, w.high, x)};
+  }
+  static Sums add(const Sums& sum, const Weights& w, const int8_t* x) {
+    return {add(sum.upper, w, spread_four(x)), add(sum.lower, w, spread_four(x + 4))};
+  }
+  static Floats close(const Sums& sum) {
+    return floats({_mm256_add_epi32(_mm256_slli_epi32(sum.upper.low, 8), sum.lower.low),
+                   _mm256_add_epi32(_mm256_slli_epi32(sum.upper.high, 8), sum.lower.high)});
+  }
+};
+
 #include "kernels/linear/tile.inc.h"
 #include "kernels/linear/groups.inc.h"
 #include "kernels/linear/expanded.inc.h"
 #include "kernels/linear/input_groups.inc.h"
+#include "kernels/linear/wide.inc.h"
 
 }  // namespace
 
@@ -103,5 +136,7 @@ void linear_i8_avx_vnni(const LinearTask& task) {
 void linear_i4_avx_vnni(const LinearTask& task) {
   task.bf16_scales ? multiply_int4<I4<Bf16Scales>, Expanded>(task) : multiply_int4<I4<F16Scales>, Expanded>(task);
 }
+void linear_b8_avx_vnni(const LinearTask& task) { multiply_wide<Wide, WideBytes<Wide>>(task); }
+void linear_b4_avx_vnni(const LinearTask& task) { multiply_wide<Wide, WideNibbles<Wide>>(task); }
 
 }  // namespace lichen

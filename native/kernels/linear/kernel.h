@@ -20,7 +20,7 @@ struct LinearTask {
   const float* scales;      // [panels * 16], i8 only
   const int32_t* row_sums;  // [panels * 16], i8 only, null with x_groups
   const float* bias;        // [panels * 16] or null
-  const float* x;           // [tokens][x_stride], float weights, b4 and b8 only
+  const float* x;           // [tokens][x_stride], float weights only
   int64_t x_stride;
   const uint8_t* codes;     // [tokens][code_stride], q + 128 for i8, and for i4 that is expanded
   const int8_t* signed_codes;  // the same as q, for i4, and for i8 with x_groups
@@ -28,6 +28,8 @@ struct LinearTask {
   int64_t code_stride;
   const float* x_scales;    // [tokens], i8 and i4; [tokens][cols / group] with x_groups
   bool x_groups;            // whether inputs have a scale for each group
+  const int8_t* wide;       // [tokens][2 * code_stride], b4 and b8 only: inputs in 16 bits (widen.inc.h),
+  const int32_t* wide_sums;  // [tokens][code_stride / 16]: their sums; x_scales is [tokens][code_stride / 32]
   const uint16_t* halves;   // [tokens][kHalves][code_stride], bf16 only, where it is multiplied in bf16
   int64_t group;            // columns that share a scale: i4, b4, b8, and inputs of i8
   bool zeros;               // whether groups have zero points, i4 only
@@ -59,6 +61,17 @@ struct QuantizeTask {
 };
 using QuantizeKernel = void (*)(const QuantizeTask&);
 
+// See Input::wide in lichen/linear.h. Rows [0, tokens), columns from cols to the stride are 0.
+struct WidenTask {
+  const float* x;
+  int64_t x_stride, tokens, cols;
+  int8_t* wide;    // [tokens][2 * stride]
+  int32_t* sums;   // [tokens][stride / 16]
+  float* scales;   // [tokens][stride / 32]
+  int64_t stride;  // a multiple of 64
+};
+using WidenKernel = void (*)(const WidenTask&);
+
 // Numbers of bf16 that an activation is split in. With 1 it would be rounded, to within 2^-8, and AMX
 // would do half the work.
 constexpr int64_t kHalves = 2;
@@ -80,6 +93,7 @@ void linear_i4_portable(const LinearTask&);
 void linear_b8_portable(const LinearTask&);
 void linear_b4_portable(const LinearTask&);
 void quantize_portable(const QuantizeTask&);
+void widen_words_portable(const WidenTask&);
 
 void linear_f32_avx2(const LinearTask&);
 void linear_f16_avx2(const LinearTask&);
@@ -89,9 +103,13 @@ void linear_i4_avx2(const LinearTask&);
 void linear_b8_avx2(const LinearTask&);
 void linear_b4_avx2(const LinearTask&);
 void quantize_avx2(const QuantizeTask&);
+void widen_words_avx2(const WidenTask&);
+void widen_digits_avx2(const WidenTask&);
 
 void linear_i8_avx_vnni(const LinearTask&);
 void linear_i4_avx_vnni(const LinearTask&);
+void linear_b8_avx_vnni(const LinearTask&);
+void linear_b4_avx_vnni(const LinearTask&);
 
 void linear_f32_avx512(const LinearTask&);
 void linear_f16_avx512(const LinearTask&);
@@ -101,9 +119,13 @@ void linear_i4_avx512(const LinearTask&);
 void linear_b8_avx512(const LinearTask&);
 void linear_b4_avx512(const LinearTask&);
 void quantize_avx512(const QuantizeTask&);
+void widen_words_avx512(const WidenTask&);
+void widen_digits_avx512(const WidenTask&);
 
 void linear_i8_avx512_vnni(const LinearTask&);
 void linear_i4_avx512_vnni(const LinearTask&);
+void linear_b8_avx512_vnni(const LinearTask&);
+void linear_b4_avx512_vnni(const LinearTask&);
 
 void linear_bf16_avx512_bf16(const LinearTask&);
 

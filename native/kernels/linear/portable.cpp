@@ -169,52 +169,86 @@ struct I4 {
   }
 };
 
-struct Blocks {
+struct Wide {
   using Floats = FloatLanes;
+  struct Weights {
+    uint8_t code[64];  // [16][4]
+  };
+  using Line = Weights;
+  using Sums = IntLanes;
+  using Kept = uint8_t;
+  static constexpr int kPanelTokens = 4, kFewTokens = 4, kPanels = 1, kTokens = 4, kKept = 64;
+  static constexpr bool kHoldsTotals = true;
+
+  static Line load_line(const char* from) {
+    Line line;
+    memcpy(line.code, from, sizeof line.code);
+    return line;
+  }
+  static Line low(Line pairs) {
+    for (uint8_t& code : pairs.code) code &= 15;
+    return pairs;
+  }
+  static Line high(Line pairs) {
+    for (uint8_t& code : pairs.code) code >>= 4;
+    return pairs;
+  }
+  static Weights widen(const Line& bytes) { return bytes; }
+  static void keep(Kept* to, const Weights& w) { memcpy(to, w.code, sizeof w.code); }
+  static Weights load_kept(const Kept* from) {
+    Weights w;
+    memcpy(w.code, from, sizeof w.code);
+    return w;
+  }
+  static void hold(Weights&) {}
+
+  static Sums open(int32_t first) {
+    Sums sum;
+    for (int32_t& lane : sum.lane) lane = first;
+    return sum;
+  }
+  static Sums add(Sums sum, const Weights& w, const int8_t* x) {
+    int16_t q[4];  // of columns 0, 2, 1 and 3
+    memcpy(q, x, sizeof q);
+    for (int r = 0; r < 16; ++r)
+      sum.lane[r] += w.code[4 * r] * q[0] + w.code[4 * r + 1] * q[2] + w.code[4 * r + 2] * q[1] + w.code[4 * r + 3] * q[3];
+    return sum;
+  }
+  static Floats close(const Sums& sum) {
+    Floats floats;
+    for (int r = 0; r < 16; ++r) floats.lane[r] = static_cast<float>(sum.lane[r]);
+    return floats;
+  }
 
   static Floats nothing() { return {}; }
-  static Floats load_floats(const char* from) {
+  static Floats load_floats(const float* from) {
     Floats floats;
     memcpy(floats.lane, from, sizeof floats.lane);
     return floats;
   }
   static Floats load_scales(const char* from, ScaleType type) {
-    if (type == ScaleType::f32) return load_floats(from);
-    return type == ScaleType::f16 ? I4<F16Scales>::load_scales(from) : I4<Bf16Scales>::load_scales(from);
+    if (type == ScaleType::f16) return I4<F16Scales>::load_scales(from);
+    if (type == ScaleType::bf16) return I4<Bf16Scales>::load_scales(from);
+    Floats scales;
+    memcpy(scales.lane, from, sizeof scales.lane);
+    return scales;
   }
-};
-
-struct Bytes : Blocks {
-  static constexpr int kColumns = 4;
-
-  static void expand(const char* from, const Floats& scale, const Floats& shift, bool, float* out) {
-    const auto* codes = reinterpret_cast<const int8_t*>(from);
-    for (int k = 0; k < kColumns; ++k)
-      for (int r = 0; r < 16; ++r)
-        out[16 * k + r] = fmaf(codes[16 * k + r], scale.lane[r], shift.lane[r]);
+  static void store(float* to, const Floats& floats) { memcpy(to, floats.lane, sizeof floats.lane); }
+  static Floats times(Floats a, const Floats& b) {
+    for (int r = 0; r < 16; ++r) a.lane[r] *= b.lane[r];
+    return a;
   }
-};
-
-struct Nibbles : Blocks {
-  static constexpr int kColumns = 8;
-
-  static void expand(const char* from, const Floats& scale, const Floats& shift, bool from_zero,
-                     float* out) {
-    const auto* pairs = reinterpret_cast<const uint8_t*>(from);
-    const int lowest = from_zero ? 0 : -8;
-    for (int k = 0; k < kColumns; ++k)
-      for (int r = 0; r < 16; ++r) {
-        const uint8_t pair = pairs[4 * r + k % 4];
-        const int code = (k < 4 ? pair & 15 : pair >> 4) + lowest;
-        out[16 * k + r] = fmaf(static_cast<float>(code), scale.lane[r], shift.lane[r]);
-      }
+  static Floats add_scaled(const Floats& part, float scale, Floats total) {
+    for (int r = 0; r < 16; ++r) total.lane[r] = fmaf(part.lane[r], scale, total.lane[r]);
+    return total;
   }
 };
 
 #include "kernels/linear/quantize.inc.h"
+#include "kernels/linear/widen.inc.h"
 #include "kernels/linear/tile.inc.h"
 #include "kernels/linear/groups.inc.h"
-#include "kernels/linear/blocks.inc.h"
+#include "kernels/linear/wide.inc.h"
 #include "kernels/linear/input_groups.inc.h"
 
 }  // namespace
@@ -229,9 +263,10 @@ void linear_i8_portable(const LinearTask& task) {
 void linear_i4_portable(const LinearTask& task) {
   task.bf16_scales ? multiply_grouped<I4<Bf16Scales>>(task) : multiply_grouped<I4<F16Scales>>(task);
 }
-void linear_b8_portable(const LinearTask& task) { multiply_blocks<Bytes, F32>(task); }
-void linear_b4_portable(const LinearTask& task) { multiply_blocks<Nibbles, F32>(task); }
+void linear_b8_portable(const LinearTask& task) { multiply_wide<Wide, WideBytes<Wide>>(task); }
+void linear_b4_portable(const LinearTask& task) { multiply_wide<Wide, WideNibbles<Wide>>(task); }
 
 void quantize_portable(const QuantizeTask& task) { quantize(task); }
+void widen_words_portable(const WidenTask& task) { widen<false>(task); }
 
 }  // namespace lichen

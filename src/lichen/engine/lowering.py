@@ -2,12 +2,13 @@
 
 | inputs | weight | kernel |
 |---|---|---|
-| floats | up to 4 bits; more | b4; b8: blocks of codes that stand for floats |
+| floats | up to 4 bits; more | b4; b8: blocks of codes, which meet inputs in 16 bits |
 | int8, one scale a row or for the same groups | up to 4 bits in groups, 16-bit scales | i4 |
 | int8, one scale a row or for groups of 64 or 128 | one scale a row, up to 65,536 columns | i8 |
-| int8 | all others | b4, b8; the input is rounded to its int8 steps and stays floats |
+| int8 | all others | b4, b8; the input is rounded to its int8 steps first |
 
-The last line gives the same numbers as integers would, but for the order of sums.
+An input in 16 bits has a scale for each 32 columns, and so loses 2^-16 of the largest of these at
+most: as the last line does of what int8 would give.
 """
 
 from __future__ import annotations

@@ -1,0 +1,17 @@
+// What products with inputs in 16 bits share in 512 bits, with VNNI or without. After int4_512.inc.h.
+
+struct WideIn512 : LanesIn512 {
+  using Line = __m512i;
+
+  static Line load_line(const char* from) { return _mm512_loadu_si512(from); }
+  static Line low(Line pairs) { return _mm512_and_si512(pairs, _mm512_set1_epi8(15)); }
+  static Line high(Line pairs) { return low(_mm512_srli_epi16(pairs, 4)); }
+
+  static Floats load_floats(const float* from) { return _mm512_loadu_ps(from); }
+  static Floats load_scales(const char* from, ScaleType type) {
+    if (type == ScaleType::f32) return _mm512_loadu_ps(from);
+    const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+    return type == ScaleType::f16 ? F16Scales::widen(bits) : Bf16Scales::widen(bits);
+  }
+  static Floats times(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
+};
