@@ -15,6 +15,9 @@ from lichen.tensor import QuantizedTensor
 
 Array = npt.NDArray[Any]
 
+#: What logits of the tiny models, up to 20, may lose to it: some 2^-16 a layer.
+LOST = 2e-3
+
 
 def widen(x: Array) -> tuple[Array, Array]:
     """Codes [T, cols], and a scale for each 32 columns, float32 [T, ceil(cols / 32)]."""

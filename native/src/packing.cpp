@@ -11,6 +11,7 @@
 
 #include "kernels/dispatch.h"
 #include "kernels/linear/half.h"
+#include "superblocks.h"
 
 namespace lichen {
 namespace {
@@ -83,7 +84,23 @@ void check(const Weight& weight) {
   if (blocks(weight.dtype)) check_blocks(weight, shape);
 }
 
-// The smallest type that holds every scale exactly.
+// Of scales and shifts that are multiples of them; each [rows][cols / 256].
+struct Units {
+  std::vector<std::uint16_t> scales, shifts;
+};
+
+// Of blocks of 16 or 32 columns; empty where scales or shifts have none.
+Units find_units(ThreadPool& pool, const Weight& weight) {
+  const std::int64_t count = kSuperblockColumns / weight.group;
+  if (weight.cols % kSuperblockColumns != 0 || count < 8) return {};
+  const std::int64_t superblocks = weight.rows * (weight.cols / kSuperblockColumns);
+  Units units{find_units(pool, weight.scales, superblocks, count), {}};
+  if (weight.shifts && !units.scales.empty()) units.shifts = find_units(pool, weight.shifts, superblocks, count);
+  if (weight.shifts && units.shifts.empty()) units.scales.clear();
+  return units;
+}
+
+// The smallest type of a number that holds every scale exactly.
 ScaleType scale_type(const Weight& weight) {
   const float* end = weight.scales + weight.rows * (weight.cols / weight.group);
   std::uint16_t bits;
@@ -177,17 +194,40 @@ bool pack_groups(const Linear& linear, const Weight& weight, std::int64_t row, s
 
 // --- Blocks: b8 and b4 ---
 
+bool in_units(const Linear& linear) { return linear.scale_type == ScaleType::multiples; }
+
 std::int64_t scale_bytes(const Linear& linear) {
-  return kPanelRows * (linear.scale_type == ScaleType::f32 ? 4 : 2);
+  return kPanelRows * (linear.scale_type == ScaleType::f32 ? 4 : in_units(linear) ? 1 : 2);
 }
 
 std::int64_t block_header(const Linear& linear) {
-  return scale_bytes(linear) + (linear.shifts ? kPanelRows * 4 : 0);
+  return scale_bytes(linear) + (linear.shifts ? kPanelRows * (in_units(linear) ? 1 : 4) : 0);
+}
+
+// Before the blocks of a superblock; 0 where there are none of these.
+std::int64_t unit_bytes(const Linear& linear) {
+  return in_units(linear) ? kPanelRows * (linear.shifts ? 4 : 2) : 0;
 }
 
 std::int64_t block_bytes(const Linear& linear) {
   const std::int64_t lines = linear.dtype == Dtype::b8 ? 2 : 1;  // of 64 bytes, for 8 columns
   return block_header(linear) + ceil_div(linear.group, 8) * lines * 64;
+}
+
+// Where block number `block` of a panel begins, and its superblock.
+struct BlockPlace {
+  std::int64_t units, block;
+};
+
+BlockPlace block_place(const Linear& linear, std::int64_t block) {
+  const std::int64_t together = in_units(linear) ? kSuperblockColumns / linear.group : linear.cols / linear.group;
+  const std::int64_t units = block / together * (unit_bytes(linear) + together * block_bytes(linear));
+  return {units, units + unit_bytes(linear) + block % together * block_bytes(linear)};
+}
+
+std::int64_t panel_of_blocks_bytes(const Linear& linear) {
+  const std::int64_t superblocks = in_units(linear) ? linear.cols / kSuperblockColumns : 0;
+  return superblocks * unit_bytes(linear) + linear.cols / linear.group * block_bytes(linear);
 }
 
 // Where a code of one lane lies, and in which half of its byte.
@@ -221,53 +261,107 @@ float load_scale(const Linear& linear, std::int64_t lane, const char* block) {
   return linear.scale_type == ScaleType::f16 ? from_f16(half) : from_bf16(half);
 }
 
-// Codes [columns] of one lane into a zeroed block; false where one is out of range.
+// Four codes of a row in a byte each, as code + 128.
+void pack_four(const std::int8_t* from, char* to) {
+  std::uint32_t codes;
+  std::memcpy(&codes, from, sizeof codes);
+  codes ^= 0x80808080;
+  std::memcpy(to, &codes, sizeof codes);
+}
+
+// Eight codes from 0 on, columns k and k + 4 in a byte; false where one is out of range.
+bool pack_eight_from_zero(const std::int8_t* from, char* to) {
+  std::uint32_t first, second;
+  std::memcpy(&first, from, sizeof first);
+  std::memcpy(&second, from + 4, sizeof second);
+  const std::uint32_t packed = first | second << 4;
+  std::memcpy(to, &packed, sizeof packed);
+  return ((first | second) & 0xf0f0f0f0) == 0;
+}
+
+// Codes [group] of one lane into a block; false where one is out of range.
 bool pack_codes(const Linear& linear, const std::int8_t* from, std::int64_t lane, char* block) {
-  if (linear.dtype == Dtype::b8) {
-    for (std::int64_t k = 0; k < linear.group; ++k)
-      block[code_place(linear, lane, k).byte] = static_cast<char>(from[k] ^ 0x80);
-    return true;
-  }
+  std::int8_t padded[8] = {};  // what a row of any length ends with
   bool in_range = true;
-  for (std::int64_t k = 0; k < linear.group; ++k) {
-    const int code = from[k] + (linear.shifts ? 0 : 8);
-    const CodePlace place = code_place(linear, lane, k);
-    in_range = in_range && code >= 0 && code <= 15;
-    block[place.byte] = static_cast<char>(block[place.byte] | (code & 15) << place.bits);
+  for (std::int64_t k = 0; k < linear.group; k += 8) {
+    const std::int8_t* eight = from + k;
+    if (linear.group - k < 8) {
+      std::copy(eight, from + linear.group, padded);
+      eight = padded;
+    }
+    char* to = block + code_place(linear, lane, k).byte;
+    if (linear.dtype == Dtype::b8) {
+      pack_four(eight, to);
+      pack_four(eight + 4, to + 4 * kPanelRows);
+    } else {
+      in_range = (linear.shifts ? pack_eight_from_zero : pack_eight)(eight, to) && in_range;
+    }
   }
   return in_range;
 }
 
-bool pack_blocks(const Linear& linear, const Weight& weight, std::int64_t row, std::int64_t rows,
+// The scale and the shift of block number `at` of the weight to lane r.
+void store_multiples(const Linear& linear, const Weight& weight, const Units& units, std::int64_t at, std::int64_t r,
+                     char* superblock, char* block) {
+  const auto unit = static_cast<std::size_t>(at * linear.group / kSuperblockColumns);
+  std::memcpy(superblock + 2 * r, &units.scales[unit], 2);
+  block[r] = multiple_of(weight.scales[at], units.scales[unit]);
+  if (!linear.shifts) return;
+  std::memcpy(superblock + 2 * kPanelRows + 2 * r, &units.shifts[unit], 2);
+  block[kPanelRows + r] = multiple_of(weight.shifts[at], units.shifts[unit]);
+}
+
+bool pack_blocks(const Linear& linear, const Weight& weight, const Units& units, std::int64_t row, std::int64_t rows,
                  char* panel) {
   const std::int64_t groups = linear.cols / linear.group;
   bool in_range = true;
-  for (std::int64_t g = 0; g < groups; ++g, panel += block_bytes(linear))
+  for (std::int64_t g = 0; g < groups; ++g) {
+    const BlockPlace place = block_place(linear, g);
+    char* block = panel + place.block;
     for (std::int64_t r = 0; r < rows; ++r) {
       const std::int64_t at = (row + r) * groups + g;
-      store_scale(linear, weight.scales[at], r, panel);
-      if (linear.shifts) std::memcpy(panel + scale_bytes(linear) + 4 * r, weight.shifts + at, 4);
+      if (in_units(linear)) {
+        store_multiples(linear, weight, units, at, r, panel + place.units, block);
+      } else {
+        store_scale(linear, weight.scales[at], r, block);
+        if (linear.shifts) std::memcpy(block + scale_bytes(linear) + 4 * r, weight.shifts + at, 4);
+      }
       const auto* codes = static_cast<const std::int8_t*>(weight.data) + at * linear.group;
-      in_range = pack_codes(linear, codes, r, panel) && in_range;
+      in_range = pack_codes(linear, codes, r, block) && in_range;
     }
+  }
   return in_range;
 }
 
+float load_multiple(const char* multiples, const char* units, std::int64_t lane) {
+  std::uint16_t unit;
+  std::memcpy(&unit, units + 2 * lane, sizeof unit);
+  return static_cast<float>(static_cast<std::int8_t>(multiples[lane])) * from_f16(unit);
+}
+
+float load_shift(const Linear& linear, std::int64_t lane, const char* block, const char* units) {
+  if (in_units(linear)) return load_multiple(block + kPanelRows, units + 2 * kPanelRows, lane);
+  float shift;
+  std::memcpy(&shift, block + scale_bytes(linear) + 4 * lane, sizeof shift);
+  return shift;
+}
+
 void unpack_blocks(const Linear& linear, const char* panel, std::int64_t lane, float* out) {
-  for (std::int64_t begin = 0; begin < linear.cols; begin += linear.group, panel += block_bytes(linear)) {
-    float shift = 0;
-    if (linear.shifts) std::memcpy(&shift, panel + scale_bytes(linear) + 4 * lane, sizeof shift);
-    const float scale = load_scale(linear, lane, panel);
+  for (std::int64_t begin = 0; begin < linear.cols; begin += linear.group) {
+    const BlockPlace place = block_place(linear, begin / linear.group);
+    const char *block = panel + place.block, *units = panel + place.units;
+    const float shift = linear.shifts ? load_shift(linear, lane, block, units) : 0.0f;
+    const float scale = in_units(linear) ? load_multiple(block, units, lane) : load_scale(linear, lane, block);
     for (std::int64_t k = 0; k < linear.group; ++k) {
-      const CodePlace place = code_place(linear, lane, k);
-      const auto byte = static_cast<std::uint8_t>(panel[place.byte]);
-      const int code = linear.dtype == Dtype::b8 ? byte - 128 : (byte >> place.bits & 15) - (linear.shifts ? 0 : 8);
+      const CodePlace at = code_place(linear, lane, k);
+      const auto byte = static_cast<std::uint8_t>(block[at.byte]);
+      const int code = linear.dtype == Dtype::b8 ? byte - 128 : (byte >> at.bits & 15) - (linear.shifts ? 0 : 8);
       out[begin + k] = std::fma(static_cast<float>(code), scale, shift);
     }
   }
 }
 
-bool pack_one(Linear& linear, const Weight& source, std::int64_t panel) {
+bool pack_one(Linear& linear, const Weight& source, const Units& units, std::int64_t panel) {
   const void* weight = source.data;
   const std::int64_t row = panel * kPanelRows;
   const std::int64_t rows = std::min(kPanelRows, linear.rows - row);
@@ -288,7 +382,7 @@ bool pack_one(Linear& linear, const Weight& source, std::int64_t panel) {
       return pack_groups(linear, source, row, rows, to);
     case Dtype::b8:
     case Dtype::b4:
-      return pack_blocks(linear, source, row, rows, to);
+      return pack_blocks(linear, source, units, row, rows, to);
     case Dtype::i8:
       const auto* from = static_cast<const std::int8_t*>(weight) + start;
       (linear.depth == 8 ? pack_panel<std::int8_t, 8> : pack_panel<std::int8_t, 4>)(
@@ -336,6 +430,7 @@ std::unique_ptr<Linear> pack_linear(ThreadPool& pool, const Weight& weight, Isa 
   linear->depth = dtype == Dtype::i8     ? kernels.i8_depth
                   : dtype == Dtype::bf16 ? kernels.bf16_depth
                                          : 1;
+  Units units;
   if (dtype == Dtype::i4) {
     linear->group = weight.group;
     linear->zeros = weight.zeros != nullptr;
@@ -345,7 +440,9 @@ std::unique_ptr<Linear> pack_linear(ThreadPool& pool, const Weight& weight, Isa 
     linear->group = weight.group;
     linear->shifts = weight.shifts != nullptr;
     linear->scale_type = scale_type(weight);
-    linear->panel_bytes = cols / weight.group * block_bytes(*linear);
+    if (linear->scale_type == ScaleType::f32) units = find_units(pool, weight);
+    if (!units.scales.empty()) linear->scale_type = ScaleType::multiples;
+    linear->panel_bytes = panel_of_blocks_bytes(*linear);
   } else {
     linear->panel_bytes =
         ceil_div(cols, linear->depth) * linear->depth * kPanelRows * element_bytes(dtype);
@@ -361,7 +458,7 @@ std::unique_ptr<Linear> pack_linear(ThreadPool& pool, const Weight& weight, Isa 
   std::atomic<bool> in_range{true};
   pool.run([&](int) {
     for (std::int64_t panel = next.take(); panel < linear->panels; panel = next.take())
-      if (!pack_one(*linear, weight, panel)) in_range = false;
+      if (!pack_one(*linear, weight, units, panel)) in_range = false;
   });
   if (!in_range) throw std::invalid_argument(
         weight.shifts ? "4-bit codes that have shifts must be 0 to 15"

@@ -26,6 +26,7 @@ struct Case {
   std::int64_t group = 0;  // of i4, b8 and b4
   bool zeros = false;      // or shifts, of b8 and b4
   bool input_groups = false;  // whether inputs have a scale for each group, of so many columns
+  bool multiples = false;     // whether the scales of b8 and b4 are multiples of units
 };
 
 bool blocks(Dtype dtype) { return dtype == Dtype::b8 || dtype == Dtype::b4; }
@@ -68,6 +69,18 @@ void add_groups(const Case& c, RandomWeight& w, std::mt19937& random) {
   }
 }
 
+// Scales and shifts of each 256 columns become small multiples of a number of float16, which may be 0.
+void make_multiples(const Case& c, RandomWeight& w, std::mt19937& random) {
+  const auto together = static_cast<std::size_t>(256 / c.group);
+  for (std::size_t i = 0; i < w.scales.size(); i += together) {
+    const float unit = random() % 8 == 0 ? 0.0f : from_bits(0x3a000000 + (random() % 0x400000 & 0xffffe000));
+    for (std::size_t k = i; k < i + together; ++k) {
+      w.scales[k] = unit * static_cast<float>(static_cast<int>(random() % 255) - 127);
+      if (c.zeros) w.shifts[k] = -3 * unit * static_cast<float>(random() % 64);
+    }
+  }
+}
+
 // Blocks with shifts take codes of 4 bits from 0 on. Scales are numbers of float32 in blocks of 16, and of
 // float16 in others.
 void add_blocks(const Case& c, RandomWeight& w, std::mt19937& random) {
@@ -77,6 +90,7 @@ void add_blocks(const Case& c, RandomWeight& w, std::mt19937& random) {
     w.scales.push_back(from_bits(0x3c000000 + (random() % 0x400000 & (c.group == 16 ? 0xffffffff : 0xffffe000))));
     w.shifts.push_back(c.zeros ? from_bits(0xbd000000 + random() % 0x400000) : 0.0f);
   }
+  if (c.multiples) make_multiples(c, w, random);
   for (std::int64_t i = 0; i < c.shape.rows * c.shape.cols; ++i) {
     const auto block = static_cast<std::size_t>(i / c.group);
     w.codes.push_back(static_cast<std::int8_t>(static_cast<int>(random() % static_cast<unsigned>(count)) + lowest));
@@ -357,6 +371,19 @@ int main(int argc, char** argv) {
                       static_cast<int>(dtype), static_cast<long>(group), static_cast<long>(whole.tokens), static_cast<long>(whole.rows),
                       static_cast<long>(whole.cols), options);
         }
+  for (Isa isa : isas)
+    for (Dtype dtype : {Dtype::b8, Dtype::b4})
+      for (std::int64_t group : {16, 32})
+        for (const Shape& shape : shapes)
+          for (bool shifts : {false, true}) {
+            ++cases;
+            const Shape whole = {shape.tokens, shape.rows, (shape.cols + 255) / 256 * 256};
+            if (run_case(pool, isa, {dtype, whole, true, false, group, shifts, false, true}, random)) continue;
+            ++failures;
+            std::printf("%s: multiples of units, dtype %d, groups of %ld, %ld tokens differ\n",
+                        std::string(isa_name(isa)).c_str(), static_cast<int>(dtype), static_cast<long>(group),
+                        static_cast<long>(whole.tokens));
+          }
   std::printf("%d cases, %d failures\n", cases, failures);
   return failures != 0;
 }

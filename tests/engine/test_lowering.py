@@ -15,7 +15,7 @@ from compressed_tensors.quantization.lifecycle.forward import fake_quantize
 from compressed_tensors.quantization.utils import compute_dynamic_scales_and_zp
 from tests.quantized import quantized, write_quantized
 from tests.tiny import write_tiny_model
-from tests.wide import meet_in_16_bits
+from tests.wide import LOST, meet_in_16_bits
 from transformers import AutoModelForCausalLM, CompressedTensorsConfig
 
 from lichen import _core, graph, models, reference
@@ -202,10 +202,6 @@ def by_transformers(folder: Path, **options: object) -> np.ndarray:
     model = AutoModelForCausalLM.from_pretrained(folder, **options).eval()
     with torch.no_grad():
         return model(torch.from_numpy(PROMPTS)).logits.numpy()
-
-
-#: Of logits of up to 20, by products whose inputs are rounded to 16 bits: 2^-16 a layer and more.
-LOST = 1e-3
 
 
 def share_of_equal_prompts(a: np.ndarray, b: np.ndarray, close: float = 2e-4) -> float:

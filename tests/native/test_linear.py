@@ -625,6 +625,48 @@ def test_packed_size_is_the_weight_and_little_more():
     assert Layer("b4-shifts", 4864, 896).packed(ISAS[-1]).nbytes * 8 == 6 * 4864 * 896
 
 
+@given(
+    bits=st.integers(1, (31 << 10) - 1),
+    seed=st.integers(0, 2**16),
+    kind=st.sampled_from(["b4", "b8"]),
+    size=st.sampled_from([16, 32]),
+    shifts=st.booleans(),
+    nudged=st.booleans(),
+)
+@settings(max_examples=200)
+def test_scales_that_are_multiples_of_a_unit_are_stored_as_such(
+    bits: int, seed: int, kind: str, size: int, shifts: bool, nudged: bool
+):
+    """As in GGUF's K types, with any unit; and as numbers where one of them is none."""
+    rng = np.random.default_rng(seed)
+    rows, cols = 16, 512
+    unit = np.array(bits, np.uint16).view(np.float16).astype(np.float32)
+    units = unit * rng.integers(0, 2, (rows, 2)).astype(np.float32)
+    multiples = rng.integers(-128, 128, (rows, cols // size)).astype(np.float32)
+    scales = multiples * np.repeat(units, 256 // size, axis=1)
+    if nudged:
+        scales[5, 7] = np.nextafter(np.float32(0.3), np.float32(1))
+    codes = rng.integers(0, 16, (rows, cols), dtype=np.int8) - np.int8(0 if shifts else 8)
+    shift = -scales if shifts else None
+    linear = _core.Linear(POOL, codes, kind, scales, None, ISAS[-1], None, shift)
+    want = codes * np.repeat(scales, size, axis=1).astype(np.float64)
+    want += 0 if shift is None else np.repeat(shift, size, axis=1)
+    found = np.array([linear.dequantize_row(row) for row in range(rows)])
+    np.testing.assert_array_equal(found, want.astype(np.float32))
+    packed = linear.nbytes / (rows * cols) * 8 - (4 if kind == "b4" else 8)
+    parts = 2 if shifts else 1
+    in_units = (8 / size + 16 / 256) * parts
+    plain = (16 if whole(scales) else 32) / size + (32 / size if shifts else 0)
+    assert packed == pytest.approx(plain if nudged or whole(scales) else in_units)
+
+
+def whole(scales: Array) -> bool:
+    """Whether they all are numbers of float16, which are stored before anything else is tried."""
+    with np.errstate(over="ignore"):
+        kept = [scales.astype(kind).astype(np.float32) for kind in (np.float16, ml_dtypes.bfloat16)]
+    return any(np.array_equal(some, scales) for some in kept)
+
+
 @pytest.mark.parametrize(
     ("codes", "scales", "zeros", "words"),
     [

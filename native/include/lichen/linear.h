@@ -28,7 +28,9 @@ inline constexpr std::int64_t kCodePadding = 64;
 //   i4: [panel][group] of { 16-bit scales [16]; zero points [16], a byte each, if there are any; codes
 //       [group/8][16][4], a byte holding columns k and k + 4 of every eight, as code + 8 }
 //   b8, b4: [panel][group] of { scales [16], f32 or where that is exact 16 bits; shifts, float[16], if there
-//       are any; b8: as code + 128 [group/4][16][4]; b4: as in i4, as code + 8 or with shifts as they are }
+//       are any; b8: as code + 128 [group/4][16][4]; b4: as in i4, as code + 8 or with shifts as they are }; or
+//       [panel][superblock of 256 columns] of { units, f16[16]; those of shifts, if there are any; [group] as
+//       above, but scales and shifts are int8[16], in units }, where scales and shifts are exactly that
 // i8 and i4 meet inputs in int8; b8 and b4 are blocks of codes that stand for floats and meet inputs in 16 bits.
 // So int4 in groups of 32 takes 4.5 bits a weight, and is read from its first byte to its last.
 struct Linear {
@@ -46,7 +48,7 @@ struct Linear {
   std::int64_t group = 0;    // i4: columns that share a scale
   bool zeros = false;        // i4: whether groups have zero points
   bool bf16_scales = false;  // i4: scales are bf16, or f16
-  ScaleType scale_type{};    // b8, b4: of their scales, f32 unless 16 bits are exact
+  ScaleType scale_type{};    // b8, b4: of their scales, f32 unless less is exact
   bool shifts = false;       // b8, b4: whether groups have shifts
 
   float input_scale = 0;     // i8, i4: of their quantized input, or 0: each row has its own

@@ -7,8 +7,8 @@
 
 namespace lichen {
 
-// What the scales of blocks are stored as.
-enum class ScaleType { f32, f16, bf16 };
+// What the scales of blocks are stored as: numbers, or multiples of a unit for each superblock of 256 columns.
+enum class ScaleType { f32, f16, bf16, multiples };
 
 // A product of some whole panels with some tokens (see lichen/linear.h for the layouts).
 struct LinearTask {

@@ -233,6 +233,11 @@ struct Wide {
     memcpy(scales.lane, from, sizeof scales.lane);
     return scales;
   }
+  static Floats load_multiples(const char* from) {
+    Floats floats;
+    for (int r = 0; r < 16; ++r) floats.lane[r] = static_cast<float>(static_cast<int8_t>(from[r]));
+    return floats;
+  }
   static void store(float* to, const Floats& floats) { memcpy(to, floats.lane, sizeof floats.lane); }
   static Floats times(Floats a, const Floats& b) {
     for (int r = 0; r < 16; ++r) a.lane[r] *= b.lane[r];

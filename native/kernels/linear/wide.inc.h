@@ -13,7 +13,7 @@
 //   widen                 the weights of a line of bytes
 //   Kept, kKept, keep, load_kept, hold     weights in memory, kKept elements; and that they stay in a register
 //   open, add, close      sums that begin with one number; and products of 4 columns; as floats
-//   load_scales, load_floats, store, nothing, times, add_scaled
+//   load_scales, load_multiples, load_floats, store, nothing, times, add_scaled
 //
 // Four columns of an input are two words of 32 bits, in the form that a set multiplies (see widen.inc.h). 32 columns
 // of it share a scale. The sum of a step, which is 32 columns or the 16 of smaller blocks, is exact: it is at most
@@ -44,17 +44,36 @@ struct WideNibbles {
   static typename Op::Line second(const char* from) { return Op::high(Op::load_line(from)); }
 };
 
-// Where things are in a panel, and columns of a step.
+// Where things are in a panel, and columns of a step. Where scales have units, a superblock has them before its
+// groups; else all groups are one, and nothing is before them.
 struct WideLayout {
-  int64_t step, shifts_at, codes_at, group_bytes, line_bytes;  // of 8 columns
+  bool units;
+  int64_t step, superblock, units_bytes, shifts_at, codes_at, group_bytes, line_bytes;  // of 8 columns
 
   WideLayout(const LinearTask& task, int64_t lines)
-      : step(task.group == kSummed ? kSummed : kSharing),
-        shifts_at(kRows * (task.scale_type == ScaleType::f32 ? 4 : 2)),
-        codes_at(shifts_at + (task.shifts ? kRows * 4 : 0)),
+      : units(task.scale_type == ScaleType::multiples),
+        step(task.group == kSummed ? kSummed : kSharing),
+        superblock(units ? 256 : task.cols),
+        units_bytes(units ? kRows * (task.shifts ? 4 : 2) : 0),
+        shifts_at(kRows * (units ? 1 : task.scale_type == ScaleType::f32 ? 4 : 2)),
+        codes_at(shifts_at + (task.shifts ? kRows * (units ? 1 : 4) : 0)),
         group_bytes(codes_at + ceil_div(task.group, 8) * lines * kLine),
         line_bytes(lines * kLine) {}
 };
+
+template <class Op>
+void widen_scales(const LinearTask& task, const WideLayout& layout, const char* superblock, const char* group,
+                  float* scales, float* shifts) {
+  if (layout.units) {
+    Op::store(scales, Op::times(Op::load_multiples(group), Op::load_scales(superblock, ScaleType::f16)));
+    if (task.shifts)
+      Op::store(shifts, Op::times(Op::load_multiples(group + layout.shifts_at),
+                                  Op::load_scales(superblock + 2 * kRows, ScaleType::f16)));
+  } else {
+    Op::store(scales, Op::load_scales(group, task.scale_type));
+    if (task.shifts) Op::store(shifts, Op::load_floats(reinterpret_cast<const float*>(group + layout.shifts_at)));
+  }
+}
 
 // The inputs of some tokens at one step.
 struct WideStep {
@@ -95,14 +114,20 @@ template <class Op, class Codes, int T>
 void wide_panel(const LinearTask& task, const char* panel, int64_t row, int64_t token) {
   const WideLayout layout(task, Codes::kLines);
   const int32_t zero = Codes::zero(task);
-  alignas(64) float scales[kRows], totals[T][kRows];
+  alignas(64) float scales[kRows], shifts[kRows], totals[T][kRows];
   typename Op::Floats total[T];
 #pragma GCC unroll 8
   for (int t = 0; t < T; ++t) Op::store(totals[t], total[t] = Op::nothing());
 
+  const char* superblock = panel;
+  int64_t superblock_end = 0;
   for (int64_t group = 0; group < task.cols; group += task.group, panel += layout.group_bytes) {
-    Op::store(scales, Op::load_scales(panel, task.scale_type));
-    const auto* shifts = task.shifts ? reinterpret_cast<const float*>(panel + layout.shifts_at) : nullptr;
+    if (group == superblock_end) {
+      superblock = panel;
+      superblock_end += layout.superblock;
+      panel += layout.units_bytes;
+    }
+    widen_scales<Op>(task, layout, superblock, panel, scales, shifts);
     for (int64_t i = 0; i < layout.codes_at; i += kLine) __builtin_prefetch(panel + i + kWideAhead);
     const char* codes = panel + layout.codes_at;
     for (int64_t k = group; k < group + task.group; k += layout.step) {
@@ -124,9 +149,10 @@ void wide_panel(const LinearTask& task, const char* panel, int64_t row, int64_t 
 #pragma GCC unroll 8
       for (int t = 0; t < T; ++t) {
         if constexpr (Op::kHoldsTotals)
-          total[t] = add_step<Op>(sum[t], in, t, scales, shifts, total[t]);
+          total[t] = add_step<Op>(sum[t], in, t, scales, task.shifts ? shifts : nullptr, total[t]);
         else
-          Op::store(totals[t], add_step<Op>(sum[t], in, t, scales, shifts, Op::load_floats(totals[t])));
+          Op::store(totals[t], add_step<Op>(sum[t], in, t, scales, task.shifts ? shifts : nullptr,
+                                            Op::load_floats(totals[t])));
       }
     }
   }
@@ -189,11 +215,10 @@ void expand_stretch(const LinearTask& task, const char* panel, const WideStretch
                     WideWorkspace<Op>& work) {
   const WideLayout layout(task, Codes::kLines);
   for (int64_t k = stretch.begin, at = 0; k < stretch.end; k += stretch.step, ++at) {
-    const int64_t in_group = k % task.group;
-    const char* group = panel + k / task.group * layout.group_bytes;
-    Op::store(work.scales[at][p], Op::load_scales(group, task.scale_type));
-    if (task.shifts)
-      Op::store(work.shifts[at][p], Op::load_floats(reinterpret_cast<const float*>(group + layout.shifts_at)));
+    const int64_t in_group = k % task.group, of_superblock = layout.superblock / task.group * layout.group_bytes;
+    const char* superblock = panel + k / layout.superblock * (layout.units_bytes + of_superblock);
+    const char* group = superblock + layout.units_bytes + k % layout.superblock / task.group * layout.group_bytes;
+    widen_scales<Op>(task, layout, superblock, group, work.scales[at][p], work.shifts[at][p]);
     const char* codes = group + layout.codes_at + in_group / 8 * layout.line_bytes;
     const int64_t columns = smaller(stretch.step, stretch.end - k);
     for (int64_t i = 0; i < columns; i += 8, codes += layout.line_bytes) {

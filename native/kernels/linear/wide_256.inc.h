@@ -20,6 +20,10 @@ struct WideIn256 : LanesIn256 {
     return type == ScaleType::f16 ? FloatPair{F16Scales::widen(low), F16Scales::widen(high)}
                                   : FloatPair{Bf16Scales::widen(low), Bf16Scales::widen(high)};
   }
+  static Floats load_multiples(const char* from) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+    return floats({_mm256_cvtepi8_epi32(bytes), _mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8))});
+  }
   static Floats floats(const Ints& sum) { return {_mm256_cvtepi32_ps(sum.low), _mm256_cvtepi32_ps(sum.high)}; }
   static Floats times(const Floats& a, const Floats& b) {
     return {_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high)};

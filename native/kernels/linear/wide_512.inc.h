@@ -13,5 +13,8 @@ struct WideIn512 : LanesIn512 {
     const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
     return type == ScaleType::f16 ? F16Scales::widen(bits) : Bf16Scales::widen(bits);
   }
+  static Floats load_multiples(const char* from) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+  }
   static Floats times(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
 };
