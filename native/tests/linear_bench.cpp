@@ -1,6 +1,6 @@
 // How fast linear layers run: gigabytes of weights read a second (decode) and operations a second
 // (prefill), beside the memory's own read bandwidth.
-//   linear_bench [--isa NAME] [--threads N] [--dtype f32|f16|bf16|i8|i8-128|i4|i4-32|...|b8|b4] [--pin]
+//   linear_bench [--isa NAME] [--threads N] [--dtype f32|f16|bf16|i8|i8-128|i4|i4-32|...|b8|b4|q4_k|q6_k] [--pin]
 //                [--shape ROWSxCOLS] [--tokens N,N,...] [--cpu-time]
 // --cpu-time leaves out the time that other programs take of this one's processor: for one thread on a machine in use.
 #include <algorithm>
@@ -64,7 +64,8 @@ struct Kind {
   const char* name;
   std::int64_t input_group = 0;
   std::int64_t group = 32;  // of weights in groups
-  bool zeros = false;
+  bool zeros = false;       // or shifts, of blocks
+  bool multiples = false;   // whether scales of blocks are multiples of units, as in GGUF's K types
 };
 
 void measure(ThreadPool& pool, Isa isa, const Kind& kind, const Shape& shape,
@@ -79,14 +80,16 @@ void measure(ThreadPool& pool, Isa isa, const Kind& kind, const Shape& shape,
   }
   const bool nibbles = dtype == Dtype::i4 || dtype == Dtype::b4, bytes_in_blocks = dtype == Dtype::b8;
   if (nibbles)
-    for (char& code : weight) code = static_cast<char>(code % 8);
+    for (char& code : weight) code = static_cast<char>(code & 7);
   const auto groups = static_cast<std::size_t>(shape.rows * shape.cols / kind.group);
-  const std::vector<float> scales(groups, 0x1p-7f);
+  std::vector<float> scales(groups, 0x1p-7f);
+  for (std::size_t i = 0; kind.multiples && i < groups; ++i) scales[i] *= 0x1.ffcp-1f * static_cast<float>(i % 63 + 1);
   const std::vector<std::int8_t> zeros(groups, 3);
   Weight given = {weight.data(), dtype, shape.rows, shape.cols};
   if (dtype == Dtype::i8 || nibbles || bytes_in_blocks) given.scales = scales.data();
   if (nibbles || bytes_in_blocks) given.group = kind.group;
-  if (kind.zeros) given.zeros = zeros.data();
+  if (kind.zeros && dtype == Dtype::i4) given.zeros = zeros.data();
+  if (kind.zeros && dtype == Dtype::b4) given.shifts = scales.data();
   given.input_group = kind.input_group;
   const std::int64_t bytes = pack_linear(pool, given, isa)->nbytes();
   std::vector<std::unique_ptr<Linear>> copies;  // as many as it takes for each to be cold again
@@ -179,7 +182,8 @@ int main(int argc, char** argv) {
       {Dtype::f32, "f32"}, {Dtype::f16, "f16"},   {Dtype::bf16, "bf16"},       {Dtype::i8, "i8"},
       {Dtype::i4, "i4"},   {Dtype::b8, "b8"},     {Dtype::b4, "b4"},           {Dtype::i8, "i8-128", 128},
       {Dtype::i4, "i4-32", 32},      {Dtype::i4, "i4-64", 64, 64}, {Dtype::i4, "i4-128", 128, 128},
-      {Dtype::i4, "i4-zeros", 0, 32, true}, {Dtype::i4, "i4-32-zeros", 32, 32, true}};
+      {Dtype::i4, "i4-zeros", 0, 32, true}, {Dtype::i4, "i4-32-zeros", 32, 32, true},
+      {Dtype::b4, "q4_k", 0, 32, true, true}, {Dtype::b8, "q6_k", 0, 16, false, true}};
   for (const Kind& kind : kinds)
     if (only.empty() || only == kind.name)
       for (const Shape& shape : shapes) measure(pool, isa, kind, shape, counts, bandwidth);

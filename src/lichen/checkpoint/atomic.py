@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -291,16 +291,18 @@ def write_shards(
     shards: list[SafetensorsWriter] = []
     try:
         with ThreadPoolExecutor(1) as beside:
-            written = beside.submit(lambda: None)
+            written: Future[None] | None = None
             for name, tensor in tensors:
-                written.result()
+                if written:
+                    written.result()
                 if not shards or not shards[-1].fits(name, tensor, shard_bytes):
                     if shards:
                         shards[-1].close()
                     shards.append(SafetensorsWriter(folder / f"shard-{len(shards) + 1:05}.partial"))
                 written = beside.submit(shards[-1].write, name, tensor)
                 del tensor  # or it would be held for another one
-            written.result()
+            if written:
+                written.result()
         if shards:
             shards[-1].close()
     except BaseException:

@@ -13,7 +13,7 @@ from lichen.checkpoint.protocol import FLOAT_TYPES
 from lichen.errors import InputError
 from lichen.quantize.assignment import Assignment, layer_format
 from lichen.recipe import Rule
-from lichen.schemes import FLOATS, dequantize, dequantize_rows, map_row_blocks, to_float32
+from lichen.schemes import FLOATS, dequantize_rows, in_floats, map_row_blocks, to_float32
 from lichen.solvers import native, solver
 from lichen.solvers.ranges import input_scale
 from lichen.solvers.statistics import InputStatistics
@@ -28,8 +28,7 @@ _NARROWING_ERROR = 1e-6
 
 def read_floats(work: Assignment, name: str) -> FloatArray:
     """A tensor of the source in floats, what a quantized one stands for."""
-    tensor = work.source.read(name)
-    return dequantize(tensor) if isinstance(tensor, QuantizedTensor) else tensor
+    return in_floats(work.source.read(name))
 
 
 def quantized(

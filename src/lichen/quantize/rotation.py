@@ -20,7 +20,7 @@ from lichen import graph as ops
 from lichen.checkpoint import Checkpoint
 from lichen.checkpoint.view import View
 from lichen.errors import InputError
-from lichen.schemes import dequantize, to_float32
+from lichen.schemes import in_floats, to_float32
 from lichen.solvers.hadamard import rotate
 from lichen.tensor import BlockTensor, FloatArray, QuantizedTensor
 
@@ -50,13 +50,13 @@ class Rotated(View):
     def read(self, name: str) -> FloatArray | QuantizedTensor:
         """One tensor, float32 where it is rotated."""
         if name in self._gains:
-            return np.ones_like(self._floats(name))
+            return np.ones_like(in_floats(self._base.read(name)))
         if name not in self._turns:
             return self._base.read(name)
-        turn, stored = self._turns[name], self._floats(name)
+        turn, stored = self._turns[name], in_floats(self._base.read(name))
         x = stored.copy() if stored.dtype == np.float32 else to_float32(stored)
         if turn.gain is not None:
-            x *= to_float32(self._floats(turn.gain))
+            x *= to_float32(in_floats(self._base.read(turn.gain)))
         matrix = x.reshape(len(x), -1)  # a bias is one column
         if turn.columns:
             rotate(matrix, 1, turn.columns)
@@ -67,10 +67,6 @@ class Rotated(View):
     def read_exact(self, name: str) -> FloatArray | QuantizedTensor | BlockTensor:
         """One tensor; none has codes of its own."""
         return self.read(name)
-
-    def _floats(self, name: str) -> FloatArray:
-        tensor = self._base.read(name)
-        return dequantize(tensor) if isinstance(tensor, QuantizedTensor) else tensor
 
 
 def _turns(model: Path, graph: ops.Graph) -> dict[str, Turn]:

@@ -175,6 +175,11 @@ def dequantize(tensor: QuantizedTensor) -> npt.NDArray[np.float32]:
     return floats
 
 
+def in_floats(tensor: FloatArray | QuantizedTensor) -> FloatArray:
+    """A tensor as it is, or what a quantized one stands for."""
+    return dequantize(tensor) if isinstance(tensor, QuantizedTensor) else tensor
+
+
 def dequantize_rows(tensor: QuantizedTensor, rows: slice) -> npt.NDArray[np.float32]:
     """Some rows of `dequantize`."""
     codes = tensor.codes[rows].astype(np.float32)

@@ -50,13 +50,18 @@ def scale_limits(scheme: Scheme) -> Any:
 
 
 def stored_scales(scales: Float32, scheme: Scheme) -> Float32:
-    """Scales as they will be stored; never zero, for weights are divided by them."""
+    """Scales as they will be stored; never zero, for weights are divided by them.
+
+    One below the type's normal numbers has few digits and is rounded up, lest it cut weights off;
+    one that is below those of float32 was rounded before it came here, and may have been down.
+    """
     kind = FLOATS[scheme.scale_type]
     limits = scale_limits(scheme)
     with np.errstate(over="ignore"):
         rounded = scales.astype(kind).astype(np.float32)
     if not np.isfinite(rounded).all():
         raise ValueError(f"weights are too large for scales in {scheme.scale_type}")
-    smallest = np.copysign(np.float32(limits.smallest_subnormal), scales)
-    rounded = np.where(rounded == 0, smallest, rounded)
+    step = np.copysign(np.float32(limits.smallest_subnormal), scales)
+    short = (np.abs(scales) < limits.smallest_normal) & (np.abs(rounded) <= np.abs(scales))
+    rounded = np.where(short, rounded + step, rounded)
     return np.where(scales == 0, np.float32(limits.eps), rounded).astype(np.float32)
