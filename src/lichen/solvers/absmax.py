@@ -52,8 +52,8 @@ def scale_limits(scheme: Scheme) -> Any:
 def stored_scales(scales: Float32, scheme: Scheme) -> Float32:
     """Scales as they will be stored; never zero, for weights are divided by them.
 
-    One below the type's normal numbers has few digits and is rounded up, lest it cut weights off;
-    one that is below those of float32 was rounded before it came here, and may have been down.
+    One of less than 128 times the type's smallest number is rounded up, for by nearest it might cut
+    half a step off the largest weights; a float32 was rounded before it came here.
     """
     kind = FLOATS[scheme.scale_type]
     limits = scale_limits(scheme)
@@ -62,6 +62,6 @@ def stored_scales(scales: Float32, scheme: Scheme) -> Float32:
     if not np.isfinite(rounded).all():
         raise ValueError(f"weights are too large for scales in {scheme.scale_type}")
     step = np.copysign(np.float32(limits.smallest_subnormal), scales)
-    short = (np.abs(scales) < limits.smallest_normal) & (np.abs(rounded) <= np.abs(scales))
-    rounded = np.where(short, rounded + step, rounded)
+    coarse = (np.abs(scales) < np.abs(128 * step)) & (np.abs(rounded) <= np.abs(scales))
+    rounded = np.where(coarse, rounded + step, rounded)
     return np.where(scales == 0, np.float32(limits.eps), rounded).astype(np.float32)
