@@ -39,6 +39,12 @@ float to_half(float x) {
   return x;
 }
 
+// As to_half(), but of what is not 0 the least number there is: fewer codes of the scales are better than none.
+float unit_of(float x) {
+  const float half = to_half(x);
+  return half == 0.0f && x != 0.0f ? std::copysign(0x1p-24f, x) : half;
+}
+
 // Four blocks: x[k] holds weight k of each.
 template <int Size>
 struct Tile {
@@ -230,8 +236,8 @@ class AffineSuperblock {
       minima[t] = -fitted.shift;
     }
     Parameters p;
-    p.unit = to_half(largest(scales, kTiles) / kMost);
-    p.minimum_unit = to_half(largest(minima, kTiles) / kMost);
+    p.unit = unit_of(largest(scales, kTiles) / kMost);
+    p.minimum_unit = unit_of(largest(minima, kTiles) / kMost);
     for (int t = 0; t < kTiles; ++t) {
       p.scales[t] = rounded(scales[t], p.unit);
       p.minima[t] = rounded(minima[t], p.minimum_unit);
@@ -327,7 +333,7 @@ class SymmetricSuperblock {
     Parameters p;
     V scales[kTiles];
     for (int t = 0; t < kTiles; ++t) scales[t] = symmetric(tiles_[t], low_);
-    p.unit = to_half(largest(scales, kTiles) / -128.0f);
+    p.unit = unit_of(largest(scales, kTiles) / -128.0f);
     for (int t = 0; t < kTiles; ++t) p.scales[t] = rounded(scales[t], p.unit);
     return p;
   }
