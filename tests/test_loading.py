@@ -281,3 +281,17 @@ def test_a_stream_returns_its_completion(model: LanguageModel) -> None:
     pieces = list(listen())
     assert returned == answers(model, [request])
     assert returned[0].text == "".join(pieces)
+
+
+@pytest.mark.parametrize("kind", ["folder", "gguf"])
+def test_a_file_cut_off_while_it_is_loaded_is_an_error(tmp_path: Path, monkeypatch, kind) -> None:
+    """Weights are read as they are packed, when the header has long been checked."""
+    path = write_tiny_model(tmp_path / "tiny")
+    file = path / "model.safetensors"
+    if kind == "gguf":
+        path = file = write_tiny_gguf(tmp_path / "tiny.gguf", path)
+    whole = file.stat().st_size
+    monkeypatch.setattr("lichen.loading.require", lambda *_: os.truncate(file, whole // 2))
+    words = rf"{file.name}: ended inside a tensor, .*; fetch the model again"
+    with pytest.raises(InputError, match=words):
+        load(path)

@@ -7,6 +7,7 @@
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
+#include <nanobind/stl/variant.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
@@ -15,6 +16,8 @@
 #include <optional>
 #include <string>
 #include <tuple>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include "lichen/machine.h"
@@ -62,15 +65,24 @@ const DtypeName kDtypes[] = {{Dtype::f32, "f32", nb::dtype<float>(), "float32"},
                              {Dtype::b8, "b8", nb::dtype<std::int8_t>(), "int8"},
                              {Dtype::b4, "b4", nb::dtype<std::int8_t>(), "int8"}};
 
-Dtype dtype_of(const std::string& name, const AnyMatrix& weight) {
-  for (const DtypeName& known : kDtypes) {
-    if (name != known.name) continue;
-    if (weight.dtype() != known.stored)
-      throw std::invalid_argument("a weight of dtype '" + name + "' must be an array of " +
-                                  known.stored_name);
-    return known.dtype;
-  }
-  throw std::invalid_argument("there is no dtype '" + name + "'; allowed are f32, f16, bf16, i8, i4, b8, b4");
+// Rows in a file, of so many elements each.
+struct StoredMatrix {
+  FileRows rows;
+  std::int64_t count, columns;
+  std::string element;
+};
+
+using Given = std::variant<std::shared_ptr<StoredMatrix>, AnyMatrix>;
+
+const DtypeName& known_dtype(const std::string& name) {
+  for (const DtypeName& known : kDtypes)
+    if (name == known.name) return known;
+  throw std::invalid_argument("there is no dtype '" + name + "'; allowed are f32, f16, bf16, i8, i4, b8, b4 and"
+                              " GGUF's block types, as q4_k");
+}
+
+[[noreturn]] void refuse_elements(const std::string& dtype, const std::string& wanted) {
+  throw std::invalid_argument("a weight of dtype '" + dtype + "' must be made of " + wanted);
 }
 
 const char* dtype_name(Dtype dtype) {
@@ -146,15 +158,57 @@ void require_rows(const char* name, std::size_t count, std::int64_t rows) {
                                 std::to_string(rows) + " rows");
 }
 
-std::shared_ptr<Linear> make_linear(ThreadPool& pool, const AnyMatrix& weight,
+// Bytes of a row, by what it is made of; "int4" is two codes in a byte.
+std::int64_t bytes_of_row(const std::string& element, std::int64_t columns) {
+  if (element == "int4" && columns % 2 == 0) return columns / 2;
+  for (const auto& [name, bytes] : {std::pair{"float32", 4}, {"uint16", 2}, {"int8", 1}, {"uint8", 1}})
+    if (element == name) return bytes * columns;
+  throw std::invalid_argument("rows of " + std::to_string(columns) + " '" + element +
+                              "' cannot be read; allowed are float32, uint16, int8, uint8 and pairs of int4");
+}
+
+std::shared_ptr<StoredMatrix> make_stored(std::shared_ptr<File> file, std::int64_t offset, std::int64_t rows,
+                                          std::int64_t columns, const std::string& element) {
+  if (offset < 0 || rows < 0 || columns < 0 || columns > INT32_MAX)
+    throw std::invalid_argument("there are no rows at offset " + std::to_string(offset) + " of shape " +
+                                std::to_string(rows) + " x " + std::to_string(columns));
+  const FileRows in_file = {std::move(file), offset, bytes_of_row(element, columns)};
+  return std::make_shared<StoredMatrix>(StoredMatrix{in_file, rows, columns, element});
+}
+
+// Of a GGUF type, rows of bytes; of others, rows of numbers.
+Weight weight_of(const std::string& dtype, const Given& given) {
+  const auto* array = std::get_if<AnyMatrix>(&given);
+  const StoredMatrix* stored = array ? nullptr : std::get<std::shared_ptr<StoredMatrix>>(given).get();
+  const auto rows = stored ? stored->count : static_cast<std::int64_t>(array->shape(0));
+  const auto columns = stored ? stored->columns : static_cast<std::int64_t>(array->shape(1));
+  Weight weight = {array ? array->data() : nullptr, Dtype::f32, rows, columns};
+  if (const std::optional<BlockType> type = parse_block_type(dtype)) {
+    const BlockLayout& layout = layout_of(*type);
+    const bool bytes = stored ? stored->element == "uint8" : array->dtype() == nb::dtype<std::uint8_t>();
+    if (!bytes || columns % layout.bytes != 0)
+      refuse_elements(dtype, "uint8, with rows of blocks of " + std::to_string(layout.bytes) + " bytes");
+    weight = stored_weight(*type, static_cast<const std::uint8_t*>(weight.data), rows,
+                           columns / layout.bytes * layout.weights);
+  } else {
+    const DtypeName& known = known_dtype(dtype);
+    weight.dtype = known.dtype;
+    weight.nibbles = stored && stored->element == "int4";
+    if (stored ? !weight.nibbles && stored->element != known.stored_name : array->dtype() != known.stored)
+      refuse_elements(dtype, known.stored_name);
+  }
+  weight.in_file = stored ? &stored->rows : nullptr;
+  return weight;
+}
+
+std::shared_ptr<Linear> make_linear(ThreadPool& pool, const Given& weight,
                                     const std::string& dtype,
                                     const std::optional<Scales>& scales,
                                     const std::optional<Floats>& bias, const std::string& isa,
                                     const std::optional<Codes>& zeros,
                                     const std::optional<FloatMatrix>& shifts, float input_scale,
                                     std::int64_t input_group) {
-  Weight given = {weight.data(), dtype_of(dtype, weight), static_cast<std::int64_t>(weight.shape(0)),
-                  static_cast<std::int64_t>(weight.shape(1))};
+  Weight given = weight_of(dtype, weight);
   if (scales) {
     require_rows("scales", scales->shape(0), given.rows);
     const auto groups = static_cast<std::int64_t>(scales->size()) / std::max<std::int64_t>(1, given.rows);
@@ -346,6 +400,17 @@ NB_MODULE(_core, m) {
       .def(nb::init<int>(), nb::arg("threads"))
       .def_prop_ro("threads", &ThreadPool::size);
   bind_solvers(m);
+
+  nb::exception<ReadError>(m, "ReadError", PyExc_OSError);
+  nb::class_<File>(m, "File")
+      .def(nb::new_([](int descriptor, const std::string& name) { return std::make_shared<File>(descriptor, name); }),
+           nb::arg("descriptor"), nb::arg("name"));
+  nb::class_<StoredMatrix>(m, "FileRows")
+      .def(nb::new_(&make_stored), nb::arg("file"), nb::arg("offset"), nb::arg("rows"), nb::arg("columns"),
+           nb::arg("element"))
+      .def_ro("rows", &StoredMatrix::count)
+      .def_ro("columns", &StoredMatrix::columns)
+      .def_ro("element", &StoredMatrix::element);
 
   nb::class_<Linear>(m, "Linear")
       .def(nb::new_(&make_linear), nb::arg("pool"), nb::arg("weight").noconvert(), nb::arg("dtype"),

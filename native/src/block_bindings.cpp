@@ -1,8 +1,12 @@
-// The part of lichen._core that chooses codes and scales of blocks (lichen/blocks.h).
+// The part of lichen._core for blocks: choosing their codes and scales (lichen/blocks.h), and GGUF's
+// (lichen/block_types.h).
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
 
+#include <optional>
 #include <stdexcept>
+#include <string>
 
 #include "lichen/blocks.h"
 
@@ -72,6 +76,16 @@ void symmetric_super(const Matrix<const float>& weights, int low, const Matrix<f
                       codes.data());
 }
 
+void dequantize(const std::string& type, const Matrix<const std::uint8_t>& blocks, const Matrix<float>& out) {
+  const std::optional<BlockType> known = parse_block_type(type);
+  if (!known) throw std::invalid_argument("there is no block type '" + type + "'");
+  const BlockLayout& layout = layout_of(*known);
+  require(blocks, blocks.shape(0), static_cast<std::size_t>(layout.bytes));
+  require(out, blocks.shape(0), static_cast<std::size_t>(layout.weights));
+  const nb::gil_scoped_release release;
+  dequantize_blocks(*known, blocks.data(), static_cast<std::int64_t>(blocks.shape(0)), out.data());
+}
+
 }  // namespace
 
 void bind_blocks(nb::module_& m) {
@@ -85,6 +99,8 @@ void bind_blocks(nb::module_& m) {
   m.def("fit_symmetric_super", &symmetric_super, nb::arg("weights").noconvert(), nb::arg("low"),
         nb::arg("units").noconvert(), nb::arg("scales").noconvert(),
         nb::arg("codes").noconvert());
+  m.def("dequantize_blocks", &dequantize, nb::arg("type"), nb::arg("blocks").noconvert(),
+        nb::arg("out").noconvert());
 }
 
 }  // namespace lichen

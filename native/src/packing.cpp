@@ -7,11 +7,11 @@
 #include <cstring>
 #include <stdexcept>
 #include <string>
-#include <tuple>
+#include <vector>
 
+#include "code_panels.h"
 #include "kernels/dispatch.h"
 #include "kernels/linear/half.h"
-#include "superblocks.h"
 
 namespace lichen {
 namespace {
@@ -23,15 +23,6 @@ constexpr std::int64_t kSmallestInputGroup = 64, kLargestInputGroup = 1024;
 constexpr std::int64_t kMostInt8Cols = 65536;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
-void check_groups(const Weight& weight, const std::string& shape) {
-  if (weight.group != 32 && weight.group != 64 && weight.group != 128)
-    throw std::invalid_argument("int4 groups must have 32, 64 or 128 columns, not " +
-                                std::to_string(weight.group));
-  if (weight.cols % weight.group != 0)
-    throw std::invalid_argument("an int4 weight of " + shape + " cannot be cut into groups of " +
-                                std::to_string(weight.group) + " columns");
-}
 
 void check_input_group(const Weight& weight, const std::string& shape) {
   const std::int64_t group = weight.input_group;
@@ -48,18 +39,15 @@ void check_input_group(const Weight& weight, const std::string& shape) {
                                 std::to_string(weight.cols));
 }
 
-void check_blocks(const Weight& weight, const std::string& shape) {
-  const std::int64_t group = weight.group;
-  const bool known = group == 16 || group == 32 || group == 64 || group == 128;
-  if (!known && group != weight.cols)
-    throw std::invalid_argument("blocks must have 16, 32, 64, 128 or all columns, not " +
-                                std::to_string(group));
-  if (weight.cols % group != 0)
-    throw std::invalid_argument("a weight of " + shape + " cannot be cut into blocks of " +
-                                std::to_string(group) + " columns");
-}
-
 bool blocks(Dtype dtype) { return dtype == Dtype::b8 || dtype == Dtype::b4; }
+
+bool has_code_panels(Dtype dtype) { return dtype == Dtype::i4 || blocks(dtype); }
+
+std::int64_t row_bytes(const Weight& weight) {
+  if (!weight.stored) return weight.cols * element_bytes(weight.dtype);
+  const BlockLayout& layout = layout_of(*weight.stored);
+  return weight.cols / layout.weights * layout.bytes;
+}
 
 void check(const Weight& weight) {
   const std::int64_t rows = weight.rows, cols = weight.cols;
@@ -69,7 +57,9 @@ void check(const Weight& weight) {
   if (weight.dtype == Dtype::i8 && cols > kMostInt8Cols)
     throw std::invalid_argument("an int8 weight of " + shape + " is too wide: int32 sums hold " +
                                 std::to_string(kMostInt8Cols) + " columns");
-  if ((takes_codes(weight.dtype) || blocks(weight.dtype)) != (weight.scales != nullptr))
+  if (weight.stored && (weight.scales || weight.shifts))
+    throw std::invalid_argument("blocks hold their own scales and shifts, and take no others");
+  if ((has_code_panels(weight.dtype) || weight.dtype == Dtype::i8) != (weight.scales != nullptr || weight.stored))
     throw std::invalid_argument("a weight of codes needs scales, and no other weight takes them");
   if (weight.zeros && weight.dtype != Dtype::i4)
     throw std::invalid_argument("only an int4 weight takes zero points");
@@ -79,43 +69,13 @@ void check(const Weight& weight) {
         "the scale of inputs must be a positive number, and is only for weights that meet int8");
   if (weight.shifts && !blocks(weight.dtype))
     throw std::invalid_argument("only weights in blocks take shifts");
-  if (weight.dtype == Dtype::i4) check_groups(weight, shape);
+  if (weight.in_file && weight.in_file->row_bytes * (weight.nibbles ? 2 : 1) != row_bytes(weight))
+    throw std::invalid_argument("rows of a weight of " + shape + " do not take " +
+                                std::to_string(weight.in_file->row_bytes) + " bytes");
+  if (weight.nibbles && (weight.shifts || !weight.scales))
+    throw std::invalid_argument("only int4 codes from -8 on lie two in a byte");
+  if (has_code_panels(weight.dtype)) check_code_panels(weight, shape);
   if (weight.input_group != 0) check_input_group(weight, shape);
-  if (blocks(weight.dtype)) check_blocks(weight, shape);
-}
-
-// Of scales and shifts that are multiples of them; each [rows][cols / 256].
-struct Units {
-  std::vector<std::uint16_t> scales, shifts;
-};
-
-// Of blocks of 16 or 32 columns; empty where scales or shifts have none.
-Units find_units(ThreadPool& pool, const Weight& weight) {
-  const std::int64_t count = kSuperblockColumns / weight.group;
-  if (weight.cols % kSuperblockColumns != 0 || count < 8) return {};
-  const std::int64_t superblocks = weight.rows * (weight.cols / kSuperblockColumns);
-  Units units{find_units(pool, weight.scales, superblocks, count), {}};
-  if (weight.shifts && !units.scales.empty()) units.shifts = find_units(pool, weight.shifts, superblocks, count);
-  if (weight.shifts && units.shifts.empty()) units.scales.clear();
-  return units;
-}
-
-// The smallest type of a number that holds every scale exactly.
-ScaleType scale_type(const Weight& weight) {
-  const float* end = weight.scales + weight.rows * (weight.cols / weight.group);
-  std::uint16_t bits;
-  if (std::all_of(weight.scales, end, [&](float scale) { return to_f16(scale, &bits); }))
-    return ScaleType::f16;
-  if (std::all_of(weight.scales, end, [&](float scale) { return to_bf16(scale, &bits); }))
-    return ScaleType::bf16;
-  return ScaleType::f32;
-}
-
-bool needs_bf16(const Weight& weight) {
-  const ScaleType type = scale_type(weight);
-  if (type == ScaleType::f32)
-    throw std::invalid_argument("int4 scales must all be numbers of float16, or all of bfloat16");
-  return type == ScaleType::bf16;
 }
 
 AlignedBuffer padded_copy(const float* from, std::int64_t rows, std::int64_t panels) {
@@ -150,241 +110,60 @@ void make_unsigned(char* panel, std::int64_t bytes) {
   for (std::int64_t i = 0; i < bytes; ++i) panel[i] = static_cast<char>(panel[i] ^ -128);
 }
 
-std::int64_t group_header(const Linear& linear) { return kPanelRows * (linear.zeros ? 3 : 2); }
-
-std::int64_t group_bytes(const Linear& linear) {
-  return group_header(linear) + kPanelRows * linear.group / 2;
+// Of `bytes`, two codes each, one a byte: -8 to 7.
+void take_nibbles_apart(const char* from, std::int64_t bytes, char* codes) {
+  for (std::int64_t i = 0; i < bytes; ++i) {
+    const auto pair = static_cast<std::uint8_t>(from[i]);
+    codes[2 * i] = static_cast<char>((pair & 15) - 8);
+    codes[2 * i + 1] = static_cast<char>((pair >> 4) - 8);
+  }
 }
 
-// Eight codes of a row, columns k and k + 4 in a byte, as code + 8; false where one is out of range.
-bool pack_eight(const std::int8_t* from, char* to) {
-  std::uint32_t first, second;
-  std::memcpy(&first, from, sizeof first);
-  std::memcpy(&second, from + 4, sizeof second);
-  const std::uint32_t packed =
-      ((first & 0x0f0f0f0f) | (second & 0x0f0f0f0f) << 4) ^ 0x88888888;
-  std::memcpy(to, &packed, sizeof packed);
-  // A code of four bits repeats its sign in the upper half of its byte.
-  return (((first ^ first << 1) | (second ^ second << 1)) & 0xf0f0f0f0) == 0;
-}
+// Gives a thread the rows of a weight, wherever they are.
+class Reader {
+ public:
+  explicit Reader(const Weight& weight) : weight_(weight) {}
 
-// Rows [0, rows) from `row` on into one zeroed panel; false where a code or a zero point is out of range.
-bool pack_groups(const Linear& linear, const Weight& weight, std::int64_t row, std::int64_t rows,
-                 char* panel) {
-  const std::int64_t groups = linear.cols / linear.group;
-  const auto* codes = static_cast<const std::int8_t*>(weight.data) + row * linear.cols;
-  bool in_range = true;
-  for (std::int64_t g = 0; g < groups; ++g, panel += group_bytes(linear))
-    for (std::int64_t r = 0; r < rows; ++r) {
-      const std::int64_t at = (row + r) * groups + g;
-      std::uint16_t scale = 0;
-      linear.bf16_scales ? to_bf16(weight.scales[at], &scale) : to_f16(weight.scales[at], &scale);
-      std::memcpy(panel + 2 * r, &scale, sizeof scale);
-      if (linear.zeros) {
-        in_range = in_range && weight.zeros[at] >= -8 && weight.zeros[at] <= 7;
-        panel[2 * kPanelRows + r] = static_cast<char>(weight.zeros[at] + 8);
-      }
-      const std::int8_t* from = codes + r * linear.cols + g * linear.group;
-      char* to = panel + group_header(linear) + 4 * r;
-      for (std::int64_t k = 0; k < linear.group; k += 8)
-        in_range = pack_eight(from + k, to + k * (kPanelRows / 2)) && in_range;
-    }
-  return in_range;
-}
+  // Valid until the next call; null where the file cannot be read.
+  const char* read(std::int64_t row, std::int64_t rows) {
+    if (!weight_.in_file) return static_cast<const char*>(weight_.data) + row * row_bytes(weight_);
+    const FileRows& stored = *weight_.in_file;
+    const std::int64_t bytes = rows * stored.row_bytes;
+    bytes_.resize(static_cast<std::size_t>(bytes));
+    if (!stored.file->read(stored.offset + row * stored.row_bytes, bytes, bytes_.data())) return nullptr;
+    if (!weight_.nibbles) return bytes_.data();
+    codes_.resize(static_cast<std::size_t>(2 * bytes));
+    take_nibbles_apart(bytes_.data(), bytes, codes_.data());
+    return codes_.data();
+  }
 
-// --- Blocks: b8 and b4 ---
-
-bool in_units(const Linear& linear) { return linear.scale_type == ScaleType::multiples; }
-
-std::int64_t scale_bytes(const Linear& linear) {
-  return kPanelRows * (linear.scale_type == ScaleType::f32 ? 4 : in_units(linear) ? 1 : 2);
-}
-
-std::int64_t block_header(const Linear& linear) {
-  return scale_bytes(linear) + (linear.shifts ? kPanelRows * (in_units(linear) ? 1 : 4) : 0);
-}
-
-// Before the blocks of a superblock; 0 where there are none of these.
-std::int64_t unit_bytes(const Linear& linear) {
-  return in_units(linear) ? kPanelRows * (linear.shifts ? 4 : 2) : 0;
-}
-
-std::int64_t block_bytes(const Linear& linear) {
-  const std::int64_t lines = linear.dtype == Dtype::b8 ? 2 : 1;  // of 64 bytes, for 8 columns
-  return block_header(linear) + ceil_div(linear.group, 8) * lines * 64;
-}
-
-// Where block number `block` of a panel begins, and its superblock.
-struct BlockPlace {
-  std::int64_t units, block;
+ private:
+  const Weight& weight_;
+  std::vector<char> bytes_, codes_;
 };
 
-BlockPlace block_place(const Linear& linear, std::int64_t block) {
-  const std::int64_t together = in_units(linear) ? kSuperblockColumns / linear.group : linear.cols / linear.group;
-  const std::int64_t units = block / together * (unit_bytes(linear) + together * block_bytes(linear));
-  return {units, units + unit_bytes(linear) + block % together * block_bytes(linear)};
-}
-
-std::int64_t panel_of_blocks_bytes(const Linear& linear) {
-  const std::int64_t superblocks = in_units(linear) ? linear.cols / kSuperblockColumns : 0;
-  return superblocks * unit_bytes(linear) + linear.cols / linear.group * block_bytes(linear);
-}
-
-// Where a code of one lane lies, and in which half of its byte.
-struct CodePlace {
-  std::int64_t byte;
-  int bits;
-};
-
-CodePlace code_place(const Linear& linear, std::int64_t lane, std::int64_t k) {
-  const std::int64_t at = block_header(linear);
-  if (linear.dtype == Dtype::b8) return {at + (k / 4 * kPanelRows + lane) * 4 + k % 4, 0};
-  return {at + (k / 8 * kPanelRows + lane) * 4 + k % 4, k % 8 < 4 ? 0 : 4};
-}
-
-void store_scale(const Linear& linear, float scale, std::int64_t lane, char* block) {
-  std::uint16_t half = 0;
-  if (linear.scale_type == ScaleType::f32) {
-    std::memcpy(block + 4 * lane, &scale, sizeof scale);
-    return;
-  }
-  linear.scale_type == ScaleType::f16 ? to_f16(scale, &half) : to_bf16(scale, &half);
-  std::memcpy(block + 2 * lane, &half, sizeof half);
-}
-
-float load_scale(const Linear& linear, std::int64_t lane, const char* block) {
-  float scale;
-  std::uint16_t half;
-  std::memcpy(&half, block + 2 * lane, sizeof half);
-  std::memcpy(&scale, block + 4 * lane, sizeof scale);
-  if (linear.scale_type == ScaleType::f32) return scale;
-  return linear.scale_type == ScaleType::f16 ? from_f16(half) : from_bf16(half);
-}
-
-// Four codes of a row in a byte each, as code + 128.
-void pack_four(const std::int8_t* from, char* to) {
-  std::uint32_t codes;
-  std::memcpy(&codes, from, sizeof codes);
-  codes ^= 0x80808080;
-  std::memcpy(to, &codes, sizeof codes);
-}
-
-// Eight codes from 0 on, columns k and k + 4 in a byte; false where one is out of range.
-bool pack_eight_from_zero(const std::int8_t* from, char* to) {
-  std::uint32_t first, second;
-  std::memcpy(&first, from, sizeof first);
-  std::memcpy(&second, from + 4, sizeof second);
-  const std::uint32_t packed = first | second << 4;
-  std::memcpy(to, &packed, sizeof packed);
-  return ((first | second) & 0xf0f0f0f0) == 0;
-}
-
-// Codes [group] of one lane into a block; false where one is out of range.
-bool pack_codes(const Linear& linear, const std::int8_t* from, std::int64_t lane, char* block) {
-  std::int8_t padded[8] = {};  // what a row of any length ends with
-  bool in_range = true;
-  for (std::int64_t k = 0; k < linear.group; k += 8) {
-    const std::int8_t* eight = from + k;
-    if (linear.group - k < 8) {
-      std::copy(eight, from + linear.group, padded);
-      eight = padded;
-    }
-    char* to = block + code_place(linear, lane, k).byte;
-    if (linear.dtype == Dtype::b8) {
-      pack_four(eight, to);
-      pack_four(eight + 4, to + 4 * kPanelRows);
-    } else {
-      in_range = (linear.shifts ? pack_eight_from_zero : pack_eight)(eight, to) && in_range;
-    }
-  }
-  return in_range;
-}
-
-// The scale and the shift of block number `at` of the weight to lane r.
-void store_multiples(const Linear& linear, const Weight& weight, const Units& units, std::int64_t at, std::int64_t r,
-                     char* superblock, char* block) {
-  const auto unit = static_cast<std::size_t>(at * linear.group / kSuperblockColumns);
-  std::memcpy(superblock + 2 * r, &units.scales[unit], 2);
-  block[r] = multiple_of(weight.scales[at], units.scales[unit]);
-  if (!linear.shifts) return;
-  std::memcpy(superblock + 2 * kPanelRows + 2 * r, &units.shifts[unit], 2);
-  block[kPanelRows + r] = multiple_of(weight.shifts[at], units.shifts[unit]);
-}
-
-bool pack_blocks(const Linear& linear, const Weight& weight, const Units& units, std::int64_t row, std::int64_t rows,
-                 char* panel) {
-  const std::int64_t groups = linear.cols / linear.group;
-  bool in_range = true;
-  for (std::int64_t g = 0; g < groups; ++g) {
-    const BlockPlace place = block_place(linear, g);
-    char* block = panel + place.block;
-    for (std::int64_t r = 0; r < rows; ++r) {
-      const std::int64_t at = (row + r) * groups + g;
-      if (in_units(linear)) {
-        store_multiples(linear, weight, units, at, r, panel + place.units, block);
-      } else {
-        store_scale(linear, weight.scales[at], r, block);
-        if (linear.shifts) std::memcpy(block + scale_bytes(linear) + 4 * r, weight.shifts + at, 4);
-      }
-      const auto* codes = static_cast<const std::int8_t*>(weight.data) + at * linear.group;
-      in_range = pack_codes(linear, codes, r, block) && in_range;
-    }
-  }
-  return in_range;
-}
-
-float load_multiple(const char* multiples, const char* units, std::int64_t lane) {
-  std::uint16_t unit;
-  std::memcpy(&unit, units + 2 * lane, sizeof unit);
-  return static_cast<float>(static_cast<std::int8_t>(multiples[lane])) * from_f16(unit);
-}
-
-float load_shift(const Linear& linear, std::int64_t lane, const char* block, const char* units) {
-  if (in_units(linear)) return load_multiple(block + kPanelRows, units + 2 * kPanelRows, lane);
-  float shift;
-  std::memcpy(&shift, block + scale_bytes(linear) + 4 * lane, sizeof shift);
-  return shift;
-}
-
-void unpack_blocks(const Linear& linear, const char* panel, std::int64_t lane, float* out) {
-  for (std::int64_t begin = 0; begin < linear.cols; begin += linear.group) {
-    const BlockPlace place = block_place(linear, begin / linear.group);
-    const char *block = panel + place.block, *units = panel + place.units;
-    const float shift = linear.shifts ? load_shift(linear, lane, block, units) : 0.0f;
-    const float scale = in_units(linear) ? load_multiple(block, units, lane) : load_scale(linear, lane, block);
-    for (std::int64_t k = 0; k < linear.group; ++k) {
-      const CodePlace at = code_place(linear, lane, k);
-      const auto byte = static_cast<std::uint8_t>(block[at.byte]);
-      const int code = linear.dtype == Dtype::b8 ? byte - 128 : (byte >> at.bits & 15) - (linear.shifts ? 0 : 8);
-      out[begin + k] = std::fma(static_cast<float>(code), scale, shift);
-    }
-  }
-}
-
-bool pack_one(Linear& linear, const Weight& source, const Units& units, std::int64_t panel) {
-  const void* weight = source.data;
-  const std::int64_t row = panel * kPanelRows;
+// Rows from `row` on, whose data is `weight`.
+bool pack_one(Linear& linear, const Weight& source, const void* weight, std::int64_t row) {
   const std::int64_t rows = std::min(kPanelRows, linear.rows - row);
-  const std::int64_t start = row * linear.cols;
+  const std::int64_t panel = row / kPanelRows;
   char* to = linear.weights.as<char>() + panel * linear.panel_bytes;
   switch (linear.dtype) {
     case Dtype::f32:
-      pack_panel<float, 1>(static_cast<const float*>(weight) + start, rows, linear.cols,
+      pack_panel<float, 1>(static_cast<const float*>(weight), rows, linear.cols,
                            reinterpret_cast<float*>(to));
       return true;
     case Dtype::f16:
     case Dtype::bf16:
       (linear.depth == 2 ? pack_panel<std::uint16_t, 2> : pack_panel<std::uint16_t, 1>)(
-          static_cast<const std::uint16_t*>(weight) + start, rows, linear.cols,
+          static_cast<const std::uint16_t*>(weight), rows, linear.cols,
           reinterpret_cast<std::uint16_t*>(to));
       return true;
     case Dtype::i4:
-      return pack_groups(linear, source, row, rows, to);
     case Dtype::b8:
     case Dtype::b4:
-      return pack_blocks(linear, source, units, row, rows, to);
+      return pack_code_panel(linear, source, weight, row, rows, to);
     case Dtype::i8:
-      const auto* from = static_cast<const std::int8_t*>(weight) + start;
+      const auto* from = static_cast<const std::int8_t*>(weight);
       (linear.depth == 8 ? pack_panel<std::int8_t, 8> : pack_panel<std::int8_t, 4>)(
           from, rows, linear.cols, reinterpret_cast<std::int8_t*>(to));
       if (linear.unsigned_codes) make_unsigned(to, linear.panel_bytes);
@@ -414,10 +193,17 @@ std::int64_t Linear::nbytes() const {
   return static_cast<std::int64_t>(weights.size() + scales.size() + bias.size() + row_sums.size());
 }
 
+Weight stored_weight(BlockType type, const std::uint8_t* data, std::int64_t rows, std::int64_t cols) {
+  Weight weight = {data, layout_of(type).bits == 4 ? Dtype::b4 : Dtype::b8, rows, cols};
+  weight.stored = type;
+  return weight;
+}
+
 std::unique_ptr<Linear> pack_linear(ThreadPool& pool, const Weight& weight, Isa isa) {
   const LinearKernels& kernels = linear_kernels(isa);  // throws where this machine cannot run it
   check(weight);
-  const auto [dtype, rows, cols] = std::tuple(weight.dtype, weight.rows, weight.cols);
+  const Dtype dtype = weight.dtype;
+  const std::int64_t rows = weight.rows, cols = weight.cols;
   auto linear = std::make_unique<Linear>();
   linear->isa = isa;
   linear->dtype = dtype;
@@ -430,19 +216,8 @@ std::unique_ptr<Linear> pack_linear(ThreadPool& pool, const Weight& weight, Isa 
   linear->depth = dtype == Dtype::i8     ? kernels.i8_depth
                   : dtype == Dtype::bf16 ? kernels.bf16_depth
                                          : 1;
-  Units units;
-  if (dtype == Dtype::i4) {
-    linear->group = weight.group;
-    linear->zeros = weight.zeros != nullptr;
-    linear->bf16_scales = needs_bf16(weight);
-    linear->panel_bytes = cols / weight.group * group_bytes(*linear);
-  } else if (blocks(dtype)) {
-    linear->group = weight.group;
-    linear->shifts = weight.shifts != nullptr;
-    linear->scale_type = scale_type(weight);
-    if (linear->scale_type == ScaleType::f32) units = find_units(pool, weight);
-    if (!units.scales.empty()) linear->scale_type = ScaleType::multiples;
-    linear->panel_bytes = panel_of_blocks_bytes(*linear);
+  if (has_code_panels(dtype)) {
+    lay_out_code_panels(*linear, weight);
   } else {
     linear->panel_bytes =
         ceil_div(cols, linear->depth) * linear->depth * kPanelRows * element_bytes(dtype);
@@ -455,34 +230,22 @@ std::unique_ptr<Linear> pack_linear(ThreadPool& pool, const Weight& weight, Isa 
         AlignedBuffer(static_cast<std::size_t>(linear->panels * kPanelRows) * sizeof(std::int32_t));
 
   ChunkCounter next;
-  std::atomic<bool> in_range{true};
+  std::atomic<bool> in_range{true}, whole{true};
   pool.run([&](int) {
-    for (std::int64_t panel = next.take(); panel < linear->panels; panel = next.take())
-      if (!pack_one(*linear, weight, units, panel)) in_range = false;
+    Reader reader(weight);
+    for (std::int64_t panel = next.take(); whole && panel < linear->panels; panel = next.take()) {
+      const std::int64_t row = panel * kPanelRows;
+      const char* from = reader.read(row, std::min(kPanelRows, rows - row));
+      if (!from) whole = false;
+      else if (!pack_one(*linear, weight, from, row)) in_range = false;
+    }
   });
+  if (!whole) throw ReadError(weight.in_file->file->name() + ": ended inside a tensor, or cannot be read any more");
   if (!in_range) throw std::invalid_argument(
         weight.shifts ? "4-bit codes that have shifts must be 0 to 15"
                       : "int4 codes and zero points must be -8 to 7");
   return linear;
 }
-
-namespace {
-
-void unpack_groups(const Linear& linear, const char* panel, std::int64_t lane, float* out) {
-  for (std::int64_t k = 0; k < linear.cols; ++k) {
-    const std::int64_t in_group = k % linear.group;
-    const char* group = panel + k / linear.group * group_bytes(linear);
-    std::uint16_t bits;
-    std::memcpy(&bits, group + 2 * lane, sizeof bits);
-    const float scale = linear.bf16_scales ? from_bf16(bits) : from_f16(bits);
-    const int zero = linear.zeros ? group[2 * kPanelRows + lane] : 8;
-    const auto pair = static_cast<std::uint8_t>(
-        group[group_header(linear) + (in_group / 8 * kPanelRows + lane) * 4 + k % 4]);
-    out[k] = static_cast<float>((k % 8 < 4 ? pair & 15 : pair >> 4) - zero) * scale;
-  }
-}
-
-}  // namespace
 
 void unpack_row(const Linear& linear, std::int64_t row, float* out) {
   const std::int64_t lane = row % kPanelRows;
@@ -517,11 +280,9 @@ void unpack_row(const Linear& linear, std::int64_t row, float* out) {
       return;
     }
     case Dtype::i4:
-      unpack_groups(linear, panel, lane, out);
-      return;
     case Dtype::b8:
     case Dtype::b4:
-      unpack_blocks(linear, panel, lane, out);
+      unpack_code_row(linear, panel, lane, out);
       return;
   }
 }

@@ -65,7 +65,7 @@ struct Kind {
   std::int64_t input_group = 0;
   std::int64_t group = 32;  // of weights in groups
   bool zeros = false;       // or shifts, of blocks
-  bool multiples = false;   // whether scales of blocks are multiples of units, as in GGUF's K types
+  std::optional<BlockType> stored{};
 };
 
 void measure(ThreadPool& pool, Isa isa, const Kind& kind, const Shape& shape,
@@ -83,7 +83,6 @@ void measure(ThreadPool& pool, Isa isa, const Kind& kind, const Shape& shape,
     for (char& code : weight) code = static_cast<char>(code & 7);
   const auto groups = static_cast<std::size_t>(shape.rows * shape.cols / kind.group);
   std::vector<float> scales(groups, 0x1p-7f);
-  for (std::size_t i = 0; kind.multiples && i < groups; ++i) scales[i] *= 0x1.ffcp-1f * static_cast<float>(i % 63 + 1);
   const std::vector<std::int8_t> zeros(groups, 3);
   Weight given = {weight.data(), dtype, shape.rows, shape.cols};
   if (dtype == Dtype::i8 || nibbles || bytes_in_blocks) given.scales = scales.data();
@@ -91,6 +90,8 @@ void measure(ThreadPool& pool, Isa isa, const Kind& kind, const Shape& shape,
   if (kind.zeros && dtype == Dtype::i4) given.zeros = zeros.data();
   if (kind.zeros && dtype == Dtype::b4) given.shifts = scales.data();
   given.input_group = kind.input_group;
+  if (kind.stored)
+    given = stored_weight(*kind.stored, reinterpret_cast<const std::uint8_t*>(weight.data()), shape.rows, shape.cols);
   const std::int64_t bytes = pack_linear(pool, given, isa)->nbytes();
   std::vector<std::unique_ptr<Linear>> copies;  // as many as it takes for each to be cold again
   for (std::int64_t i = 0; i < std::clamp<std::int64_t>(kColdBytes / bytes, 1, 200); ++i)
@@ -183,7 +184,7 @@ int main(int argc, char** argv) {
       {Dtype::i4, "i4"},   {Dtype::b8, "b8"},     {Dtype::b4, "b4"},           {Dtype::i8, "i8-128", 128},
       {Dtype::i4, "i4-32", 32},      {Dtype::i4, "i4-64", 64, 64}, {Dtype::i4, "i4-128", 128, 128},
       {Dtype::i4, "i4-zeros", 0, 32, true}, {Dtype::i4, "i4-32-zeros", 32, 32, true},
-      {Dtype::b4, "q4_k", 0, 32, true, true}, {Dtype::b8, "q6_k", 0, 16, false, true}};
+      {Dtype::b4, "q4_k", 0, 32, true, BlockType::q4_k}, {Dtype::b8, "q6_k", 0, 16, false, BlockType::q6_k}};
   for (const Kind& kind : kinds)
     if (only.empty() || only == kind.name)
       for (const Shape& shape : shapes) measure(pool, isa, kind, shape, counts, bandwidth);

@@ -26,7 +26,7 @@ struct Case {
   std::int64_t group = 0;  // of i4, b8 and b4
   bool zeros = false;      // or shifts, of b8 and b4
   bool input_groups = false;  // whether inputs have a scale for each group, of so many columns
-  bool multiples = false;     // whether the scales of b8 and b4 are multiples of units
+  std::optional<BlockType> stored{};  // of b8 and b4
 };
 
 bool blocks(Dtype dtype) { return dtype == Dtype::b8 || dtype == Dtype::b4; }
@@ -47,6 +47,7 @@ struct RandomWeight {
   std::vector<float> scales;
   std::vector<std::int8_t> zeros;
   std::vector<float> shifts;
+  std::vector<std::uint8_t> bytes;  // as stored
   std::vector<float> values;  // [rows][cols]; for i8 and i4 the codes, their zero points taken away
 
   const void* data(Dtype dtype) const {
@@ -69,14 +70,33 @@ void add_groups(const Case& c, RandomWeight& w, std::mt19937& random) {
   }
 }
 
-// Scales and shifts of each 256 columns become small multiples of a number of float16, which may be 0.
-void make_multiples(const Case& c, RandomWeight& w, std::mt19937& random) {
-  const auto together = static_cast<std::size_t>(256 / c.group);
-  for (std::size_t i = 0; i < w.scales.size(); i += together) {
-    const float unit = random() % 8 == 0 ? 0.0f : from_bits(0x3a000000 + (random() % 0x400000 & 0xffffe000));
-    for (std::size_t k = i; k < i + together; ++k) {
-      w.scales[k] = unit * static_cast<float>(static_cast<int>(random() % 255) - 127);
-      if (c.zeros) w.shifts[k] = -3 * unit * static_cast<float>(random() % 64);
+float from_f16(std::uint16_t bits) {
+  const int exponent = bits >> 10 & 31, mantissa = bits & 1023;
+  const float magnitude = std::ldexp(static_cast<float>(mantissa + (exponent ? 1024 : 0)), std::max(exponent, 1) - 25);
+  return bits >> 15 ? -magnitude : magnitude;
+}
+
+// Random blocks, but for their units, which are numbers of float16 around 2^-8, or 0; and what they stand for.
+void add_stored(const Case& c, RandomWeight& w, std::mt19937& random) {
+  const BlockLayout& layout = layout_of(*c.stored);
+  const std::int64_t blocks = c.shape.rows * c.shape.cols / layout.weights;
+  Block block;
+  for (std::int64_t b = 0; b < blocks; ++b) {
+    const std::size_t begin = w.bytes.size();
+    for (std::int64_t i = 0; i < layout.bytes; ++i) w.bytes.push_back(static_cast<std::uint8_t>(random()));
+    for (std::size_t at = 0; at <= (layout.minima ? 2 : 0); at += 2) {
+      const auto unit = static_cast<std::uint16_t>(random() % 8 == 0 ? 0 : (random() & 0x83ff) | 0x1c00);
+      std::memcpy(&w.bytes[begin + at + (*c.stored == BlockType::q6_k ? 208 : 0)], &unit, sizeof unit);
+    }
+    take_apart(*c.stored, &w.bytes[begin], &block);
+    for (std::int64_t k = 0; k < layout.weights; ++k) {
+      const std::int64_t g = k / layout.group;
+      if (k % layout.group == 0) {
+        w.scales.push_back(block.scales[g] * from_f16(block.unit));
+        w.shifts.push_back(layout.minima ? -block.minima[g] * from_f16(block.minimum_unit) : 0.0f);
+      }
+      w.codes.push_back(block.codes[k]);
+      w.values.push_back(std::fma(static_cast<float>(block.codes[k]), w.scales.back(), w.shifts.back()));
     }
   }
 }
@@ -90,7 +110,6 @@ void add_blocks(const Case& c, RandomWeight& w, std::mt19937& random) {
     w.scales.push_back(from_bits(0x3c000000 + (random() % 0x400000 & (c.group == 16 ? 0xffffffff : 0xffffe000))));
     w.shifts.push_back(c.zeros ? from_bits(0xbd000000 + random() % 0x400000) : 0.0f);
   }
-  if (c.multiples) make_multiples(c, w, random);
   for (std::int64_t i = 0; i < c.shape.rows * c.shape.cols; ++i) {
     const auto block = static_cast<std::size_t>(i / c.group);
     w.codes.push_back(static_cast<std::int8_t>(static_cast<int>(random() % static_cast<unsigned>(count)) + lowest));
@@ -108,7 +127,7 @@ RandomWeight random_weight(const Case& c, std::mt19937& random) {
     return w;
   }
   if (blocks(dtype)) {
-    add_blocks(c, w, random);
+    (c.stored ? add_stored : add_blocks)(c, w, random);
     return w;
   }
   const std::int64_t count = shape.rows * shape.cols;
@@ -294,6 +313,17 @@ void multiply(ThreadPool& pool, const Linear& linear, const float* x, std::int64
   });
 }
 
+Weight given(const Case& c, const RandomWeight& w, const float* bias) {
+  if (c.stored) {
+    Weight weight = stored_weight(*c.stored, w.bytes.data(), c.shape.rows, c.shape.cols);
+    weight.bias = bias;
+    return weight;
+  }
+  return {w.data(c.dtype), c.dtype, c.shape.rows, c.shape.cols, w.scales.empty() ? nullptr : w.scales.data(),
+          c.zeros && integers(c.dtype) ? w.zeros.data() : nullptr, c.group, bias,
+          c.zeros && blocks(c.dtype) ? w.shifts.data() : nullptr, 0, c.input_groups ? c.group : 0};
+}
+
 bool run_case(ThreadPool& pool, Isa isa, const Case& c, std::mt19937& random) {
   std::normal_distribution<float> normal(0, 1);
   const RandomWeight w = random_weight(c, random);
@@ -307,12 +337,7 @@ bool run_case(ThreadPool& pool, Isa isa, const Case& c, std::mt19937& random) {
   if (c.shape.tokens > 1) std::fill(x.begin(), x.begin() + c.shape.cols, 0.0f);
   const std::vector<float> want = expected(isa, c, w, x, bias, y);
 
-  const auto linear = pack_linear(
-      pool,
-      {w.data(c.dtype), c.dtype, c.shape.rows, c.shape.cols, w.scales.empty() ? nullptr : w.scales.data(),
-       c.zeros && integers(c.dtype) ? w.zeros.data() : nullptr, c.group, c.bias ? bias.data() : nullptr,
-       c.zeros && blocks(c.dtype) ? w.shifts.data() : nullptr, 0, c.input_groups ? c.group : 0},
-      isa);
+  const auto linear = pack_linear(pool, given(c, w, c.bias ? bias.data() : nullptr), isa);
   // The last token by itself, too: it must not see its neighbours.
   const std::int64_t last = c.shape.tokens - 1;
   std::vector<float> alone(y.begin() + last * stride, y.end());
@@ -372,18 +397,18 @@ int main(int argc, char** argv) {
                       static_cast<long>(whole.cols), options);
         }
   for (Isa isa : isas)
-    for (Dtype dtype : {Dtype::b8, Dtype::b4})
-      for (std::int64_t group : {16, 32})
-        for (const Shape& shape : shapes)
-          for (bool shifts : {false, true}) {
-            ++cases;
-            const Shape whole = {shape.tokens, shape.rows, (shape.cols + 255) / 256 * 256};
-            if (run_case(pool, isa, {dtype, whole, true, false, group, shifts, false, true}, random)) continue;
-            ++failures;
-            std::printf("%s: multiples of units, dtype %d, groups of %ld, %ld tokens differ\n",
-                        std::string(isa_name(isa)).c_str(), static_cast<int>(dtype), static_cast<long>(group),
-                        static_cast<long>(whole.tokens));
-          }
+    for (BlockType type : {BlockType::q4_0, BlockType::q4_1, BlockType::q5_0, BlockType::q5_1, BlockType::q8_0,
+                           BlockType::q4_k, BlockType::q5_k, BlockType::q6_k})
+      for (const Shape& shape : shapes) {
+        ++cases;
+        const BlockLayout& layout = layout_of(type);
+        const Shape whole = {shape.tokens, shape.rows, (shape.cols + layout.weights - 1) / layout.weights * layout.weights};
+        const Dtype dtype = layout.bits == 4 ? Dtype::b4 : Dtype::b8;
+        if (run_case(pool, isa, {dtype, whole, true, false, layout.group, layout.minima, false, type}, random)) continue;
+        ++failures;
+        std::printf("%s: %s, %ld tokens differ\n", std::string(isa_name(isa)).c_str(), layout.name,
+                    static_cast<long>(whole.tokens));
+      }
   std::printf("%d cases, %d failures\n", cases, failures);
   return failures != 0;
 }

@@ -62,6 +62,9 @@ def fit_symmetric_super(
     numbers of float16.
     """
 
+def dequantize_blocks(type: str, blocks: npt.NDArray[np.uint8], out: _Floats) -> None:
+    """Blocks [n, bytes] of a GGUF type ("q4_k") as the float32 [n, weights] that they stand for."""
+
 class ThreadPool:
     """Threads that work on one parallel region at a time."""
 
@@ -244,26 +247,52 @@ def rotate(pool: ThreadPool, x: _Floats, signs: _Floats) -> None:
     ``signs`` [length] are 1 or -1; the matrix is that of `lichen.solvers.hadamard`.
     """
 
+class ReadError(OSError):
+    """A file ended before what was to be read of it, or cannot be read any more."""
+
+class File:
+    """A copy of an open file's descriptor, and the file's name for messages."""
+
+    def __init__(self, descriptor: int, name: str) -> None: ...
+
+class FileRows:
+    """Rows of a matrix in a file, from ``offset`` on, of so many ``columns``.
+
+    ``element`` is "float32", "uint16", "int8", "uint8" or "int4": two codes in a byte, the first in
+    the low half, each plus 8.
+    """
+
+    def __init__(self, file: File, offset: int, rows: int, columns: int, element: str) -> None: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def columns(self) -> int: ...
+    @property
+    def element(self) -> str: ...
+
 class Linear:
     """A weight [rows, cols], packed for one instruction set.
 
-    ``weight`` is float32 for dtype "f32", the bits as uint16 for "f16" and "bf16", int8 codes for
+    ``weight`` is an array, or rows in a file that are read as they are packed (`ReadError`).  It is
+    float32 for dtype "f32", the bits as uint16 for "f16" and "bf16", int8 codes for
     the others (-8 to 7 for "i4" and "b4").  ``scales`` belong to these: [rows] or [rows, 1] for
     "i8", [rows, groups] for "i4", "b8" and "b4"; of "i4" they all have to be numbers of float16, or
     all of bfloat16.  ``zeros`` [rows, groups] is for "i4" and optional, ``bias`` [rows] for all:
     ``w = (code - zero) * scale``.  "i8" and "i4" meet inputs that are quantized to int8 by row.
     "b8" and "b4" are blocks of codes that stand for floats and meet inputs in 16 bits, with
     optional ``shifts`` [rows, groups]: ``w = code * scale + shift``; codes of "b4" with shifts are
-    0 to 15.  ``input_scale`` is the one scale of all inputs of "i8" or "i4"; 0 gives
-    each row the scale that its largest number asks for, or each ``input_group`` columns of a row:
-    with "i4" as many as share a scale of the weight, with "i8" a multiple of 64, up to 1024, that
-    divides the columns.
+    0 to 15.  GGUF's types ("q4_k") are taken as they are stored, uint8 [rows, bytes of a row], and
+    become "b4" or "b8" with all that belongs to it.
+
+    ``input_scale`` is the one scale of all inputs of "i8" or "i4"; 0 gives each row the scale that
+    its largest number asks for, or each ``input_group`` columns of a row: with "i4" as many as
+    share a scale of the weight, with "i8" a multiple of 64, up to 1024, that divides the columns.
     """
 
     def __init__(
         self,
         pool: ThreadPool,
-        weight: npt.NDArray[Any],
+        weight: npt.NDArray[Any] | FileRows,
         dtype: str,
         scales: _Floats | None,
         bias: _Floats | None,

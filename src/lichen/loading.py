@@ -25,7 +25,7 @@ from lichen.engine.memory import require
 from lichen.engine.sampling import Sampler, log_softmax
 from lichen.engine.scheduler import CACHE_BYTES, KV_TYPES
 from lichen.errors import InputError
-from lichen.tensor import AnyTensor, BlockTensor, QuantizedTensor
+from lichen.tensor import AnyTensor, BlockTensor, StoredFloats
 from lichen.tokenizer import StreamDecoder, Tokenizer
 
 #: How float weights are held: as stored, or converted on loading.
@@ -275,10 +275,13 @@ def _check(request: Request, prompt: list[int], capacity: int) -> None:
 
 
 def _in_words(tensor: AnyTensor) -> str:
-    if isinstance(tensor, BlockTensor):
-        return "float32"  # the numbers that its codes stand for
-    if not isinstance(tensor, QuantizedTensor):
-        return tensor.dtype.name
+    match tensor:
+        case BlockTensor():
+            return "float32"  # the numbers that its codes stand for
+        case StoredFloats():
+            return tensor.name
+        case np.ndarray():
+            return tensor.dtype.name
     return ", ".join(str(part) for part in (tensor.scheme, tensor.activations) if part)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    from lichen._core import FileRows
     from lichen.schemes import ActivationScheme, Scheme
 
 #: float32, float16 or ml_dtypes.bfloat16; the element type says which.
@@ -47,27 +48,46 @@ class QuantizedTensor:
 
 
 @dataclass(frozen=True)
-class BlockTensor:
-    """Weight [out, in] that stands for floats: ``w = codes * scales + shifts``, rounded once.
+class StoredTensor:
+    """A symmetric `QuantizedTensor` whose codes are still in its file: int8, or pairs of int4."""
 
-    codes  int8 [out, in]; of 4 bits they are -8..7, and with shifts 0..15
-    scales float32 [out, blocks]
-    shifts float32 [out, blocks] or None
-    name   of the stored format
-    """
-
-    codes: npt.NDArray[np.int8]
+    codes: FileRows
     scales: npt.NDArray[np.float32]
-    shifts: npt.NDArray[np.float32] | None
-    bits: int
+    scheme: Scheme
+    activations: ActivationScheme | None = None
+    input_scale: float | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Outputs, inputs."""
+        return self.codes.rows, self.codes.columns
+
+
+@dataclass(frozen=True)
+class StoredFloats:
+    """A matrix [out, in] of floats that is still in its file; ``name`` is that of their type."""
+
+    rows: FileRows
     name: str
 
     @property
     def shape(self) -> tuple[int, int]:
         """Outputs, inputs."""
-        rows, columns = self.codes.shape
-        return rows, columns
+        return self.rows.rows, self.rows.columns
 
 
-#: A weight as a checkpoint hands it to the engine.
-AnyTensor = FloatArray | QuantizedTensor | BlockTensor
+@dataclass(frozen=True)
+class BlockTensor:
+    """Weight [out, in] in blocks of a GGUF type, which stand for float32.
+
+    data    uint8 [out, bytes of a row] as in the file, or still there
+    kind    name of the type, in the core's spelling ("q4_k")
+    """
+
+    data: npt.NDArray[np.uint8] | FileRows
+    kind: str
+    shape: tuple[int, int]
+
+
+#: A weight as a checkpoint hands it to the engine, which reads what is still in a file.
+AnyTensor = FloatArray | QuantizedTensor | StoredTensor | StoredFloats | BlockTensor

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from gguf import GGMLQuantizationType as GgmlType
 
+from lichen import _core
 from lichen.checkpoint.gguf_blocks import BLOCK_TYPES, UNREAD_TYPES, BlockType
 
-BLOCKED = [b for b in BLOCK_TYPES.values() if b.unpack]
+BLOCKED = [b for b in BLOCK_TYPES.values() if b.blocked]
 
 
 def ids(block: BlockType) -> str:
@@ -60,22 +61,29 @@ def test_extreme_scales_equal_the_oracle(block: BlockType, scale: float) -> None
 
 
 @pytest.mark.parametrize("block", BLOCKED, ids=ids)
-def test_codes_and_scales_stand_for_the_same_floats(block: BlockType) -> None:
-    """In one rounding, as the kernels do it: in double, code * scale + shift is (nearly) exact."""
-    data = np.random.default_rng(3).integers(0, 256, (600, block.size_bytes), dtype=np.uint8)
-    for at in (208,) if block.name == "Q6_K" else (0, 2):
-        if at != 2 or block.name in ("Q4_1", "Q5_1", "Q4_K", "Q5_K"):
-            data[:, at + 1] = data[:, at + 1] % 60  # finite and not negative
-    shape = (300, 2 * block.weights)
-    tensor = block.blocks(data.reshape(-1), shape)
-    scales = np.repeat(tensor.scales, shape[1] // tensor.scales.shape[1], axis=1)
-    floats = tensor.codes * scales.astype(np.float64)
-    if tensor.shifts is not None:
-        floats += np.repeat(tensor.shifts, shape[1] // tensor.shifts.shape[1], axis=1)
-    np.testing.assert_array_equal(floats.astype(np.float32), block.decode(data.reshape(-1), shape))
-    low = 0 if tensor.shifts is not None else -(1 << (tensor.bits - 1))
-    assert low <= tensor.codes.min()
-    assert tensor.codes.max() < low + (1 << tensor.bits)
+def test_packed_blocks_stand_for_the_same_floats(block: BlockType) -> None:
+    """In one rounding, where ggml takes two: so to the last bit of the larger operand."""
+    rows, columns = 33, 2 * block.weights
+    data = np.random.default_rng(3).integers(0, 256, (rows, block.nbytes(columns)), dtype=np.uint8)
+    at = 208 if block.name == "Q6_K" else 0
+    blocks = data.reshape(-1, block.size_bytes)
+    blocks[:, at + 1] = blocks[:, at + 1] % 60  # finite and not negative
+    if block.name in ("Q4_1", "Q5_1", "Q4_K", "Q5_K"):
+        blocks[:, 3] = blocks[:, 3] % 60
+    want = block.decode(data.reshape(-1), (rows, columns))
+    linear = _core.Linear(_core.ThreadPool(1), data, block.kernel, None, None, "portable")
+    found = np.array([linear.dequantize_row(row) for row in range(rows)])
+    assert np.abs(want).max() > 1
+    np.testing.assert_allclose(found, want, rtol=2**-22, atol=2**-22 * np.abs(want).max())
+
+
+def test_a_row_has_whole_blocks() -> None:
+    pool, row = _core.ThreadPool(1), np.zeros((2, 145), np.uint8)
+    with pytest.raises(ValueError, match="uint8, with rows of blocks of 144 bytes"):
+        _core.Linear(pool, row, "q4_k", None, None, "portable")
+    with pytest.raises(ValueError, match="hold their own scales"):
+        scales = np.ones((2, 8), np.float32)
+        _core.Linear(pool, row[:, :144].copy(), "q4_k", scales, None, "portable")
 
 
 @pytest.mark.parametrize(
@@ -87,11 +95,3 @@ def test_plain_floats_stay_as_stored(name: str, dtype: type) -> None:
     decoded = block.decode(values.view(np.uint8).reshape(-1), (4, 6))
     assert decoded.dtype == values.dtype
     assert (decoded == values).all()
-
-
-def test_more_blocks_than_fit_in_one_chunk() -> None:
-    block = BLOCK_TYPES[GgmlType.Q8_0]
-    count = 3 * (1 << 17) // 32 + 5
-    data = np.random.default_rng(2).integers(0, 60, count * block.size_bytes, dtype=np.uint8)
-    expected = gguf.quants.dequantize(data.reshape(count, -1), GgmlType.Q8_0)
-    assert (block.decode(data, (count, 32)) == expected).all()

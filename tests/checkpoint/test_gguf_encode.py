@@ -9,13 +9,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from lichen.checkpoint.gguf_blocks import BlockType, Bytes, Floats
-from lichen.checkpoint.gguf_encode import ENCODERS, SYMMETRIC, TYPES, encode, encode_codes, holds
+from lichen.checkpoint.gguf_blocks import BlockType, Bytes
+from lichen.checkpoint.gguf_encode import (
+    ENCODERS,
+    SYMMETRIC,
+    TYPES,
+    Floats,
+    encode,
+    encode_codes,
+    holds,
+)
 from lichen.schemes import Scheme, dequantize
 from lichen.solvers import absmax
 from lichen.tensor import QuantizedTensor
 
-BLOCKED = [TYPES[name] for name in ENCODERS if TYPES[name].unpack]
+BLOCKED = [TYPES[name] for name in ENCODERS if TYPES[name].blocked]
 
 #: Relative squared error of llama.cpp 0.3.36's own quantizers (`ggml_quantize_chunk`, no importance
 #: matrix) on `weights(0)`, which is normal, and `weights(1)`, which has heavy tails.

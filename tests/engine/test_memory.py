@@ -70,16 +70,13 @@ def test_a_model_that_memory_does_not_hold_is_refused(tmp_path, monkeypatch) -> 
 
 
 @pytest.mark.parametrize(
-    "block", [b for b in BLOCK_TYPES.values() if b.unpack], ids=lambda b: b.name
+    "block", [b for b in BLOCK_TYPES.values() if b.blocked], ids=lambda b: b.name
 )
 def test_what_a_block_type_is_thought_to_take_holds_it(tmp_path, monkeypatch, block) -> None:
     rows, cols = 64, 512
-    data = np.frombuffer(np.random.default_rng(1).bytes(block.nbytes(rows * cols)), np.uint8) & 0x3B
-    tensor = block.blocks(data, (rows, cols))
-    taken = _core.Linear(
-        _core.ThreadPool(1), tensor.codes, f"b{tensor.bits}", tensor.scales, None, "portable", None,
-        tensor.shifts,
-    ).nbytes  # fmt: skip
+    data = np.zeros((rows, block.nbytes(cols)), np.uint8)
+    pool = _core.ThreadPool(1)
+    taken = _core.Linear(pool, data, block.kernel, None, None, "portable").nbytes
     assert taken < 4 * rows * cols / 2
     stored = [(block.name, (rows, cols))]
     monkeypatch.setattr(memory, "available_bytes", lambda: taken - 1)

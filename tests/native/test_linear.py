@@ -1,5 +1,7 @@
 """Linear layers on every instruction set that this machine has: exact, and blind to the batch."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -625,46 +627,91 @@ def test_packed_size_is_the_weight_and_little_more():
     assert Layer("b4-shifts", 4864, 896).packed(ISAS[-1]).nbytes * 8 == 6 * 4864 * 896
 
 
-@given(
-    bits=st.integers(1, (31 << 10) - 1),
-    seed=st.integers(0, 2**16),
-    kind=st.sampled_from(["b4", "b8"]),
-    size=st.sampled_from([16, 32]),
-    shifts=st.booleans(),
-    nudged=st.booleans(),
-)
-@settings(max_examples=200)
-def test_scales_that_are_multiples_of_a_unit_are_stored_as_such(
-    bits: int, seed: int, kind: str, size: int, shifts: bool, nudged: bool
-):
-    """As in GGUF's K types, with any unit; and as numbers where one of them is none."""
-    rng = np.random.default_rng(seed)
-    rows, cols = 16, 512
-    unit = np.array(bits, np.uint16).view(np.float16).astype(np.float32)
-    units = unit * rng.integers(0, 2, (rows, 2)).astype(np.float32)
-    multiples = rng.integers(-128, 128, (rows, cols // size)).astype(np.float32)
-    scales = multiples * np.repeat(units, 256 // size, axis=1)
-    if nudged:
-        scales[5, 7] = np.nextafter(np.float32(0.3), np.float32(1))
-    codes = rng.integers(0, 16, (rows, cols), dtype=np.int8) - np.int8(0 if shifts else 8)
-    shift = -scales if shifts else None
-    linear = _core.Linear(POOL, codes, kind, scales, None, ISAS[-1], None, shift)
-    want = codes * np.repeat(scales, size, axis=1).astype(np.float64)
-    want += 0 if shift is None else np.repeat(shift, size, axis=1)
-    found = np.array([linear.dequantize_row(row) for row in range(rows)])
-    np.testing.assert_array_equal(found, want.astype(np.float32))
-    packed = linear.nbytes / (rows * cols) * 8 - (4 if kind == "b4" else 8)
-    parts = 2 if shifts else 1
-    in_units = (8 / size + 16 / 256) * parts
-    plain = (16 if whole(scales) else 32) / size + (32 / size if shifts else 0)
-    assert packed == pytest.approx(plain if nudged or whole(scales) else in_units)
+@pytest.mark.parametrize(
+    ("kind", "stored", "bits"),
+    [
+        ("q4_0", 18, 4 + 16 / 32), ("q4_1", 20, 4 + 48 / 32), ("q5_0", 22, 8 + 16 / 32),
+        ("q5_1", 24, 8 + 48 / 32), ("q8_0", 34, 8 + 16 / 32), ("q4_k", 144, 4 + 16 / 32 + 32 / 256),
+        ("q5_k", 176, 8 + 16 / 32 + 32 / 256), ("q6_k", 210, 8 + 8 / 16 + 16 / 256),
+    ],
+)  # fmt: skip
+def test_ggufs_types_take_their_bits(kind: str, stored: int, bits: float):
+    """Those of K types keep scales in units of superblocks."""
+    blocks = 512 // (32 if stored < 100 else 256)
+    data = np.zeros((16, blocks * stored), np.uint8)
+    packed = _core.Linear(POOL, data, kind, None, None, ISAS[-1])
+    assert packed.nbytes * 8 == bits * 16 * 512
+    assert (packed.rows, packed.cols) == (16, 512)
 
 
-def whole(scales: Array) -> bool:
-    """Whether they all are numbers of float16, which are stored before anything else is tried."""
-    with np.errstate(over="ignore"):
-        kept = [scales.astype(kind).astype(np.float32) for kind in (np.float16, ml_dtypes.bfloat16)]
-    return any(np.array_equal(some, scales) for some in kept)
+# --- Rows in a file -------------------------------------------------------------------------------
+
+
+def in_file(path: Path, before: int, array: Array) -> _core.File:
+    path.write_bytes(b"x" * before + array.tobytes())
+    with path.open("rb") as file:
+        return _core.File(file.fileno(), str(path))
+
+
+@every_isa
+@pytest.mark.parametrize("dtype", ["f32", "f16", "bf16", "i8", "i4", "b8", "b4"])
+@pytest.mark.parametrize("rows", [1, 37])
+def test_rows_in_a_file_are_packed_as_in_memory(isa: str, dtype: str, rows: int, tmp_path: Path):
+    layer = Layer(dtype, rows, 192)
+    file, element = in_file(tmp_path / "rows", 13, layer.stored), layer.stored.dtype.name
+    lazy = _core.FileRows(file, 13, rows, 192, element)
+    assert (lazy.rows, lazy.columns, lazy.element) == (rows, 192, element)
+    found = _core.Linear(_core.ThreadPool(2), lazy, dtype, layer.scales, layer.bias, isa)
+    want = layer.packed(isa)
+    x = normal(9, 5, 192)
+    assert same_bits(found.apply(POOL, x), want.apply(POOL, x))
+    assert found.nbytes == want.nbytes
+
+
+@pytest.mark.parametrize("dtype", ["i4", "b4", "b8"])
+def test_pairs_of_codes_in_a_file(dtype: str, tmp_path: Path):
+    """As compressed-tensors packs them: code + 8, the first in the lower half of a byte."""
+    layer = Layer("i4" if dtype == "i4" else "b4", 37, 192)
+    codes = (layer.stored + 8).astype(np.uint8)
+    file = in_file(tmp_path / "rows", 4, codes[:, ::2] | codes[:, 1::2] << 4)
+    lazy = _core.FileRows(file, 4, 37, 192, "int4")
+    found = _core.Linear(POOL, lazy, dtype, layer.scales, layer.bias, ISAS[-1])
+    x = normal(9, 5, 192)
+    want = _core.Linear(POOL, layer.stored, dtype, layer.scales, layer.bias, ISAS[-1])
+    assert same_bits(found.apply(POOL, x), want.apply(POOL, x))
+
+
+def test_blocks_in_a_file(tmp_path: Path):
+    data = np.random.default_rng(1).integers(0, 60, (40, 210), np.uint8)
+    lazy = _core.FileRows(in_file(tmp_path / "rows", 8, data), 8, 40, 210, "uint8")
+    x = normal(2, 3, 256)
+    want = _core.Linear(POOL, data, "q6_k", None, None, ISAS[-1]).apply(POOL, x)
+    assert same_bits(_core.Linear(POOL, lazy, "q6_k", None, None, ISAS[-1]).apply(POOL, x), want)
+
+
+def test_a_file_that_ends_before_its_rows_says_so(tmp_path: Path):
+    path = tmp_path / "rows"
+    file = in_file(path, 0, np.zeros((40, 64), np.float32))
+    with pytest.raises(_core.ReadError, match="rows: ended inside a tensor"):
+        _core.Linear(POOL, _core.FileRows(file, 4, 40, 64, "float32"), "f32", None, None, ISAS[-1])
+    os.truncate(path, 3000)
+    with pytest.raises(OSError, match="rows: ended inside a tensor"):
+        _core.Linear(POOL, _core.FileRows(file, 0, 40, 64, "float32"), "f32", None, None, ISAS[-1])
+
+
+def test_rows_that_do_not_fit_are_refused(tmp_path: Path):
+    file, scales = in_file(tmp_path / "rows", 0, np.zeros(999, np.int8)), np.ones(1, np.float32)
+    for offset, columns, element in ((0, 3, "int4"), (0, 4, "int16"), (-1, 4, "int8")):
+        with pytest.raises(ValueError, match=r"cannot be read|no rows at offset"):
+            _core.FileRows(file, offset, 1, columns, element)
+    with pytest.raises(ValueError, match="must be made of float32"):
+        lazy = _core.FileRows(file, 0, 1, 4, "int8")
+        _core.Linear(POOL, lazy, "f32", None, None, ISAS[-1])
+    with pytest.raises(ValueError, match="only int4 codes from -8 on"):
+        lazy, shifts = _core.FileRows(file, 0, 1, 32, "int4"), np.ones((1, 1), np.float32)
+        _core.Linear(POOL, lazy, "b4", scales[None], None, ISAS[-1], None, shifts)
+    with pytest.raises(ValueError, match="needs scales"):
+        _core.Linear(POOL, lazy, "i4", None, None, ISAS[-1])
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@
 
 #include <cstdint>
 
-namespace lichen {
+#include "lichen/block_types.h"
 
-constexpr int kSuperblock = 256;
+namespace lichen {
 
 // scales[b] for w = code * scale with codes low .. -low - 1; `size` is 16 or 32.
 void fit_symmetric(const float* weights, std::int64_t blocks, int size, int low, float* scales);

@@ -3,8 +3,12 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <stdexcept>
 
+#include "lichen/block_types.h"
 #include "lichen/cpu.h"
+#include "lichen/file_rows.h"
 #include "lichen/memory.h"
 #include "lichen/threads.h"
 
@@ -72,9 +76,22 @@ struct Weight {
   float input_scale = 0;               // i8, i4: of their quantized input; 0: each row has its own
   std::int64_t input_group = 0;        // each group of a row has its own: i4: group; i8: a multiple of 64,
                                        // up to 1024, that divides cols; else 0
+  std::optional<BlockType> stored{};   // b8, b4: data is blocks of this type, [rows][cols / weights of one],
+                                       // and tells scales and shifts; see stored_weight()
+  const FileRows* in_file = nullptr;   // the rows of data, where that is null
+  bool nibbles = false;                // codes: of the file's rows: two codes in a byte, each plus 8, the
+                                       // first in the low half; cols must be even
 };
 
-// Throws std::invalid_argument (in words) or std::bad_alloc.
+// A weight as GGUF stores it; cols must be whole blocks.
+Weight stored_weight(BlockType type, const std::uint8_t* data, std::int64_t rows, std::int64_t cols);
+
+// Where a file ends before its rows do.
+struct ReadError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+// Throws std::invalid_argument (in words), ReadError or std::bad_alloc.
 std::unique_ptr<Linear> pack_linear(ThreadPool& pool, const Weight& weight, Isa isa);
 
 // One row of the weight, dequantized: out[cols]. An embedding shares a tied head's memory this way.

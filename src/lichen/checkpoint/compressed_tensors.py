@@ -18,7 +18,7 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
-from lichen.checkpoint.protocol import FLOAT_TYPES, Checkpoint
+from lichen.checkpoint.protocol import FLOAT_TYPES
 from lichen.checkpoint.quantization_config import (
     PACKED,
     LayerFormat,
@@ -26,10 +26,11 @@ from lichen.checkpoint.quantization_config import (
     stored_as,
 )
 from lichen.checkpoint.quantized_folder import QuantizedFolder
+from lichen.checkpoint.safetensors_folder import SafetensorsFolder
 from lichen.errors import InputError
 from lichen.schemes import Scheme
 from lichen.schemes.packing import pack, packed_columns, unpack
-from lichen.tensor import FloatArray, QuantizedTensor
+from lichen.tensor import AnyTensor, FloatArray, QuantizedTensor, StoredTensor
 
 #: What stands beside a quantized weight.
 _PARTS = ("weight_scale", "weight_zero_point", "weight_shape", "input_scale", "input_zero_point")
@@ -70,8 +71,9 @@ class CompressedTensors(QuantizedFolder):
 
     method = "compressed-tensors"
 
-    def __init__(self, base: Checkpoint) -> None:
+    def __init__(self, base: SafetensorsFolder) -> None:
         super().__init__(base)
+        self._folder = base
         try:
             self._groups = parse_config(base.config["quantization_config"])
         except InputError as error:
@@ -202,16 +204,33 @@ class CompressedTensors(QuantizedFolder):
         if name not in self._formats:
             return self._plain(name)
         chosen = self._formats[name]
+        scales, zeros = self._scales(name), self._zeros(name, chosen.weights)
+        codes = self._codes(name, chosen.weights)
+        scale = self._input_scale(name)
+        return QuantizedTensor(codes, scales, zeros, chosen.weights, chosen.activations, scale)
+
+    def read_exact(self, name: str) -> AnyTensor:
+        """As `read`, but codes that the core can take as they lie are left in their file."""
+        if name not in self._formats:
+            return self._base.read_exact(name)
+        chosen = self._formats[name]
+        columns = self._matrix(name)[1]
+        if self._is_packed(name):
+            as_they_lie = chosen.weights.bits == 4 and columns % 8 == 0
+        else:
+            as_they_lie = chosen.weights.bits == 8
+        if not as_they_lie or self._zeros(name, chosen.weights) is not None:
+            return self.read(name)
+        stored = (f"{name}_packed", "int4") if self._is_packed(name) else (name, "int8")
+        codes = self._folder.rows(*stored, columns)
+        scale = self._input_scale(name)
+        return StoredTensor(codes, self._scales(name), chosen.weights, chosen.activations, scale)
+
+    def _scales(self, name: str) -> npt.NDArray[np.float32]:
         scales = self._plain(f"{name}_scale").astype(np.float32)
         if not np.isfinite(scales).all():
             raise InputError(f"{self._base.path}: {name}_scale has values that are not finite.")
-        scales = scales.reshape(chosen.weights.scale_shape(*self._matrix(name)))
-        zeros = self._zeros(name, chosen.weights)
-        activations = chosen.activations
-        static = activations is not None and not activations.dynamic
-        scale = self._input_scale(name.removesuffix(".weight")) if static else None
-        codes = self._codes(name, chosen.weights)
-        return QuantizedTensor(codes, scales, zeros, chosen.weights, activations, scale)
+        return scales.reshape(self._formats[name].weights.scale_shape(*self._matrix(name)))
 
     def _codes(self, name: str, scheme: Scheme) -> npt.NDArray[np.int8]:
         if self._is_packed(name):
@@ -223,7 +242,11 @@ class CompressedTensors(QuantizedFolder):
             )
         return codes
 
-    def _input_scale(self, layer: str) -> float:
+    def _input_scale(self, name: str) -> float | None:
+        """The one scale of a product's inputs, where that is static."""
+        activations, layer = self._formats[name].activations, name.removesuffix(".weight")
+        if activations is None or activations.dynamic:
+            return None
         scale = float(self._plain(f"{layer}.input_scale").astype(np.float32).reshape(()))
         if not 0 < scale < np.inf:
             raise InputError(f"{self._base.path}: {layer}.input_scale is {scale}, not positive.")

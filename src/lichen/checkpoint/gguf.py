@@ -8,7 +8,6 @@ an error, not ignored.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from lichen.checkpoint.gguf_file import GgufFile, TensorEntry, read_gguf
 from lichen.checkpoint.gguf_names import hf_name, permuted_heads, unpermute
 from lichen.checkpoint.gguf_tokenizer import tokenizer_files
 from lichen.errors import InputError
-from lichen.tensor import BlockTensor, FloatArray
+from lichen.tensor import AnyTensor, BlockTensor, FloatArray, StoredFloats
 
 #: ``general.architecture``, which is also the model type, to the class in config.json.
 ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM"}
@@ -69,7 +68,7 @@ class GgufCheckpoint:
         """The model's own name and what its weights were."""
         name = self._file.metadata.get("general.name") or self.path.stem
         kind = FILE_TYPES.get(self._file.metadata.get("general.file_type", -1), "mixed")
-        plain = all(e.type.unpack is None for e in self._entries.values())
+        plain = all(not e.type.blocked for e in self._entries.values())
         return f"{name}, {kind} GGUF" if plain else f"{name}, dequantized {kind} GGUF"
 
     @property
@@ -95,17 +94,21 @@ class GgufCheckpoint:
         heads = permuted_heads(self.config, name)
         return unpermute(tensor, heads) if heads else tensor
 
-    def read_exact(self, name: str) -> FloatArray | BlockTensor:
-        """One tensor: the codes and scales of a matrix in blocks, anything else as `read` does."""
-        entry = self._entry(name)
-        if entry.type.unpack is None or len(entry.shape) != 2:
+    def read_exact(self, name: str) -> AnyTensor:
+        """One tensor as it is stored; a matrix is left in the file if its rows are in order."""
+        entry, heads = self._entry(name), permuted_heads(self.config, name)
+        if len(entry.shape) != 2 or (heads and not entry.type.blocked):
             return self.read(name)
-        tensor = self._file.read_blocks(entry)
-        if not (heads := permuted_heads(self.config, name)):
-            return tensor
-        shifts = None if tensor.shifts is None else unpermute(tensor.shifts, heads)
-        codes, scales = unpermute(tensor.codes, heads), unpermute(tensor.scales, heads)
-        return replace(tensor, codes=codes, scales=scales, shifts=shifts)
+        rows, columns = entry.shape
+        if not entry.type.blocked:
+            element = "float32" if entry.type.name == "F32" else "uint16"
+            name = np.dtype(entry.type.element).name
+            return StoredFloats(self._file.rows(entry, columns, element), name)
+        if heads:
+            data = unpermute(self._file.read_bytes(entry).reshape(rows, -1), heads)
+            return BlockTensor(data, entry.type.kernel, (rows, columns))
+        stored = self._file.rows(entry, entry.type.nbytes(columns), "uint8")
+        return BlockTensor(stored, entry.type.kernel, (rows, columns))
 
     @cached_property
     def _digest(self) -> str:
@@ -129,9 +132,13 @@ class GgufCheckpoint:
         """The file's name where it is not what it was when it was opened, else ""."""
         return self._watch.changed()
 
+    @cached_property
+    def _tokenizer_files(self) -> dict[str, bytes]:
+        return tokenizer_files(self.path, self._file.metadata)
+
     def tokenizer_files(self) -> dict[str, bytes]:
         """Tokenizer files in Hugging Face form, made from the metadata."""
-        return tokenizer_files(self.path, self._file.metadata)
+        return self._tokenizer_files
 
     def _entry(self, name: str) -> TensorEntry:
         try:

@@ -12,9 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from lichen import _core
-from lichen.checkpoint.gguf_blocks import BLOCK_TYPES, BlockType, Bytes, Codes, Floats
+from lichen.checkpoint.gguf_blocks import BLOCK_TYPES, BlockType, Bytes
 from lichen.schemes import Scheme, dequantize_rows, in_groups, map_row_blocks
 from lichen.tensor import QuantizedTensor
+
+Codes = npt.NDArray[np.int8]
+Floats = npt.NDArray[np.float32]
 
 #: Every type by its name.
 TYPES = {block.name: block for block in BLOCK_TYPES.values()}

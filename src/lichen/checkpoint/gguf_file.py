@@ -16,9 +16,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from lichen._core import File, FileRows
 from lichen.checkpoint.gguf_blocks import BLOCK_TYPES, UNREAD_TYPES, BlockType
 from lichen.errors import InputError
-from lichen.tensor import BlockTensor
 
 _STRING, _ARRAY = 8, 9
 _SCALARS = {
@@ -54,6 +54,7 @@ class GgufFile:
     """An open GGUF file's table of contents."""
 
     path: Path
+    handle: File
     size_bytes: int
     metadata: dict[str, Any]
     tensors: dict[str, TensorEntry]
@@ -62,10 +63,9 @@ class GgufFile:
         """A tensor's weights: floats as stored, blocks as float32."""
         return entry.type.decode(self.read_bytes(entry), entry.shape)
 
-    def read_blocks(self, entry: TensorEntry) -> BlockTensor:
-        """The codes and scales of a matrix that is stored in blocks."""
-        rows, columns = entry.shape
-        return entry.type.blocks(self.read_bytes(entry), (rows, columns))
+    def rows(self, entry: TensorEntry, columns: int, element: str) -> FileRows:
+        """A matrix, left in the file, whose rows are ``columns`` of ``element``."""
+        return FileRows(self.handle, entry.offset, entry.shape[0], columns, element)
 
     def read_bytes(self, entry: TensorEntry) -> npt.NDArray[np.uint8]:
         """A tensor as it lies in the file.
@@ -110,7 +110,7 @@ def _read(path: Path, cursor: _Cursor) -> GgufFile:
     if not isinstance(alignment, int) or alignment < 8 or alignment & (alignment - 1):
         raise cursor.fault(f"its alignment is {alignment!r}")
     tensors = _tensors(cursor, tensor_count, alignment)
-    return GgufFile(path, cursor.size, metadata, tensors)
+    return GgufFile(path, cursor.handle(), cursor.size, metadata, tensors)
 
 
 def _metadata(cursor: _Cursor, count: int) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def _array(cursor: _Cursor, key: str) -> list[Any]:
     kind, count = cursor.scalar(4), cursor.scalar(10)
     if kind == _STRING:
         cursor.expect(count, _MAX_ELEMENTS, 8, f"strings in {key!r}")
-        return [cursor.string() for _ in range(count)]
+        return cursor.strings(count)
     if kind not in _SCALARS:
         raise cursor.fault(f"metadata {key!r} is an array of the unreadable type {kind}")
     layout = _SCALARS[kind]
@@ -208,6 +208,10 @@ class _Cursor:
     ) -> None:
         self._file.close()
 
+    def handle(self) -> File:
+        """The file, to be read on from when this is closed."""
+        return File(self._file.fileno(), str(self.path))
+
     def take(self, count: int) -> bytes:
         """The next `count` bytes."""
         if count > self.size - self.position:
@@ -232,6 +236,23 @@ class _Cursor:
             return self.take(length).decode()
         except UnicodeDecodeError:
             raise self.fault(f"the string before byte {self.position} is not UTF-8") from None
+
+    def strings(self, count: int) -> list[str]:
+        """The next strings; as `string`, but a vocabulary has 300,000 of them."""
+        read, position, found = self._file.read, self.position, list[bytes]()
+        for _ in range(count):
+            length = int.from_bytes(read(8), "little")
+            position += 8 + length
+            if position > self.size:
+                raise self.fault(f"it ends at byte {self.size}, before its header does")
+            found.append(read(length))
+        if self._file.tell() != position:
+            raise self.fault("it became shorter while it was read")
+        self.position = position
+        try:
+            return [text.decode() for text in found]
+        except UnicodeDecodeError:
+            raise self.fault(f"a string before byte {position} is not UTF-8") from None
 
     def expect(self, count: int, most: int, least: int, what: str) -> None:
         """At most `most` things, of at least `least` bytes each, that still fit in."""

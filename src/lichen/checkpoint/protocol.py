@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lichen.schemes import FloatType
-from lichen.tensor import BlockTensor, FloatArray, QuantizedTensor
+from lichen.tensor import AnyTensor, FloatArray, QuantizedTensor
 
 #: Float types by their spelling in safetensors.
 FLOAT_TYPES: dict[str, FloatType] = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -52,8 +52,8 @@ class Checkpoint(Protocol):
         """One tensor: float types as stored, GGUF block types dequantized to float32."""
         ...
 
-    def read_exact(self, name: str) -> FloatArray | QuantizedTensor | BlockTensor:
-        """As `read`, but a matrix of GGUF blocks as its codes, which stand for the same numbers."""
+    def read_exact(self, name: str) -> AnyTensor:
+        """The same weight in the form in which it is stored, if possible still in its file."""
         ...
 
     def digest(self) -> str:

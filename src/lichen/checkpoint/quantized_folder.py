@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
 from lichen.checkpoint.view import View
-from lichen.tensor import FloatArray, QuantizedTensor
+from lichen.tensor import AnyTensor, FloatArray, QuantizedTensor
 
 
 class QuantizedFolder(View, ABC):
@@ -45,6 +45,6 @@ class QuantizedFolder(View, ABC):
     def read(self, name: str) -> FloatArray | QuantizedTensor:
         """One tensor: floats as stored, or a quantized weight with its scales."""
 
-    def read_exact(self, name: str) -> FloatArray | QuantizedTensor:
+    def read_exact(self, name: str) -> AnyTensor:
         """As `read`."""
         return self.read(name)

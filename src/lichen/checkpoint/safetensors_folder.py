@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from functools import cached_property
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from lichen._core import File, FileRows
 from lichen.checkpoint import files
 from lichen.checkpoint.protocol import FLOAT_TYPES
 from lichen.errors import InputError
-from lichen.tensor import FloatArray
+from lichen.tensor import AnyTensor, FloatArray, StoredFloats
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -38,6 +40,7 @@ class SafetensorsFolder:
         self._placement = placement or {name: file for file in names for name in names[file]}
         self._check_placement()
         self._slices = {name: self._slice(name) for name in self._placement}
+        self._files = {file: _Places(folder / file) for file in self.weight_files}
 
     @property
     def description(self) -> str:
@@ -73,9 +76,19 @@ class SafetensorsFolder:
             raise InputError(f"{self.path / file}: tensor {name}: {error}.") from None
         return tensor
 
-    def read_exact(self, name: str) -> FloatArray:
-        """As `read`."""
-        return self.read(name)
+    def read_exact(self, name: str) -> AnyTensor:
+        """As `read`, but a matrix of floats is left in its file."""
+        dtype, shape = self._facts(name)
+        if dtype not in FLOAT_TYPES or len(shape) != 2:
+            return self.read(name)
+        element = "float32" if dtype == "F32" else "uint16"
+        return StoredFloats(self.rows(name, element), FLOAT_TYPES[dtype])
+
+    def rows(self, name: str, element: str, columns: int | None = None) -> FileRows:
+        """A matrix, left in its file; ``columns`` where an element is not what is stored."""
+        rows, stored = self._facts(name)[1]
+        file = self._files[self._placement[name]]
+        return FileRows(file.handle, file.offsets[name], rows, columns or stored, element)
 
     @cached_property
     def _digest(self) -> str:
@@ -119,6 +132,25 @@ class SafetensorsFolder:
                 f"{self.path / INDEX}: {len(lost)} tensors are not in the shards that it names,"
                 f" the first is {lost[0]} in {self._placement[lost[0]]}."
             )
+
+
+class _Places:
+    """A safetensors file, and where in it each tensor begins: ``safe_open`` does not tell.
+
+    The file begins with the size of its header, 8 bytes, and the header in JSON; offsets in this
+    count from its end on.  ``safe_open`` has checked them.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(size))
+            self.handle = File(file.fileno(), str(path))
+        self.offsets = {
+            name: 8 + size + facts["data_offsets"][0]
+            for name, facts in header.items()
+            if name != "__metadata__"
+        }
 
 
 def _locate(folder: Path) -> tuple[list[str], dict[str, str] | None]:

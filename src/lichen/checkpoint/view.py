@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lichen.checkpoint.protocol import Checkpoint
-from lichen.tensor import BlockTensor, FloatArray, QuantizedTensor
+from lichen.tensor import AnyTensor, FloatArray, QuantizedTensor
 
 
 class View:
@@ -52,8 +52,8 @@ class View:
         """One tensor."""
         return self._base.read(name)
 
-    def read_exact(self, name: str) -> FloatArray | QuantizedTensor | BlockTensor:
-        """One tensor, blocks of a GGUF file as their codes."""
+    def read_exact(self, name: str) -> AnyTensor:
+        """One tensor in the form in which it is stored."""
         return self._base.read_exact(name)
 
     def digest(self) -> str:
@@ -101,8 +101,8 @@ class Untied(View):
         """One tensor."""
         return self._base.read(self._source(name))
 
-    def read_exact(self, name: str) -> FloatArray | QuantizedTensor | BlockTensor:
-        """One tensor, blocks of a GGUF file as their codes."""
+    def read_exact(self, name: str) -> AnyTensor:
+        """One tensor in the form in which it is stored."""
         return self._base.read_exact(self._source(name))
 
     def _source(self, name: str) -> str:

@@ -18,18 +18,16 @@ import numpy as np
 from lichen import _core
 from lichen import graph as ops
 from lichen.engine.key_units import key_units
-from lichen.engine.lowering import Rounding, lower, lower_blocks
+from lichen.engine.lowering import FLOAT_KERNELS, Rounding, lower
 from lichen.errors import InputError
 from lichen.schemes import FLOATS
-from lichen.tensor import AnyTensor, BlockTensor, FloatArray, QuantizedTensor
+from lichen.tensor import AnyTensor, FloatArray
 
 #: Names a weight and gets it.
 ReadWeight = Callable[[str], AnyTensor]
 
 #: Larger weights (an embedding, a head) are not read ahead.
 _READ_AHEAD_ELEMENTS = 1 << 24
-
-_KERNEL_TYPES = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 
 
 def compile_graph(
@@ -328,32 +326,24 @@ class Packer:
         return matrix.input_scale, matrix.input_group, self.rounding(linear)
 
     def _pack(self, weight: str, bias: str | None) -> _core.Linear:
-        tensor = self._checked(weight)
-        shift = None if bias is None else self.vector(bias)
-        if not isinstance(tensor, np.ndarray):
-            return self._pack_codes(weight, tensor, shift)
-        kernel = _KERNEL_TYPES[tensor.dtype.name]
-        array = np.ascontiguousarray(tensor)
-        bits = array if kernel == "f32" else array.view(np.uint16)
-        return _core.Linear(self._pool, bits, kernel, None, shift, self._isa)
-
-    def _pack_codes(
-        self, name: str, tensor: QuantizedTensor | BlockTensor, bias: FloatArray | None
-    ) -> _core.Linear:
-        kernel = lower_blocks(tensor) if isinstance(tensor, BlockTensor) else lower(tensor)
-        self._roundings[name] = kernel.rounding
-        return _core.Linear(
-            self._pool,
-            np.ascontiguousarray(kernel.codes),
-            kernel.dtype,
-            kernel.scales,
-            bias,
-            self._isa,
-            kernel.zeros,
-            kernel.shifts,
-            kernel.input_scale,
-            kernel.input_group,
-        )
+        kernel = lower(self._checked(weight))
+        self._roundings[weight] = kernel.rounding
+        codes = kernel.codes
+        try:
+            return _core.Linear(
+                self._pool,
+                np.ascontiguousarray(codes) if isinstance(codes, np.ndarray) else codes,
+                kernel.dtype,
+                kernel.scales,
+                None if bias is None else self.vector(bias),
+                self._isa,
+                kernel.zeros,
+                kernel.shifts,
+                kernel.input_scale,
+                kernel.input_group,
+            )
+        except _core.ReadError as error:
+            raise InputError(f"{error}; fetch the model again.") from None
 
     def _checked(self, name: str) -> AnyTensor:
         tensor = self._read(name)
@@ -362,7 +352,7 @@ class Packer:
                 f"tensor {name} has shape {list(tensor.shape)}, but config.json asks for"
                 f" {list(self._shapes[name])}."
             )
-        if isinstance(tensor, np.ndarray) and tensor.dtype.name not in _KERNEL_TYPES:
+        if isinstance(tensor, np.ndarray) and tensor.dtype.name not in FLOAT_KERNELS:
             raise InputError(f"tensor {name} has type {tensor.dtype}; lichen computes with floats.")
         return tensor
 

@@ -1,4 +1,4 @@
-"""Which kernel runs a quantized weight, and what it is given.
+"""Which kernel runs a weight, and what it is given.
 
 | inputs | weight | kernel |
 |---|---|---|
@@ -14,19 +14,26 @@ most: as the last line does of what int8 would give.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
+from lichen._core import FileRows
 from lichen.schemes import GROUP_SIZES
-from lichen.tensor import BlockTensor, QuantizedTensor
+from lichen.tensor import AnyTensor, BlockTensor, QuantizedTensor, StoredFloats, StoredTensor
 
 Float32 = npt.NDArray[np.float32]
 
+#: A weight in codes, read or still in its file.
+Codes = QuantizedTensor | StoredTensor
+
 #: Columns of an input that may share a scale where the weight has one for a row.
 _INT8_INPUT_GROUPS = (None, 64, 128)
+
+#: Types of floats, and the kernels that take them.
+FLOAT_KERNELS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
 
 #: Sums of more products of 8 bits would not fit 32 bits.
 _MOST_INT8_COLUMNS = 65536
@@ -47,8 +54,8 @@ class Kernel:
     """The arguments of `_core.Linear` that a weight's format decides."""
 
     dtype: str
-    codes: npt.NDArray[np.int8]
-    scales: Float32
+    codes: npt.NDArray[Any] | FileRows
+    scales: Float32 | None = None
     zeros: npt.NDArray[np.int8] | None = None
     shifts: Float32 | None = None
     input_scale: float = 0.0
@@ -56,27 +63,35 @@ class Kernel:
     rounding: Rounding | None = None
 
 
-def lower(tensor: QuantizedTensor) -> Kernel:
+def lower(tensor: AnyTensor) -> Kernel:
+    """The kernel for a weight, in whatever form it is stored."""
+    match tensor:
+        case BlockTensor():
+            return Kernel(tensor.kind, tensor.data)
+        case StoredFloats():
+            return Kernel(FLOAT_KERNELS[tensor.name], tensor.rows)
+        case QuantizedTensor() | StoredTensor():
+            return _lower_codes(tensor)
+    kernel = FLOAT_KERNELS[tensor.dtype.name]
+    return Kernel(kernel, tensor if kernel == "f32" else tensor.view(np.uint16))
+
+
+def _lower_codes(tensor: Codes) -> Kernel:
     """The kernel for a weight of any scheme, with any scheme of activations."""
     if tensor.activations is None:
-        return lower_blocks(_blocks(tensor))
+        return _as_floats(tensor)
     steps = Rounding(tensor.input_scale or 0.0, tensor.activations.group_size or 0)
     if _fits_i4(tensor):
         scales = _of_all_rows(tensor.scales, tensor)
-        return Kernel("i4", tensor.codes, scales, tensor.zeros, None, *steps)
+        return Kernel("i4", tensor.codes, scales, _zeros(tensor), None, *steps)
     if _fits_i8(tensor):
         return Kernel(
             "i8", _centred(tensor), _of_all_rows(tensor.scales, tensor), None, None, *steps
         )
-    return replace(lower_blocks(_blocks(tensor)), rounding=steps)
+    return replace(_as_floats(tensor), rounding=steps)
 
 
-def lower_blocks(tensor: BlockTensor) -> Kernel:
-    """The kernel for codes that stand for floats."""
-    return Kernel(f"b{tensor.bits}", tensor.codes, tensor.scales, shifts=tensor.shifts)
-
-
-def _fits_i4(tensor: QuantizedTensor) -> bool:
+def _fits_i4(tensor: Codes) -> bool:
     size, inputs = tensor.scheme.group_size, tensor.activations
     assert inputs is not None
     return (
@@ -87,12 +102,12 @@ def _fits_i4(tensor: QuantizedTensor) -> bool:
     )
 
 
-def _fits_i8(tensor: QuantizedTensor) -> bool:
+def _fits_i8(tensor: Codes) -> bool:
     assert tensor.activations is not None
     return (
         tensor.scales.shape[1] == 1
         and tensor.activations.group_size in _INT8_INPUT_GROUPS
-        and (tensor.zeros is None or tensor.scheme.bits < 8)  # code - zero takes one bit more
+        and (_zeros(tensor) is None or tensor.scheme.bits < 8)  # code - zero takes one bit more
         and tensor.shape[1] <= _MOST_INT8_COLUMNS
     )
 
@@ -106,25 +121,31 @@ def _in_16_bits(scales: Float32) -> bool:
         )
 
 
-def _centred(tensor: QuantizedTensor) -> npt.NDArray[np.int8]:
+def _zeros(tensor: Codes) -> npt.NDArray[np.int8] | None:
+    return None if isinstance(tensor, StoredTensor) else tensor.zeros
+
+
+def _centred(tensor: Codes) -> npt.NDArray[np.int8] | FileRows:
     """Codes whose zero point is zero; those of fewer than 8 bits stay in int8."""
-    return tensor.codes if tensor.zeros is None else tensor.codes - tensor.zeros
+    if isinstance(tensor, StoredTensor) or tensor.zeros is None:
+        return tensor.codes
+    return tensor.codes - tensor.zeros
 
 
-def _blocks(tensor: QuantizedTensor) -> BlockTensor:
-    """A weight as codes for its floats.
+def _as_floats(tensor: Codes) -> Kernel:
+    """The kernel for codes that stand for floats: a weight as ``code * scale + shift``.
 
     A zero point times a scale of 16 bits is exact in float32, so ``code * scale + shift`` rounds
     as ``(code - zero) * scale`` does; with scales of 32 bits the shift is rounded by itself.
     """
     scales, bits = _of_all_rows(tensor.scales, tensor), 4 if tensor.scheme.bits <= 4 else 8
-    if tensor.zeros is None:
-        return BlockTensor(tensor.codes, scales, None, bits, str(tensor.scheme))
+    if isinstance(tensor, StoredTensor) or tensor.zeros is None:
+        return Kernel(f"b{bits}", tensor.codes, scales)
     first = 8 if bits == 4 else 0  # codes of b4 that have shifts begin at 0
     shifts = scales * -(tensor.zeros.astype(np.float32) + np.float32(first))
-    return BlockTensor(tensor.codes + np.int8(first), scales, shifts, bits, str(tensor.scheme))
+    return Kernel(f"b{bits}", tensor.codes + np.int8(first), scales, shifts=shifts)
 
 
-def _of_all_rows(scales: Float32, tensor: QuantizedTensor) -> Float32:
+def _of_all_rows(scales: Float32, tensor: Codes) -> Float32:
     """Scales [out, groups], where one for the whole tensor is repeated."""
     return np.ascontiguousarray(np.broadcast_to(scales, (tensor.shape[0], scales.shape[1])))

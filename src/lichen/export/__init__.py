@@ -196,7 +196,7 @@ class _Work:
         matrix = tensor.reshape(1, -1) if tensor.ndim == 1 else tensor
         data, error = encode(kind, matrix.shape, lambda rows: to_float32(matrix[rows]))
         before = TYPES.get(self.source.dtype(name))
-        again = before is not None and before.unpack is not None and error > 0
+        again = before is not None and before.blocked and error > 0
         return data, "again" if again else "rounded", error
 
     def _finish(self, record: ExportedTensor) -> None:

@@ -22,7 +22,7 @@ from lichen.checkpoint.view import View
 from lichen.errors import InputError
 from lichen.schemes import in_floats, to_float32
 from lichen.solvers.hadamard import rotate
-from lichen.tensor import BlockTensor, FloatArray, QuantizedTensor
+from lichen.tensor import AnyTensor, FloatArray, QuantizedTensor
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Rotated(View):
             rotate(matrix, 0, turn.rows)
         return x
 
-    def read_exact(self, name: str) -> FloatArray | QuantizedTensor | BlockTensor:
+    def read_exact(self, name: str) -> AnyTensor:
         """One tensor; none has codes of its own."""
         return self.read(name)
 

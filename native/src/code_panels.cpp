@@ -1,0 +1,341 @@
+#include "code_panels.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <stdexcept>
+
+#include "kernels/linear/half.h"
+#include "kernels/linear/kernel.h"
+
+namespace lichen {
+namespace {
+
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+void check_groups(const Weight& weight, const std::string& shape) {
+  if (weight.group != 32 && weight.group != 64 && weight.group != 128)
+    throw std::invalid_argument("int4 groups must have 32, 64 or 128 columns, not " +
+                                std::to_string(weight.group));
+  if (weight.cols % weight.group != 0)
+    throw std::invalid_argument("an int4 weight of " + shape + " cannot be cut into groups of " +
+                                std::to_string(weight.group) + " columns");
+}
+
+void check_blocks(const Weight& weight, const std::string& shape) {
+  const std::int64_t group = weight.group;
+  const bool known = group == 16 || group == 32 || group == 64 || group == 128;
+  if (!known && group != weight.cols)
+    throw std::invalid_argument("blocks must have 16, 32, 64, 128 or all columns, not " +
+                                std::to_string(group));
+  if (weight.cols % group != 0)
+    throw std::invalid_argument("a weight of " + shape + " cannot be cut into blocks of " +
+                                std::to_string(group) + " columns");
+}
+
+// The smallest type of a number that holds every scale exactly.
+ScaleType smallest_scale_type(const Weight& weight) {
+  const float* end = weight.scales + weight.rows * (weight.cols / weight.group);
+  std::uint16_t bits;
+  if (std::all_of(weight.scales, end, [&](float scale) { return to_f16(scale, &bits); }))
+    return ScaleType::f16;
+  if (std::all_of(weight.scales, end, [&](float scale) { return to_bf16(scale, &bits); }))
+    return ScaleType::bf16;
+  return ScaleType::f32;
+}
+
+bool needs_bf16(const Weight& weight) {
+  const ScaleType type = smallest_scale_type(weight);
+  if (type == ScaleType::f32)
+    throw std::invalid_argument("int4 scales must all be numbers of float16, or all of bfloat16");
+  return type == ScaleType::bf16;
+}
+
+// --- Groups: i4 ---
+
+// Before the codes of a group.
+std::int64_t group_header(const Linear& linear) { return kPanelRows * (linear.zeros ? 3 : 2); }
+
+std::int64_t group_bytes(const Linear& linear) {
+  return group_header(linear) + kPanelRows * linear.group / 2;
+}
+
+// Eight codes of a row, columns k and k + 4 in a byte, as code + 8; false where one is out of range.
+bool pack_eight(const std::int8_t* from, char* to) {
+  std::uint32_t first, second;
+  std::memcpy(&first, from, sizeof first);
+  std::memcpy(&second, from + 4, sizeof second);
+  const std::uint32_t packed =
+      ((first & 0x0f0f0f0f) | (second & 0x0f0f0f0f) << 4) ^ 0x88888888;
+  std::memcpy(to, &packed, sizeof packed);
+  // A code of four bits repeats its sign in the upper half of its byte.
+  return (((first ^ first << 1) | (second ^ second << 1)) & 0xf0f0f0f0) == 0;
+}
+
+bool pack_groups(const Linear& linear, const Weight& weight, const void* data, std::int64_t row, std::int64_t rows,
+                 char* panel) {
+  const std::int64_t groups = linear.cols / linear.group;
+  const auto* codes = static_cast<const std::int8_t*>(data);
+  bool in_range = true;
+  for (std::int64_t g = 0; g < groups; ++g, panel += group_bytes(linear))
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const std::int64_t at = (row + r) * groups + g;
+      std::uint16_t scale = 0;
+      linear.bf16_scales ? to_bf16(weight.scales[at], &scale) : to_f16(weight.scales[at], &scale);
+      std::memcpy(panel + 2 * r, &scale, sizeof scale);
+      if (linear.zeros) {
+        in_range = in_range && weight.zeros[at] >= -8 && weight.zeros[at] <= 7;
+        panel[2 * kPanelRows + r] = static_cast<char>(weight.zeros[at] + 8);
+      }
+      const std::int8_t* from = codes + r * linear.cols + g * linear.group;
+      char* to = panel + group_header(linear) + 4 * r;
+      for (std::int64_t k = 0; k < linear.group; k += 8)
+        in_range = pack_eight(from + k, to + k * (kPanelRows / 2)) && in_range;
+    }
+  return in_range;
+}
+
+void unpack_groups(const Linear& linear, const char* panel, std::int64_t lane, float* out) {
+  for (std::int64_t k = 0; k < linear.cols; ++k) {
+    const std::int64_t in_group = k % linear.group;
+    const char* group = panel + k / linear.group * group_bytes(linear);
+    std::uint16_t bits;
+    std::memcpy(&bits, group + 2 * lane, sizeof bits);
+    const float scale = linear.bf16_scales ? from_bf16(bits) : from_f16(bits);
+    const int zero = linear.zeros ? group[2 * kPanelRows + lane] : 8;
+    const auto pair = static_cast<std::uint8_t>(
+        group[group_header(linear) + (in_group / 8 * kPanelRows + lane) * 4 + k % 4]);
+    out[k] = static_cast<float>((k % 8 < 4 ? pair & 15 : pair >> 4) - zero) * scale;
+  }
+}
+
+// --- Blocks: b8 and b4 ---
+
+bool in_units(const Linear& linear) { return linear.scale_type == ScaleType::multiples; }
+
+std::int64_t scale_bytes(const Linear& linear) {
+  return kPanelRows * (linear.scale_type == ScaleType::f32 ? 4 : in_units(linear) ? 1 : 2);
+}
+
+std::int64_t block_header(const Linear& linear) {
+  return scale_bytes(linear) + (linear.shifts ? kPanelRows * (in_units(linear) ? 1 : 4) : 0);
+}
+
+// Before the blocks of a superblock; 0 where there are none of these.
+std::int64_t unit_bytes(const Linear& linear) {
+  return in_units(linear) ? kPanelRows * (linear.shifts ? 4 : 2) : 0;
+}
+
+std::int64_t block_bytes(const Linear& linear) {
+  const std::int64_t lines = linear.dtype == Dtype::b8 ? 2 : 1;  // of 64 bytes, for 8 columns
+  return block_header(linear) + ceil_div(linear.group, 8) * lines * 64;
+}
+
+// Where block number `block` of a panel begins, and its superblock.
+struct BlockPlace {
+  std::int64_t units, block;
+};
+
+BlockPlace block_place(const Linear& linear, std::int64_t block) {
+  const std::int64_t together = in_units(linear) ? kSuperblock / linear.group : linear.cols / linear.group;
+  const std::int64_t units = block / together * (unit_bytes(linear) + together * block_bytes(linear));
+  return {units, units + unit_bytes(linear) + block % together * block_bytes(linear)};
+}
+
+std::int64_t panel_of_blocks_bytes(const Linear& linear) {
+  const std::int64_t superblocks = in_units(linear) ? linear.cols / kSuperblock : 0;
+  return superblocks * unit_bytes(linear) + linear.cols / linear.group * block_bytes(linear);
+}
+
+// Where a code of one lane lies, and in which half of its byte.
+struct CodePlace {
+  std::int64_t byte;
+  int bits;
+};
+
+CodePlace code_place(const Linear& linear, std::int64_t lane, std::int64_t k) {
+  const std::int64_t at = block_header(linear);
+  if (linear.dtype == Dtype::b8) return {at + (k / 4 * kPanelRows + lane) * 4 + k % 4, 0};
+  return {at + (k / 8 * kPanelRows + lane) * 4 + k % 4, k % 8 < 4 ? 0 : 4};
+}
+
+void store_scale(const Linear& linear, float scale, std::int64_t lane, char* block) {
+  std::uint16_t half = 0;
+  if (linear.scale_type == ScaleType::f32) {
+    std::memcpy(block + 4 * lane, &scale, sizeof scale);
+    return;
+  }
+  linear.scale_type == ScaleType::f16 ? to_f16(scale, &half) : to_bf16(scale, &half);
+  std::memcpy(block + 2 * lane, &half, sizeof half);
+}
+
+float load_scale(const Linear& linear, std::int64_t lane, const char* block) {
+  float scale;
+  std::uint16_t half;
+  std::memcpy(&half, block + 2 * lane, sizeof half);
+  std::memcpy(&scale, block + 4 * lane, sizeof scale);
+  if (linear.scale_type == ScaleType::f32) return scale;
+  return linear.scale_type == ScaleType::f16 ? from_f16(half) : from_bf16(half);
+}
+
+// Four codes of a row in a byte each, as code + 128.
+void pack_four(const std::int8_t* from, char* to) {
+  std::uint32_t codes;
+  std::memcpy(&codes, from, sizeof codes);
+  codes ^= 0x80808080;
+  std::memcpy(to, &codes, sizeof codes);
+}
+
+// Eight codes from 0 on, columns k and k + 4 in a byte; false where one is out of range.
+bool pack_eight_from_zero(const std::int8_t* from, char* to) {
+  std::uint32_t first, second;
+  std::memcpy(&first, from, sizeof first);
+  std::memcpy(&second, from + 4, sizeof second);
+  const std::uint32_t packed = first | second << 4;
+  std::memcpy(to, &packed, sizeof packed);
+  return ((first | second) & 0xf0f0f0f0) == 0;
+}
+
+// Codes [group] of one lane into a block; false where one is out of range.
+bool pack_codes(const Linear& linear, const std::int8_t* from, std::int64_t lane, char* block) {
+  std::int8_t padded[8] = {};  // what a row of any length ends with
+  bool in_range = true;
+  for (std::int64_t k = 0; k < linear.group; k += 8) {
+    const std::int8_t* eight = from + k;
+    if (linear.group - k < 8) {
+      std::copy(eight, from + linear.group, padded);
+      eight = padded;
+    }
+    char* to = block + code_place(linear, lane, k).byte;
+    if (linear.dtype == Dtype::b8) {
+      pack_four(eight, to);
+      pack_four(eight + 4, to + 4 * kPanelRows);
+    } else {
+      in_range = (linear.shifts ? pack_eight_from_zero : pack_eight)(eight, to) && in_range;
+    }
+  }
+  return in_range;
+}
+
+// Rows of codes with a scale, and perhaps a shift, for each group.
+bool pack_blocks(const Linear& linear, const Weight& weight, const void* data, std::int64_t row, std::int64_t rows,
+                 char* panel) {
+  const std::int64_t groups = linear.cols / linear.group;
+  bool in_range = true;
+  for (std::int64_t g = 0; g < groups; ++g) {
+    char* block = panel + block_place(linear, g).block;
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const std::int64_t at = (row + r) * groups + g;
+      store_scale(linear, weight.scales[at], r, block);
+      if (linear.shifts) std::memcpy(block + scale_bytes(linear) + 4 * r, weight.shifts + at, 4);
+      const auto* codes = static_cast<const std::int8_t*>(data) + r * linear.cols + g * linear.group;
+      in_range = pack_codes(linear, codes, r, block) && in_range;
+    }
+  }
+  return in_range;
+}
+
+// What is taken off becomes a shift, which is added.
+void store_numbers(const Linear& linear, const Block& from, std::int64_t g, std::int64_t r, char* units, char* block) {
+  if (!in_units(linear)) {
+    std::memcpy(block + 2 * r, &from.unit, 2);
+    const float shift = linear.shifts ? from_f16(from.minimum_unit) : 0.0f;
+    if (linear.shifts) std::memcpy(block + scale_bytes(linear) + 4 * r, &shift, 4);
+    return;
+  }
+  std::memcpy(units + 2 * r, &from.unit, 2);
+  block[r] = from.scales[g];
+  if (!linear.shifts) return;
+  std::memcpy(units + 2 * kPanelRows + 2 * r, &from.minimum_unit, 2);
+  block[kPanelRows + r] = static_cast<char>(-from.minima[g]);
+}
+
+// Rows of GGUF's blocks.
+void pack_stored(const Linear& linear, BlockType type, const void* data, std::int64_t rows, char* panel) {
+  const BlockLayout& layout = layout_of(type);
+  const std::int64_t across = linear.cols / layout.weights, groups = layout.weights / layout.group;
+  const auto* from = static_cast<const std::uint8_t*>(data);
+  Block apart;
+  for (std::int64_t b = 0; b < across; ++b)
+    for (std::int64_t r = 0; r < rows; ++r) {
+      take_apart(type, from + (r * across + b) * layout.bytes, &apart);
+      for (std::int64_t g = 0; g < groups; ++g) {
+        const BlockPlace place = block_place(linear, b * groups + g);
+        store_numbers(linear, apart, g, r, panel + place.units, panel + place.block);
+        pack_codes(linear, apart.codes + g * layout.group, r, panel + place.block);
+      }
+    }
+}
+
+float load_multiple(const char* multiples, const char* units, std::int64_t lane) {
+  std::uint16_t unit;
+  std::memcpy(&unit, units + 2 * lane, sizeof unit);
+  return static_cast<float>(static_cast<std::int8_t>(multiples[lane])) * from_f16(unit);
+}
+
+float load_shift(const Linear& linear, std::int64_t lane, const char* block, const char* units) {
+  if (in_units(linear)) return load_multiple(block + kPanelRows, units + 2 * kPanelRows, lane);
+  float shift;
+  std::memcpy(&shift, block + scale_bytes(linear) + 4 * lane, sizeof shift);
+  return shift;
+}
+
+void unpack_blocks(const Linear& linear, const char* panel, std::int64_t lane, float* out) {
+  for (std::int64_t begin = 0; begin < linear.cols; begin += linear.group) {
+    const BlockPlace place = block_place(linear, begin / linear.group);
+    const char *block = panel + place.block, *units = panel + place.units;
+    const float shift = linear.shifts ? load_shift(linear, lane, block, units) : 0.0f;
+    const float scale = in_units(linear) ? load_multiple(block, units, lane) : load_scale(linear, lane, block);
+    for (std::int64_t k = 0; k < linear.group; ++k) {
+      const CodePlace at = code_place(linear, lane, k);
+      const auto byte = static_cast<std::uint8_t>(block[at.byte]);
+      const int code = linear.dtype == Dtype::b8 ? byte - 128 : (byte >> at.bits & 15) - (linear.shifts ? 0 : 8);
+      out[begin + k] = std::fma(static_cast<float>(code), scale, shift);
+    }
+  }
+}
+
+}  // namespace
+
+void check_code_panels(const Weight& weight, const std::string& shape) {
+  if (weight.dtype == Dtype::i4) return check_groups(weight, shape);
+  if (!weight.stored) return check_blocks(weight, shape);
+  const BlockLayout& layout = layout_of(*weight.stored);
+  if (weight.cols % layout.weights != 0)
+    throw std::invalid_argument("a weight of " + shape + " cannot be cut into blocks of " +
+                                std::to_string(layout.weights) + " columns");
+}
+
+void lay_out_code_panels(Linear& linear, const Weight& weight) {
+  linear.group = weight.group;
+  if (linear.dtype == Dtype::i4) {
+    linear.zeros = weight.zeros != nullptr;
+    linear.bf16_scales = needs_bf16(weight);
+    linear.panel_bytes = linear.cols / linear.group * group_bytes(linear);
+    return;
+  }
+  if (weight.stored) {
+    const BlockLayout& layout = layout_of(*weight.stored);
+    linear.group = layout.group;
+    linear.shifts = layout.minima;
+    linear.scale_type = layout.weights == kSuperblock ? ScaleType::multiples : ScaleType::f16;
+  } else {
+    linear.shifts = weight.shifts != nullptr;
+    linear.scale_type = smallest_scale_type(weight);
+  }
+  linear.panel_bytes = panel_of_blocks_bytes(linear);
+}
+
+bool pack_code_panel(const Linear& linear, const Weight& weight, const void* from, std::int64_t row,
+                     std::int64_t rows, char* panel) {
+  if (linear.dtype == Dtype::i4) return pack_groups(linear, weight, from, row, rows, panel);
+  if (!weight.stored) return pack_blocks(linear, weight, from, row, rows, panel);
+  pack_stored(linear, *weight.stored, from, rows, panel);
+  return true;
+}
+
+void unpack_code_row(const Linear& linear, const char* panel, std::int64_t lane, float* out) {
+  (linear.dtype == Dtype::i4 ? unpack_groups : unpack_blocks)(linear, panel, lane, out);
+}
+
+}  // namespace lichen
