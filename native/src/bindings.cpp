@@ -385,6 +385,7 @@ std::vector<double> measure_peak(ThreadPool& pool, const std::string& isa, const
 }  // namespace
 
 NB_MODULE(_core, m) {
+  nb::set_leak_warnings(false);  // objects that a script still holds when Python ends are no leaks
   m.doc() = "The native core: linear layers, the key/value cache, and plans that run a step.";
   bind_blocks(m);
   m.def("supported_isas", [] {

@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import pairwise
 
 import numpy as np
 
@@ -20,14 +17,12 @@ from lichen import graph as ops
 from lichen.engine.key_units import key_units
 from lichen.engine.lowering import FLOAT_KERNELS, Rounding, lower
 from lichen.errors import InputError
+from lichen.read_ahead import LARGE_ELEMENTS, ReadAhead
 from lichen.schemes import FLOATS
 from lichen.tensor import AnyTensor, FloatArray
 
 #: Names a weight and gets it.
 ReadWeight = Callable[[str], AnyTensor]
-
-#: Larger weights (an embedding, a head) are not read ahead.
-_READ_AHEAD_ELEMENTS = 1 << 24
 
 
 def compile_graph(
@@ -46,8 +41,8 @@ def compile_graph(
     names = [name for pair in matrices for name in pair if name is not None]
     shapes = dict(graph.weights())
     names += [name for name in shapes if name not in names]
-    large = {name for name, shape in shapes.items() if math.prod(shape) > _READ_AHEAD_ELEMENTS}
-    with _ReadAhead(read, names, large) as ahead:
+    large = {name for name, shape in shapes.items() if math.prod(shape) > LARGE_ELEMENTS}
+    with ReadAhead(read, names, large) as ahead:
         packer = Packer(shapes, ahead.read, pool, isa)
         for weight, bias in matrices:
             packer.matrix(weight, bias)
@@ -94,35 +89,6 @@ def _largest_first(graph: ops.Graph) -> list[tuple[str, str | None]]:
             case ops.Linear(_, weight, bias, _):
                 pairs[weight, bias] = None
     return sorted(pairs, key=lambda pair: -math.prod(shapes[pair[0]]))
-
-
-class _ReadAhead:
-    """Reads the next weight from disk while the present one is being packed.
-
-    Only one of the `large` ones is in memory at a time.
-    """
-
-    def __init__(self, read: ReadWeight, names: Sequence[str], large: AbstractSet[str]) -> None:
-        self._read = read
-        self._following = {name: after for name, after in pairwise(names) if after not in large}
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
-        self._coming: tuple[str, Future[AnyTensor]] | None = None
-
-    def __enter__(self) -> _ReadAhead:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._thread.shutdown(cancel_futures=True)
-
-    def read(self, name: str) -> AnyTensor:
-        coming, self._coming = self._coming, None
-        if coming is not None and coming[0] == name:
-            tensor = coming[1].result()
-        else:
-            tensor = self._read(name)
-        if following := self._following.get(name):
-            self._coming = following, self._thread.submit(self._read, following)
-        return tensor
 
 
 class _Compiler:

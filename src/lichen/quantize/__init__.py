@@ -1,7 +1,8 @@
 """The pipeline from a model to a quantized folder.
 
-Where no recipe asks to see inputs, nothing is held but the tensor at hand, so the peak of memory
-does not grow with the model.  The folder appears under its name when it is whole, or not at all.
+Where no recipe asks to see inputs, nothing is held but the tensor at hand and the next one, so the
+peak of memory does not grow with the model.  The folder appears under its name when it is whole, or
+not at all.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ from lichen.quantize.layers import kept, quantized, read_floats
 from lichen.quantize.progress import Counting, Say, Told, silent
 from lichen.quantize.progress import Progress as Progress
 from lichen.quantize.records import Records
+from lichen.read_ahead import LARGE_ELEMENTS, ReadAhead
 from lichen.recipe import Recipe
+from lichen.tensor import FloatArray
 from lichen.tokenizer import Tokenizer
 
 #: Room for tokenizer, config and manifest when disk space is checked.
@@ -159,17 +162,21 @@ def _tensors(
     work: Assignment, records: Records, done: Counting
 ) -> Iterator[tuple[str, npt.NDArray[Any]]]:
     """Every tensor of the folder, made when it is asked for."""
-    for name in work.names:
-        parts = _converted(work, name, records)
-        while parts:
-            yield parts.popitem()  # so that nothing is held while the next one is made
-        done.add(work.count(name))
+    large = {name for name in work.names if work.count(name) > LARGE_ELEMENTS}
+    with ReadAhead(lambda name: read_floats(work, name), work.names, large) as ahead:
+        for name in work.names:
+            parts = _converted(work, name, ahead.read(name), records)
+            while parts:
+                yield parts.popitem()  # so that nothing is held while the next one is made
+            done.add(work.count(name))
 
 
-def _converted(work: Assignment, name: str, records: Records) -> dict[str, npt.NDArray[Any]]:
+def _converted(
+    work: Assignment, name: str, weight: FloatArray, records: Records
+) -> dict[str, npt.NDArray[Any]]:
     if name not in work.to_quantize:
-        return {name: records.kept(kept(work, name))}
-    tensor = records.quantized(quantized(work, name, read_floats(work, name)))
+        return {name: records.kept(kept(work, name, weight))}
+    tensor = records.quantized(quantized(work, name, weight))
     return stored(work.to_quantize[name][0], tensor)
 
 

@@ -175,7 +175,7 @@ class _Run:
             return self._made[name]
         if name in self._work.to_quantize:  # an embedding; what has a stop is never read before it
             return quantized(self._work, name, read_floats(self._work, name))[0]
-        return kept(self._work, name)[0]
+        return kept(self._work, name, read_floats(self._work, name))[0]
 
     def _write_until(self, stop: Stop) -> None:
         """Where another block begins, the one before is whole."""
@@ -285,7 +285,7 @@ class _Run:
             return stored(work.to_quantize[name][0], made)
         self._progress.add(work.count(name))
         if made is None:
-            made = self._block.kept(kept(work, name))
+            made = self._block.kept(kept(work, name, read_floats(work, name)))
         assert isinstance(made, np.ndarray)
         return {name: made}
 

@@ -91,7 +91,12 @@ def _measure(
     """The divergence that each group causes by itself, in its coarsest format."""
     if all(group.names[0] in known for group in found):
         return
-    variants = Variants(work.graph, lambda name: kept(work, name)[0], isa=isa, threads=threads)
+    variants = Variants(
+        work.graph,
+        lambda name: kept(work, name, read_floats(work, name))[0],
+        isa=isa,
+        threads=threads,
+    )
     original = log_softmax(variants.logits(ids, {}))
     for number, group in enumerate(found):
         if group.names[0] not in known:

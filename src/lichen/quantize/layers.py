@@ -92,9 +92,10 @@ def _row_slices(weight: FloatArray, rows: int = 1024) -> list[slice]:
     return [slice(start, start + rows) for start in range(0, len(weight), rows)]
 
 
-def kept(work: Assignment, name: str) -> tuple[FloatArray, NarrowedRecord | None]:
+def kept(
+    work: Assignment, name: str, tensor: FloatArray
+) -> tuple[FloatArray, NarrowedRecord | None]:
     """A tensor that stays in floats: as it was stored, or narrowed where it was dequantized."""
-    tensor = read_floats(work, name)
     if name not in work.in_use:
         return tensor, None  # a buffer that others may want; it need not even be floats
     if not _all_finite(tensor):
