@@ -12,7 +12,7 @@ namespace lichen {
 struct LinearKernels {
   LinearKernel f32, f16, bf16, i8, i4;
   QuantizeKernel quantize;
-  LinearKernel b8 = linear_b8_portable, b4 = linear_b4_portable;
+  LinearKernel b8 = linear_b8_portable, b6 = linear_b6_portable, b4 = linear_b4_portable;
   WidenKernel widen = widen_words_portable;  // what these read
   SplitKernel split = nullptr;  // what bf16 reads; null where it reads floats
   // Columns of a row that lie together in a panel.

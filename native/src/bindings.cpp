@@ -63,6 +63,7 @@ const DtypeName kDtypes[] = {{Dtype::f32, "f32", nb::dtype<float>(), "float32"},
                              {Dtype::i8, "i8", nb::dtype<std::int8_t>(), "int8"},
                              {Dtype::i4, "i4", nb::dtype<std::int8_t>(), "int8"},
                              {Dtype::b8, "b8", nb::dtype<std::int8_t>(), "int8"},
+                             {Dtype::b6, "b6", nb::dtype<std::int8_t>(), "int8"},
                              {Dtype::b4, "b4", nb::dtype<std::int8_t>(), "int8"}};
 
 // Rows in a file, of so many elements each.
@@ -77,7 +78,7 @@ using Given = std::variant<std::shared_ptr<StoredMatrix>, AnyMatrix>;
 const DtypeName& known_dtype(const std::string& name) {
   for (const DtypeName& known : kDtypes)
     if (name == known.name) return known;
-  throw std::invalid_argument("there is no dtype '" + name + "'; allowed are f32, f16, bf16, i8, i4, b8, b4 and"
+  throw std::invalid_argument("there is no dtype '" + name + "'; allowed are f32, f16, bf16, i8, i4, b8, b6, b4 and"
                               " GGUF's block types, as q4_k");
 }
 

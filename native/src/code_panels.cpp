@@ -109,7 +109,7 @@ void unpack_groups(const Linear& linear, const char* panel, std::int64_t lane, f
   }
 }
 
-// --- Blocks: b8 and b4 ---
+// --- Blocks: b8, b6 and b4 ---
 
 bool in_units(const Linear& linear) { return linear.scale_type == ScaleType::multiples; }
 
@@ -126,9 +126,19 @@ std::int64_t unit_bytes(const Linear& linear) {
   return in_units(linear) ? kPanelRows * (linear.shifts ? 4 : 2) : 0;
 }
 
+// How codes lie together: `lines` of 64 bytes hold so many columns.
+struct CodeLines {
+  std::int64_t lines, columns;
+};
+
+CodeLines code_lines(const Linear& linear) {
+  if (linear.dtype == Dtype::b6) return {3, 16};
+  return {1, linear.dtype == Dtype::b8 ? 4 : 8};
+}
+
 std::int64_t block_bytes(const Linear& linear) {
-  const std::int64_t lines = linear.dtype == Dtype::b8 ? 2 : 1;  // of 64 bytes, for 8 columns
-  return block_header(linear) + ceil_div(linear.group, 8) * lines * 64;
+  const CodeLines together = code_lines(linear);
+  return block_header(linear) + ceil_div(linear.group, together.columns) * together.lines * 64;
 }
 
 // Where block number `block` of a panel begins, and its superblock.
@@ -147,16 +157,22 @@ std::int64_t panel_of_blocks_bytes(const Linear& linear) {
   return superblocks * unit_bytes(linear) + linear.cols / linear.group * block_bytes(linear);
 }
 
-// Where a code of one lane lies, and in which half of its byte.
-struct CodePlace {
-  std::int64_t byte;
-  int bits;
-};
+// What is added to codes, so that they begin at 0.
+int lowest_code(const Linear& linear) {
+  if (linear.dtype == Dtype::b8) return 128;
+  return linear.shifts ? 0 : linear.dtype == Dtype::b6 ? 32 : 8;
+}
 
-CodePlace code_place(const Linear& linear, std::int64_t lane, std::int64_t k) {
-  const std::int64_t at = block_header(linear);
-  if (linear.dtype == Dtype::b8) return {at + (k / 4 * kPanelRows + lane) * 4 + k % 4, 0};
-  return {at + (k / 8 * kPanelRows + lane) * 4 + k % 4, k % 8 < 4 ? 0 : 4};
+// Column k of one lane in a block; a line holds 4 bytes of each lane.
+int code_at(const Linear& linear, const char* block, std::int64_t lane, std::int64_t k) {
+  const CodeLines together = code_lines(linear);
+  const char* lines = block + block_header(linear) + k / together.columns * together.lines * 64 + 4 * lane;
+  const std::int64_t column = k % together.columns, at = column % 4;
+  const auto byte_at = [&](std::int64_t line) { return static_cast<std::uint8_t>(lines[64 * line + at]); };
+  if (linear.dtype == Dtype::b8) return byte_at(0) - lowest_code(linear);
+  const int low = byte_at(column / 8) >> (column % 8 < 4 ? 0 : 4) & 15;
+  const int high = linear.dtype == Dtype::b6 ? byte_at(2) >> column / 4 * 2 & 3 : 0;
+  return (high << 4 | low) - lowest_code(linear);
 }
 
 void store_scale(const Linear& linear, float scale, std::int64_t lane, char* block) {
@@ -178,41 +194,54 @@ float load_scale(const Linear& linear, std::int64_t lane, const char* block) {
   return linear.scale_type == ScaleType::f16 ? from_f16(half) : from_bf16(half);
 }
 
-// Four codes of a row in a byte each, as code + 128.
-void pack_four(const std::int8_t* from, char* to) {
+// Four codes of a row, each plus `lowest`, modulo 256.
+std::uint32_t four_codes(const std::int8_t* from, int lowest) {
   std::uint32_t codes;
   std::memcpy(&codes, from, sizeof codes);
-  codes ^= 0x80808080;
-  std::memcpy(to, &codes, sizeof codes);
+  const std::uint32_t every = 0x01010101u * static_cast<std::uint32_t>(lowest), top = 0x80808080;
+  return ((codes & ~top) + (every & ~top)) ^ ((codes ^ every) & top);  // no carry from byte to byte
 }
 
-// Eight codes from 0 on, columns k and k + 4 in a byte; false where one is out of range.
-bool pack_eight_from_zero(const std::int8_t* from, char* to) {
-  std::uint32_t first, second;
-  std::memcpy(&first, from, sizeof first);
-  std::memcpy(&second, from + 4, sizeof second);
-  const std::uint32_t packed = first | second << 4;
-  std::memcpy(to, &packed, sizeof packed);
+void store_four(std::uint32_t codes, char* to) { std::memcpy(to, &codes, sizeof codes); }
+
+// 16 codes of 6 bits.
+bool pack_sixes(const std::int8_t* from, int lowest, char* to) {
+  std::uint32_t four[4], high = 0, beyond = 0;
+  for (int q = 0; q < 4; ++q) {
+    four[q] = four_codes(from + 4 * q, lowest);
+    high |= (four[q] >> 4 & 0x03030303) << 2 * q;
+    beyond |= four[q] & 0xc0c0c0c0;
+  }
+  for (int half = 0; half < 2; ++half)
+    store_four((four[2 * half] & 0x0f0f0f0f) | (four[2 * half + 1] & 0x0f0f0f0f) << 4, to + 64 * half);
+  store_four(high, to + 128);
+  return beyond == 0;
+}
+
+// 8 codes of 4 bits, columns k and k + 4 in a byte.
+bool pack_nibbles(const std::int8_t* from, int lowest, char* to) {
+  const std::uint32_t first = four_codes(from, lowest), second = four_codes(from + 4, lowest);
+  store_four(first | second << 4, to);
   return ((first | second) & 0xf0f0f0f0) == 0;
 }
 
 // Codes [group] of one lane into a block; false where one is out of range.
 bool pack_codes(const Linear& linear, const std::int8_t* from, std::int64_t lane, char* block) {
-  std::int8_t padded[8] = {};  // what a row of any length ends with
+  const CodeLines together = code_lines(linear);
+  const int lowest = lowest_code(linear);
+  char* to = block + block_header(linear) + 4 * lane;
   bool in_range = true;
-  for (std::int64_t k = 0; k < linear.group; k += 8) {
-    const std::int8_t* eight = from + k;
-    if (linear.group - k < 8) {
-      std::copy(eight, from + linear.group, padded);
-      eight = padded;
+  for (std::int64_t k = 0; k < linear.group; k += together.columns, to += together.lines * 64) {
+    std::int8_t padded[16] = {};  // what a row of any length ends with
+    const std::int8_t* some = from + k;
+    if (linear.group - k < together.columns) {
+      std::copy(some, from + linear.group, padded);
+      some = padded;
     }
-    char* to = block + code_place(linear, lane, k).byte;
-    if (linear.dtype == Dtype::b8) {
-      pack_four(eight, to);
-      pack_four(eight + 4, to + 4 * kPanelRows);
-    } else {
-      in_range = (linear.shifts ? pack_eight_from_zero : pack_eight)(eight, to) && in_range;
-    }
+    if (linear.dtype == Dtype::b8)
+      store_four(four_codes(some, lowest), to);
+    else
+      in_range = (linear.dtype == Dtype::b6 ? pack_sixes : pack_nibbles)(some, lowest, to) && in_range;
   }
   return in_range;
 }
@@ -286,12 +315,8 @@ void unpack_blocks(const Linear& linear, const char* panel, std::int64_t lane, f
     const char *block = panel + place.block, *units = panel + place.units;
     const float shift = linear.shifts ? load_shift(linear, lane, block, units) : 0.0f;
     const float scale = in_units(linear) ? load_multiple(block, units, lane) : load_scale(linear, lane, block);
-    for (std::int64_t k = 0; k < linear.group; ++k) {
-      const CodePlace at = code_place(linear, lane, k);
-      const auto byte = static_cast<std::uint8_t>(block[at.byte]);
-      const int code = linear.dtype == Dtype::b8 ? byte - 128 : (byte >> at.bits & 15) - (linear.shifts ? 0 : 8);
-      out[begin + k] = std::fma(static_cast<float>(code), scale, shift);
-    }
+    for (std::int64_t k = 0; k < linear.group; ++k)
+      out[begin + k] = std::fma(static_cast<float>(code_at(linear, block, lane, k)), scale, shift);
   }
 }
 

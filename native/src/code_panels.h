@@ -1,4 +1,4 @@
-// Panels of weights whose codes lie beside their scales: i4, b8 and b4 (lichen/linear.h).
+// Panels of weights whose codes lie beside their scales: i4 and blocks (lichen/linear.h).
 #pragma once
 
 #include <string>

@@ -46,6 +46,7 @@ LinearKernel kernel_of(const LinearKernels& kernels, Dtype dtype) {
     case Dtype::i8: return kernels.i8;
     case Dtype::i4: return kernels.i4;
     case Dtype::b8: return kernels.b8;
+    case Dtype::b6: return kernels.b6;
     case Dtype::b4: return kernels.b4;
   }
   return nullptr;
@@ -91,7 +92,7 @@ void quantize_rows(Isa isa, const float* x, std::int64_t x_stride, std::int64_t 
 
 Input input_of(const Linear& linear) {
   if (takes_codes(linear.dtype)) return Input::codes;
-  if (linear.dtype == Dtype::b8 || linear.dtype == Dtype::b4) return Input::wide;
+  if (in_blocks(linear.dtype)) return Input::wide;
   const bool splits = linear.dtype == Dtype::bf16 && linear_kernels(linear.isa).split;
   return splits ? Input::halves : Input::floats;
 }

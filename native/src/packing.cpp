@@ -39,9 +39,7 @@ void check_input_group(const Weight& weight, const std::string& shape) {
                                 std::to_string(weight.cols));
 }
 
-bool blocks(Dtype dtype) { return dtype == Dtype::b8 || dtype == Dtype::b4; }
-
-bool has_code_panels(Dtype dtype) { return dtype == Dtype::i4 || blocks(dtype); }
+bool has_code_panels(Dtype dtype) { return dtype == Dtype::i4 || in_blocks(dtype); }
 
 std::int64_t row_bytes(const Weight& weight) {
   if (!weight.stored) return weight.cols * element_bytes(weight.dtype);
@@ -67,7 +65,7 @@ void check(const Weight& weight) {
   if (scale != 0 && !(takes_codes(weight.dtype) && std::isfinite(scale) && scale > 0))
     throw std::invalid_argument(
         "the scale of inputs must be a positive number, and is only for weights that meet int8");
-  if (weight.shifts && !blocks(weight.dtype))
+  if (weight.shifts && !in_blocks(weight.dtype))
     throw std::invalid_argument("only weights in blocks take shifts");
   if (weight.in_file && weight.in_file->row_bytes * (weight.nibbles ? 2 : 1) != row_bytes(weight))
     throw std::invalid_argument("rows of a weight of " + shape + " do not take " +
@@ -160,6 +158,7 @@ bool pack_one(Linear& linear, const Weight& source, const void* weight, std::int
       return true;
     case Dtype::i4:
     case Dtype::b8:
+    case Dtype::b6:
     case Dtype::b4:
       return pack_code_panel(linear, source, weight, row, rows, to);
     case Dtype::i8:
@@ -184,6 +183,7 @@ std::int64_t element_bytes(Dtype dtype) {
     case Dtype::i8:
     case Dtype::i4:
     case Dtype::b8:
+    case Dtype::b6:
     case Dtype::b4: return 1;
   }
   return 0;
@@ -193,11 +193,30 @@ std::int64_t Linear::nbytes() const {
   return static_cast<std::int64_t>(weights.size() + scales.size() + bias.size() + row_sums.size());
 }
 
+namespace {
+
+Dtype dtype_of(const BlockLayout& layout) {
+  return layout.bits == 4 ? Dtype::b4 : layout.bits == 6 ? Dtype::b6 : Dtype::b8;
+}
+
+}  // namespace
+
 Weight stored_weight(BlockType type, const std::uint8_t* data, std::int64_t rows, std::int64_t cols) {
-  Weight weight = {data, layout_of(type).bits == 4 ? Dtype::b4 : Dtype::b8, rows, cols};
+  Weight weight = {data, dtype_of(layout_of(type)), rows, cols};
   weight.stored = type;
   return weight;
 }
+
+namespace {
+
+std::string range_of_codes(const Weight& weight) {
+  if (weight.dtype == Dtype::i4) return "int4 codes and zero points must be -8 to 7";
+  const bool six = weight.dtype == Dtype::b6;
+  if (weight.shifts) return six ? "6-bit codes that have shifts must be 0 to 63" : "4-bit codes that have shifts must be 0 to 15";
+  return six ? "6-bit codes must be -32 to 31" : "4-bit codes must be -8 to 7";
+}
+
+}  // namespace
 
 std::unique_ptr<Linear> pack_linear(ThreadPool& pool, const Weight& weight, Isa isa) {
   const LinearKernels& kernels = linear_kernels(isa);  // throws where this machine cannot run it
@@ -241,9 +260,7 @@ std::unique_ptr<Linear> pack_linear(ThreadPool& pool, const Weight& weight, Isa 
     }
   });
   if (!whole) throw ReadError(weight.in_file->file->name() + ": ended inside a tensor, or cannot be read any more");
-  if (!in_range) throw std::invalid_argument(
-        weight.shifts ? "4-bit codes that have shifts must be 0 to 15"
-                      : "int4 codes and zero points must be -8 to 7");
+  if (!in_range) throw std::invalid_argument(range_of_codes(weight));
   return linear;
 }
 
@@ -281,6 +298,7 @@ void unpack_row(const Linear& linear, std::int64_t row, float* out) {
     }
     case Dtype::i4:
     case Dtype::b8:
+    case Dtype::b6:
     case Dtype::b4:
       unpack_code_row(linear, panel, lane, out);
       return;

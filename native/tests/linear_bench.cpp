@@ -1,6 +1,6 @@
 // How fast linear layers run: gigabytes of weights read a second (decode) and operations a second
 // (prefill), beside the memory's own read bandwidth.
-//   linear_bench [--isa NAME] [--threads N] [--dtype f32|f16|bf16|i8|i8-128|i4|i4-32|...|b8|b4|q4_k|q6_k] [--pin]
+//   linear_bench [--isa NAME] [--threads N] [--dtype f32|f16|bf16|i8|i8-128|i4|i4-32|...|b8|b6|b4|q4_k|q6_k] [--pin]
 //                [--shape ROWSxCOLS] [--tokens N,N,...] [--cpu-time]
 // --cpu-time leaves out the time that other programs take of this one's processor: for one thread on a machine in use.
 #include <algorithm>
@@ -78,8 +78,8 @@ void measure(ThreadPool& pool, Isa isa, const Kind& kind, const Shape& shape,
     std::memcpy(&weight[i], &value, 4);
     if (dtype == Dtype::f16 || dtype == Dtype::bf16) std::memcpy(&weight[i], "\x12\x3c\x13\xbc", 4);
   }
-  const bool nibbles = dtype == Dtype::i4 || dtype == Dtype::b4, bytes_in_blocks = dtype == Dtype::b8;
-  if (nibbles)
+  const bool nibbles = dtype == Dtype::i4 || dtype == Dtype::b4, bytes_in_blocks = dtype == Dtype::b8 || dtype == Dtype::b6;
+  if (nibbles || dtype == Dtype::b6)
     for (char& code : weight) code = static_cast<char>(code & 7);
   const auto groups = static_cast<std::size_t>(shape.rows * shape.cols / kind.group);
   std::vector<float> scales(groups, 0x1p-7f);
@@ -181,10 +181,10 @@ int main(int argc, char** argv) {
   // i8-128 and i4-32 (and so on) have scales for groups of inputs.
   const std::vector<Kind> kinds = {
       {Dtype::f32, "f32"}, {Dtype::f16, "f16"},   {Dtype::bf16, "bf16"},       {Dtype::i8, "i8"},
-      {Dtype::i4, "i4"},   {Dtype::b8, "b8"},     {Dtype::b4, "b4"},           {Dtype::i8, "i8-128", 128},
+      {Dtype::i4, "i4"},   {Dtype::b8, "b8"},     {Dtype::b6, "b6"},           {Dtype::b4, "b4"}, {Dtype::i8, "i8-128", 128},
       {Dtype::i4, "i4-32", 32},      {Dtype::i4, "i4-64", 64, 64}, {Dtype::i4, "i4-128", 128, 128},
       {Dtype::i4, "i4-zeros", 0, 32, true}, {Dtype::i4, "i4-32-zeros", 32, 32, true},
-      {Dtype::b4, "q4_k", 0, 32, true, BlockType::q4_k}, {Dtype::b8, "q6_k", 0, 16, false, BlockType::q6_k}};
+      {Dtype::b4, "q4_k", 0, 32, true, BlockType::q4_k}, {Dtype::b6, "q6_k", 0, 16, false, BlockType::q6_k}};
   for (const Kind& kind : kinds)
     if (only.empty() || only == kind.name)
       for (const Shape& shape : shapes) measure(pool, isa, kind, shape, counts, bandwidth);

@@ -23,13 +23,11 @@ struct Case {
   Dtype dtype;
   Shape shape;
   bool bias, accumulate;
-  std::int64_t group = 0;  // of i4, b8 and b4
-  bool zeros = false;      // or shifts, of b8 and b4
+  std::int64_t group = 0;  // of i4 and blocks
+  bool zeros = false;      // or shifts, of blocks
   bool input_groups = false;  // whether inputs have a scale for each group, of so many columns
-  std::optional<BlockType> stored{};  // of b8 and b4
+  std::optional<BlockType> stored{};  // of blocks
 };
-
-bool blocks(Dtype dtype) { return dtype == Dtype::b8 || dtype == Dtype::b4; }
 
 bool integers(Dtype dtype) { return dtype == Dtype::i8 || dtype == Dtype::i4; }
 
@@ -52,7 +50,7 @@ struct RandomWeight {
 
   const void* data(Dtype dtype) const {
     if (dtype == Dtype::f32) return f32.data();
-    return integers(dtype) || blocks(dtype) ? static_cast<const void*>(codes.data()) : u16.data();
+    return integers(dtype) || in_blocks(dtype) ? static_cast<const void*>(codes.data()) : u16.data();
   }
 };
 
@@ -104,8 +102,8 @@ void add_stored(const Case& c, RandomWeight& w, std::mt19937& random) {
 // Blocks with shifts take codes of 4 bits from 0 on. Scales are numbers of float32 in blocks of 16, and of
 // float16 in others.
 void add_blocks(const Case& c, RandomWeight& w, std::mt19937& random) {
-  const int bits = c.dtype == Dtype::b8 ? 8 : 4, count = 1 << bits;
-  const int lowest = c.zeros && bits == 4 ? 0 : -count / 2;
+  const int bits = c.dtype == Dtype::b8 ? 8 : c.dtype == Dtype::b6 ? 6 : 4, count = 1 << bits;
+  const int lowest = c.zeros && bits < 8 ? 0 : -count / 2;
   for (std::int64_t i = 0; i < c.shape.rows * c.shape.cols / c.group; ++i) {
     w.scales.push_back(from_bits(0x3c000000 + (random() % 0x400000 & (c.group == 16 ? 0xffffffff : 0xffffe000))));
     w.shifts.push_back(c.zeros ? from_bits(0xbd000000 + random() % 0x400000) : 0.0f);
@@ -126,7 +124,7 @@ RandomWeight random_weight(const Case& c, std::mt19937& random) {
     add_groups(c, w, random);
     return w;
   }
-  if (blocks(dtype)) {
+  if (in_blocks(dtype)) {
     (c.stored ? add_stored : add_blocks)(c, w, random);
     return w;
   }
@@ -232,7 +230,7 @@ std::vector<float> expected(Isa isa, const Case& c, const RandomWeight& w, const
     const std::int64_t shared = c.input_groups ? c.group : c.shape.cols;
     std::vector<float> scales;
     std::vector<int> q;
-    const Wide wide = blocks(c.dtype) ? widened(row, c.shape.cols) : Wide{};
+    const Wide wide = in_blocks(c.dtype) ? widened(row, c.shape.cols) : Wide{};
     if (integers(c.dtype))
       for (std::int64_t begin = 0; begin < c.shape.cols; begin += shared)
         scales.push_back(quantize(row + begin, shared, q));
@@ -265,7 +263,7 @@ std::vector<float> expected(Isa isa, const Case& c, const RandomWeight& w, const
           }
         }
         if (!c.input_groups) value = value * scales[0];
-      } else if (blocks(c.dtype)) {
+      } else if (in_blocks(c.dtype)) {
         value = wide_product(c, w, r, wide);
       } else if (c.dtype == Dtype::bf16 && isa == Isa::avx512_bf16) {
         value = bf16_product(wr, row, c.shape.cols);
@@ -321,7 +319,7 @@ Weight given(const Case& c, const RandomWeight& w, const float* bias) {
   }
   return {w.data(c.dtype), c.dtype, c.shape.rows, c.shape.cols, w.scales.empty() ? nullptr : w.scales.data(),
           c.zeros && integers(c.dtype) ? w.zeros.data() : nullptr, c.group, bias,
-          c.zeros && blocks(c.dtype) ? w.shifts.data() : nullptr, 0, c.input_groups ? c.group : 0};
+          c.zeros && in_blocks(c.dtype) ? w.shifts.data() : nullptr, 0, c.input_groups ? c.group : 0};
 }
 
 bool run_case(ThreadPool& pool, Isa isa, const Case& c, std::mt19937& random) {
@@ -383,7 +381,8 @@ int main(int argc, char** argv) {
   for (Isa isa : isas)
     for (const auto& [dtype, group] : {std::pair<Dtype, std::int64_t>{Dtype::i4, 32}, {Dtype::i4, 64}, {Dtype::i4, 128},
                                        {Dtype::i8, 64}, {Dtype::i8, 128}, {Dtype::i8, 1024},
-                                       {Dtype::b8, 16}, {Dtype::b8, 32}, {Dtype::b8, 128}, {Dtype::b4, 16}, {Dtype::b4, 32},
+                                       {Dtype::b8, 16}, {Dtype::b8, 32}, {Dtype::b8, 128}, {Dtype::b6, 16},
+                                       {Dtype::b6, 32}, {Dtype::b6, 64}, {Dtype::b4, 16}, {Dtype::b4, 32},
                                        {Dtype::b4, 64}})
       for (const Shape& shape : shapes)
         for (int options = 0; options < (dtype == Dtype::i4 ? 16 : dtype == Dtype::i8 ? 4 : 8); ++options, ++cases) {
@@ -403,7 +402,7 @@ int main(int argc, char** argv) {
         ++cases;
         const BlockLayout& layout = layout_of(type);
         const Shape whole = {shape.tokens, shape.rows, (shape.cols + layout.weights - 1) / layout.weights * layout.weights};
-        const Dtype dtype = layout.bits == 4 ? Dtype::b4 : Dtype::b8;
+        const Dtype dtype = layout.bits == 4 ? Dtype::b4 : layout.bits == 6 ? Dtype::b6 : Dtype::b8;
         if (run_case(pool, isa, {dtype, whole, true, false, layout.group, layout.minima, false, type}, random)) continue;
         ++failures;
         std::printf("%s: %s, %ld tokens differ\n", std::string(isa_name(isa)).c_str(), layout.name,

@@ -274,15 +274,15 @@ class Linear:
     """A weight [rows, cols], packed for one instruction set.
 
     ``weight`` is an array, or rows in a file that are read as they are packed (`ReadError`).  It is
-    float32 for dtype "f32", the bits as uint16 for "f16" and "bf16", int8 codes for
-    the others (-8 to 7 for "i4" and "b4").  ``scales`` belong to these: [rows] or [rows, 1] for
-    "i8", [rows, groups] for "i4", "b8" and "b4"; of "i4" they all have to be numbers of float16, or
-    all of bfloat16.  ``zeros`` [rows, groups] is for "i4" and optional, ``bias`` [rows] for all:
-    ``w = (code - zero) * scale``.  "i8" and "i4" meet inputs that are quantized to int8 by row.
-    "b8" and "b4" are blocks of codes that stand for floats and meet inputs in 16 bits, with
-    optional ``shifts`` [rows, groups]: ``w = code * scale + shift``; codes of "b4" with shifts are
-    0 to 15.  GGUF's types ("q4_k") are taken as they are stored, uint8 [rows, bytes of a row], and
-    become "b4" or "b8" with all that belongs to it.
+    float32 for dtype "f32", the bits as uint16 for "f16" and "bf16", int8 codes for the others: -8
+    to 7 for "i4" and "b4", -32 to 31 for "b6".  ``scales`` belong to these: [rows] or [rows, 1] for
+    "i8", [rows, groups] for "i4" and the blocks "b8", "b6" and "b4"; of "i4" they all have to be
+    numbers of float16, or all of bfloat16.  ``zeros`` [rows, groups] is for "i4" and optional,
+    ``bias`` [rows] for all: ``w = (code - zero) * scale``.  "i8" and "i4" meet inputs that are
+    quantized to int8 by row.  Blocks stand for floats and meet inputs in 16 bits, with optional
+    ``shifts`` [rows, groups]: ``w = code * scale + shift``; codes of "b4" with shifts are 0 to 15,
+    of "b6" 0 to 63.  GGUF's types ("q4_k") are taken as they are stored, uint8 [rows, bytes of a
+    row], and become blocks with all that belongs to it.
 
     ``input_scale`` is the one scale of all inputs of "i8" or "i4"; 0 gives each row the scale that
     its largest number asks for, or each ``input_group`` columns of a row: with "i4" as many as

@@ -92,7 +92,8 @@ def test_every_product_is_the_references(monkeypatch, bits, scales, inputs):
         (Scheme(4, True, "group", 32, "float16"), None, "b4"),
         (Scheme(2, False, "channel"), None, "b4"),
         (Scheme(8), None, "b8"),
-        (Scheme(5, False, "group", 64, "float16"), None, "b8"),
+        (Scheme(5, False, "group", 64, "float16"), None, "b6"),
+        (Scheme(6, True, "channel"), None, "b6"),
     ],
     ids=str,
 )

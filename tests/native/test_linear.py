@@ -25,9 +25,9 @@ ISAS = _core.supported_isas()
 #: whole rows and groups of 16 and 32, with scales of float16, bfloat16 and float32.
 DTYPES = [
     "f32", "f16", "bf16", "i8", "i4", "i4-zeros", "i4-128-bf16",
-    "b8", "b8-16-shifts", "b4", "b4-shifts",
+    "b8", "b8-16-shifts", "b6", "b6-16-shifts", "b4", "b4-shifts",
 ]  # fmt: skip
-BLOCKS = [dtype for dtype in DTYPES if dtype.startswith(("b8", "b4"))]
+BLOCKS = [dtype for dtype in DTYPES if dtype.startswith(("b8", "b6", "b4"))]
 STORED = {"f32": np.float32, "f16": np.float16, "bf16": ml_dtypes.bfloat16}
 POOL = _core.ThreadPool(2)
 
@@ -83,9 +83,10 @@ class Layer:
 
     def fill_blocks(self, rng: np.random.Generator, rows: int, cols: int) -> None:
         """``w = code * scale + shift`` in one rounding: in double it is exact, or nearly."""
-        self.size = {"b8": cols, "b8-16-shifts": 16}.get(self.dtype, 32)
+        self.size = {"b8": cols, "b6": cols}.get(self.dtype, 16 if "16" in self.dtype else 32)
         groups = -(-cols // self.size)
-        low, high = (-128, 128) if self.dtype.startswith("b8") else (-8, 8)
+        high = 1 << int(self.dtype[1]) - 1
+        low = -high
         self.stored = rng.integers(low, high, (rows, groups * self.size), dtype=np.int8)
         kinds = {"b8-16-shifts": ml_dtypes.bfloat16, "b4-shifts": np.float32}
         kind = kinds.get(self.dtype, np.float16)
@@ -93,7 +94,7 @@ class Layer:
         spread = np.repeat(self.scales, self.size, axis=1).astype(np.float64)
         shift = 0.0
         if "shifts" in self.dtype:
-            self.stored += np.int8(8 if self.dtype.startswith("b4") else 0)
+            self.stored += np.int8(0 if self.dtype.startswith("b8") else high)
             self.shifts = rng.uniform(-1, 1, (rows, groups)).astype(np.float32)
             shift = np.repeat(self.shifts, self.size, axis=1).astype(np.float64)
         self.values = (self.stored * spread + shift).astype(np.float32)
@@ -314,7 +315,13 @@ def test_sums_of_blocks_at_their_extremes_fit(isa: str):
     """Every code at its end, and every input its block's largest."""
     one = np.ones((16, 4), np.float32)
     x = np.stack([np.full(128, 32639, np.float32), np.full(128, -32639, np.float32)])
-    for kind, code, shifts in [("b8", -128, None), ("b8", 127, None), ("b4", 15, one * 0)]:
+    for kind, code, shifts in [
+        ("b8", -128, None),
+        ("b8", 127, None),
+        ("b6", 63, one * 0),
+        ("b6", -32, None),
+        ("b4", 15, one * 0),
+    ]:
         weight = np.full((16, 128), code, np.int8)
         y = _core.Linear(POOL, weight, kind, one, None, isa, None, shifts).apply(POOL, x)
         assert (y[0] == np.float32(32639 * 32 * code) * 4).all()
@@ -624,15 +631,17 @@ def test_packed_size_is_the_weight_and_little_more():
     assert Layer("i4", 4864, 896).packed(ISAS[-1]).nbytes * 8 == 4.5 * 4864 * 896
     assert Layer("i4-128-bf16", 4864, 896).packed(ISAS[-1]).nbytes * 8 == 4.125 * 4864 * 896
     assert Layer("b4", 4864, 896).packed(ISAS[-1]).nbytes * 8 == 4.5 * 4864 * 896
+    six = Layer("b6", 4864, 896).packed(ISAS[-1]).nbytes * 8
+    assert six == (6 + 16 / 896) * 4864 * 896
     assert Layer("b4-shifts", 4864, 896).packed(ISAS[-1]).nbytes * 8 == 6 * 4864 * 896
 
 
 @pytest.mark.parametrize(
     ("kind", "stored", "bits"),
     [
-        ("q4_0", 18, 4 + 16 / 32), ("q4_1", 20, 4 + 48 / 32), ("q5_0", 22, 8 + 16 / 32),
-        ("q5_1", 24, 8 + 48 / 32), ("q8_0", 34, 8 + 16 / 32), ("q4_k", 144, 4 + 16 / 32 + 32 / 256),
-        ("q5_k", 176, 8 + 16 / 32 + 32 / 256), ("q6_k", 210, 8 + 8 / 16 + 16 / 256),
+        ("q4_0", 18, 4 + 16 / 32), ("q4_1", 20, 4 + 48 / 32), ("q5_0", 22, 6 + 16 / 32),
+        ("q5_1", 24, 6 + 48 / 32), ("q8_0", 34, 8 + 16 / 32), ("q4_k", 144, 4 + 16 / 32 + 32 / 256),
+        ("q5_k", 176, 6 + 16 / 32 + 32 / 256), ("q6_k", 210, 6 + 8 / 16 + 16 / 256),
     ],
 )  # fmt: skip
 def test_ggufs_types_take_their_bits(kind: str, stored: int, bits: float):
@@ -654,7 +663,7 @@ def in_file(path: Path, before: int, array: Array) -> _core.File:
 
 
 @every_isa
-@pytest.mark.parametrize("dtype", ["f32", "f16", "bf16", "i8", "i4", "b8", "b4"])
+@pytest.mark.parametrize("dtype", ["f32", "f16", "bf16", "i8", "i4", "b8", "b6", "b4"])
 @pytest.mark.parametrize("rows", [1, 37])
 def test_rows_in_a_file_are_packed_as_in_memory(isa: str, dtype: str, rows: int, tmp_path: Path):
     layer = Layer(dtype, rows, 192)
@@ -749,6 +758,10 @@ def test_unusable_blocks_are_refused():
         pack(codes - np.int8(1), "b4", ones, ones)
     with pytest.raises(ValueError, match="must be -8 to 7"):
         pack(codes + np.int8(8), "b4", ones, None)
+    with pytest.raises(ValueError, match="must be 0 to 63"):
+        pack(codes - np.int8(1), "b6", ones, ones)
+    with pytest.raises(ValueError, match="must be -32 to 31"):
+        pack(codes + np.int8(32), "b6", ones, None)
 
 
 def test_int4_numbers_out_of_range_are_refused():

@@ -17,7 +17,7 @@ struct BlockLayout {
   std::int64_t weights;  // in a block: 32 or a superblock's
   std::int64_t bytes;    // of a block
   std::int64_t group;    // weights that share a scale
-  int bits;              // of a code in the kernels, 4 or 8; 4 bits are 0 to 15 with minima, else -8 to 7
+  int bits;              // of a code in the kernels, 4, 6 or 8; of 4 and 6 codes begin at 0 where there are minima
   bool minima;           // whether something is taken off each group
 };
 

@@ -15,12 +15,15 @@
 namespace lichen {
 
 enum class ScaleType;  // see kernels/linear/kernel.h
-enum class Dtype { f32, f16, bf16, i8, i4, b8, b4 };
+enum class Dtype { f32, f16, bf16, i8, i4, b8, b6, b4 };
 
 // Whether a product with such weights takes its input in int8.
 constexpr bool takes_codes(Dtype dtype) { return dtype == Dtype::i8 || dtype == Dtype::i4; }
 
-// Of an element as pack_linear takes it; codes of 4 bits come one a byte.
+// Blocks of codes of so many bits, which stand for floats.
+constexpr bool in_blocks(Dtype dtype) { return dtype == Dtype::b8 || dtype == Dtype::b6 || dtype == Dtype::b4; }
+
+// Of an element as pack_linear takes it; codes of any number of bits come one a byte.
 std::int64_t element_bytes(Dtype dtype);
 
 inline constexpr std::int64_t kPanelRows = 16;  // one vector lane is one output row
@@ -31,11 +34,13 @@ inline constexpr std::int64_t kCodePadding = 64;
 //       they are, or with scales for groups of inputs as code + 128 where a set multiplies unsigned by signed
 //   i4: [panel][group] of { 16-bit scales [16]; zero points [16], a byte each, if there are any; codes
 //       [group/8][16][4], a byte holding columns k and k + 4 of every eight, as code + 8 }
-//   b8, b4: [panel][group] of { scales [16], f32 or where that is exact 16 bits; shifts, float[16], if there
-//       are any; b8: as code + 128 [group/4][16][4]; b4: as in i4, as code + 8 or with shifts as they are }; or
+//   b8, b6, b4: [panel][group] of { scales [16], f32 or where that is exact 16 bits; shifts, float[16], if there
+//       are any; b8: as code + 128 [group/4][16][4]; b4: as in i4, as code + 8 or with shifts as they are; b6:
+//       likewise, or as code + 32, [group/16] of { two of [16][4], the lower 4 bits as in b4; [16][4] of the
+//       upper 2, those of columns j, j + 4, j + 8, j + 12 in byte j } }; or
 //       [panel][superblock of 256 columns] of { units, f16[16]; those of shifts, if there are any; [group] as
 //       above, but scales and shifts are int8[16], in units }, where scales and shifts are exactly that
-// i8 and i4 meet inputs in int8; b8 and b4 are blocks of codes that stand for floats and meet inputs in 16 bits.
+// i8 and i4 meet inputs in int8; blocks of codes, which stand for floats, meet inputs in 16 bits.
 // So int4 in groups of 32 takes 4.5 bits a weight, and is read from its first byte to its last.
 struct Linear {
   Isa isa;
@@ -52,8 +57,8 @@ struct Linear {
   std::int64_t group = 0;    // i4: columns that share a scale
   bool zeros = false;        // i4: whether groups have zero points
   bool bf16_scales = false;  // i4: scales are bf16, or f16
-  ScaleType scale_type{};    // b8, b4: of their scales, f32 unless less is exact
-  bool shifts = false;       // b8, b4: whether groups have shifts
+  ScaleType scale_type{};    // blocks: of their scales, f32 unless less is exact
+  bool shifts = false;       // blocks: whether groups have shifts
 
   float input_scale = 0;     // i8, i4: of their quantized input, or 0: each row has its own
   std::int64_t input_group = 0;  // i8, i4: columns of the input that share a scale, or 0: those of a row do
@@ -69,14 +74,14 @@ struct Weight {
   std::int64_t rows, cols;
   const float* scales = nullptr;  // i8: [rows]; others [rows][cols / group], of i4 all f16 or all bf16
   const std::int8_t* zeros = nullptr;  // i4: [rows][cols / group] or null: w = (code - zero) * scale
-  std::int64_t group = 0;              // i4: 32, 64 or 128; b8, b4: 16, 32, 64, 128 or all of cols
+  std::int64_t group = 0;              // i4: 32, 64 or 128; blocks: 16, 32, 64, 128 or all of cols
   const float* bias = nullptr;         // [rows] or null
-  const float* shifts = nullptr;       // b8, b4: like scales, or null: w = code * scale + shift; codes
-                                       // of b4 are then 0 to 15, else -8 to 7
+  const float* shifts = nullptr;       // blocks: like scales, or null: w = code * scale + shift; codes
+                                       // of b4 are then 0 to 15, else -8 to 7, of b6 0 to 63, else -32 to 31
   float input_scale = 0;               // i8, i4: of their quantized input; 0: each row has its own
   std::int64_t input_group = 0;        // each group of a row has its own: i4: group; i8: a multiple of 64,
                                        // up to 1024, that divides cols; else 0
-  std::optional<BlockType> stored{};   // b8, b4: data is blocks of this type, [rows][cols / weights of one],
+  std::optional<BlockType> stored{};   // blocks: data is of this type, [rows][cols / weights of one],
                                        // and tells scales and shifts; see stored_weight()
   const FileRows* in_file = nullptr;   // the rows of data, where that is null
   bool nibbles = false;                // codes: of the file's rows: two codes in a byte, each plus 8, the
@@ -146,7 +151,7 @@ void fake_quantize_row(const float* x, std::int64_t cols, float given_scale, std
 // What a product reads of its input: floats; codes in int8 (i8 and i4 weights); or halves (bf16 weights,
 // where the instruction set multiplies in bf16), each x as two numbers of bf16, both rounded to nearest:
 //   high = bf16(x), low = bf16(x - high), 0 where high is not finite;  |x - high - low| <= 2^-17 |x|
-// Or wide (b8 and b4 weights): in fixed point of 16 bits, so that integers are multiplied. Each 32 columns share
+// Or wide (blocks): in fixed point of 16 bits, so that integers are multiplied. Each 32 columns share
 //   scale = largest |x| / 32639;  q = round_half_even(x * (32639 / largest |x|));  |x - q scale| <= 2^-16 largest |x|
 // where the largest is below 2^-100, all q are 0; with a NaN or an infinity the scale is NaN and all q are 0.
 enum class Input { floats, codes, halves, wide };
@@ -170,7 +175,7 @@ std::int64_t linear_chunks(const Linear& linear, std::int64_t tokens);
 // y = (one chain of fused multiply-adds float(sum) * x_scale, groups ascending from 0) * w_scale. i4 sums are exact in each group, then
 // y = (one chain of fused multiply-adds float(sum) * w_scale, groups ascending from 0) * x_scale, or with
 // scales for groups one chain of (float(sum) * w_scale) * x_scale. Then bias, then the old y are added.
-// Sums of b8 and b4 are exact in each 32 columns, or each 16 of blocks of 16, then y is one chain, columns ascending
+// Sums of blocks are exact in each 32 columns, or each 16 of blocks of 16, then y is one chain, columns ascending
 // from 0, of total = fma(float(sum of code * q) * w_scale, x_scale, total) and where there are shifts of
 // total = fma(shift, float(sum of q) * x_scale, total).
 // Every instruction set gives the same bits, but for bf16 weights where it multiplies in bf16. avx512_bf16

@@ -236,6 +236,7 @@ void linear_i4_avx2(const LinearTask& task) {
   task.bf16_scales ? multiply_int4<I4<Bf16Scales>>(task) : multiply_int4<I4<F16Scales>>(task);
 }
 void linear_b8_avx2(const LinearTask& task) { multiply_wide<Wide, WideBytes<Wide>>(task); }
+void linear_b6_avx2(const LinearTask& task) { multiply_wide<Wide, WideSixes<Wide>>(task); }
 void linear_b4_avx2(const LinearTask& task) { multiply_wide<Wide, WideNibbles<Wide>>(task); }
 
 void quantize_avx2(const QuantizeTask& task) { quantize(task); }

@@ -113,6 +113,7 @@ void linear_i4_avx512_vnni(const LinearTask& task) {
   task.bf16_scales ? multiply_int4<I4<Bf16Scales>, Expanded>(task) : multiply_int4<I4<F16Scales>, Expanded>(task);
 }
 void linear_b8_avx512_vnni(const LinearTask& task) { multiply_wide<Wide, WideBytes<Wide>>(task); }
+void linear_b6_avx512_vnni(const LinearTask& task) { multiply_wide<Wide, WideSixes<Wide>>(task); }
 void linear_b4_avx512_vnni(const LinearTask& task) { multiply_wide<Wide, WideNibbles<Wide>>(task); }
 
 }  // namespace lichen

@@ -28,14 +28,14 @@ struct LinearTask {
   int64_t code_stride;
   const float* x_scales;    // [tokens], i8 and i4; [tokens][cols / group] with x_groups
   bool x_groups;            // whether inputs have a scale for each group
-  const int8_t* wide;       // [tokens][2 * code_stride], b4 and b8 only: inputs in 16 bits (widen.inc.h),
+  const int8_t* wide;       // [tokens][2 * code_stride], blocks only: inputs in 16 bits (widen.inc.h),
   const int32_t* wide_sums;  // [tokens][code_stride / 16]: their sums; x_scales is [tokens][code_stride / 32]
   const uint16_t* halves;   // [tokens][kHalves][code_stride], bf16 only, where it is multiplied in bf16
-  int64_t group;            // columns that share a scale: i4, b4, b8, and inputs of i8
+  int64_t group;            // columns that share a scale: i4, blocks, and inputs of i8
   bool zeros;               // whether groups have zero points, i4 only
   bool bf16_scales;         // or f16, i4 only
-  ScaleType scale_type;     // b4 and b8 only
-  bool shifts;              // whether groups have shifts, b4 and b8 only
+  ScaleType scale_type;     // blocks only
+  bool shifts;              // whether groups have shifts, blocks only
   int64_t tokens;           // at most kTaskTokens
   float* y;                 // [tokens][y_stride], at these panels' first row
   int64_t y_stride;
@@ -91,6 +91,7 @@ void linear_bf16_portable(const LinearTask&);
 void linear_i8_portable(const LinearTask&);
 void linear_i4_portable(const LinearTask&);
 void linear_b8_portable(const LinearTask&);
+void linear_b6_portable(const LinearTask&);
 void linear_b4_portable(const LinearTask&);
 void quantize_portable(const QuantizeTask&);
 void widen_words_portable(const WidenTask&);
@@ -101,6 +102,7 @@ void linear_bf16_avx2(const LinearTask&);
 void linear_i8_avx2(const LinearTask&);
 void linear_i4_avx2(const LinearTask&);
 void linear_b8_avx2(const LinearTask&);
+void linear_b6_avx2(const LinearTask&);
 void linear_b4_avx2(const LinearTask&);
 void quantize_avx2(const QuantizeTask&);
 void widen_words_avx2(const WidenTask&);
@@ -109,6 +111,7 @@ void widen_digits_avx2(const WidenTask&);
 void linear_i8_avx_vnni(const LinearTask&);
 void linear_i4_avx_vnni(const LinearTask&);
 void linear_b8_avx_vnni(const LinearTask&);
+void linear_b6_avx_vnni(const LinearTask&);
 void linear_b4_avx_vnni(const LinearTask&);
 
 void linear_f32_avx512(const LinearTask&);
@@ -117,6 +120,7 @@ void linear_bf16_avx512(const LinearTask&);
 void linear_i8_avx512(const LinearTask&);
 void linear_i4_avx512(const LinearTask&);
 void linear_b8_avx512(const LinearTask&);
+void linear_b6_avx512(const LinearTask&);
 void linear_b4_avx512(const LinearTask&);
 void quantize_avx512(const QuantizeTask&);
 void widen_words_avx512(const WidenTask&);
@@ -125,6 +129,7 @@ void widen_digits_avx512(const WidenTask&);
 void linear_i8_avx512_vnni(const LinearTask&);
 void linear_i4_avx512_vnni(const LinearTask&);
 void linear_b8_avx512_vnni(const LinearTask&);
+void linear_b6_avx512_vnni(const LinearTask&);
 void linear_b4_avx512_vnni(const LinearTask&);
 
 void linear_bf16_avx512_bf16(const LinearTask&);

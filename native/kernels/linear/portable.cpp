@@ -193,6 +193,10 @@ struct Wide {
     for (uint8_t& code : pairs.code) code >>= 4;
     return pairs;
   }
+  static Line with_pairs(Line halves, const Line& pairs, int q) {
+    for (int i = 0; i < 64; ++i) halves.code[i] |= static_cast<uint8_t>((pairs.code[i] >> 2 * q & 3) << 4);
+    return halves;
+  }
   static Weights widen(const Line& bytes) { return bytes; }
   static void keep(Kept* to, const Weights& w) { memcpy(to, w.code, sizeof w.code); }
   static Weights load_kept(const Kept* from) {
@@ -269,6 +273,7 @@ void linear_i4_portable(const LinearTask& task) {
   task.bf16_scales ? multiply_grouped<I4<Bf16Scales>>(task) : multiply_grouped<I4<F16Scales>>(task);
 }
 void linear_b8_portable(const LinearTask& task) { multiply_wide<Wide, WideBytes<Wide>>(task); }
+void linear_b6_portable(const LinearTask& task) { multiply_wide<Wide, WideSixes<Wide>>(task); }
 void linear_b4_portable(const LinearTask& task) { multiply_wide<Wide, WideNibbles<Wide>>(task); }
 
 void quantize_portable(const QuantizeTask& task) { quantize(task); }

@@ -2,7 +2,7 @@
 // instruction set's anonymous namespace, with an Op for each set, which multiplies unsigned codes by such inputs:
 //
 //   Floats                16 lanes, one output row a lane
-//   Line                  64 bytes of a panel: 4 columns in bytes, or 8 in halves of bytes
+//   Line                  64 bytes of a panel: 4 columns in bytes, 8 in halves of bytes, or 16 in pairs of bits
 //   Weights               4 columns of a panel, ready to multiply
 //   Sums                  of products, in the set's cheapest form
 //   kPanelTokens          tokens that are multiplied at once from a panel as it is stored; kFewTokens, up to which
@@ -10,6 +10,7 @@
 //   kPanels, kTokens      the register tile for more
 //   kHoldsTotals          whether its registers have room for the floats, too
 //   load_line, low, high  a line; the lower or the upper half of each byte
+//   with_pairs            halves of bytes with pair number q of a line's bits above them
 //   widen                 the weights of a line of bytes
 //   Kept, kKept, keep, load_kept, hold     weights in memory, kKept elements; and that they stay in a register
 //   open, add, close      sums that begin with one number; and products of 4 columns; as floats
@@ -26,39 +27,52 @@ constexpr int64_t kSharing = 32;      // columns of an input that share a scale
 constexpr int64_t kSummed = 16;       // columns of an input that have a sum
 constexpr int64_t kWideAhead = 3072;  // bytes: of a panel that is read once, as it streams by
 
-// Codes of 8 bits, as code + 128: a line for each 4 columns.
+// How codes lie: kLines lines hold kColumns columns, of which four() gives numbers 4 q to 4 q + 3, each plus zero().
+
+// Codes of 8 bits, as code + 128.
 template <class Op>
 struct WideBytes {
-  static constexpr int64_t kLines = 2;  // for 8 columns
+  static constexpr int64_t kLines = 1, kColumns = 4;
   static int32_t zero(const LinearTask&) { return 128; }
-  static typename Op::Line first(const char* from) { return Op::load_line(from); }
-  static typename Op::Line second(const char* from) { return Op::load_line(from + kLine); }
+  static typename Op::Line four(const char* from, int) { return Op::load_line(from); }
 };
 
 // Codes of 4 bits, from 0 on where blocks have shifts, else as code + 8. Columns k and k + 4 share a byte.
 template <class Op>
 struct WideNibbles {
-  static constexpr int64_t kLines = 1;
+  static constexpr int64_t kLines = 1, kColumns = 8;
   static int32_t zero(const LinearTask& task) { return task.shifts ? 0 : 8; }
-  static typename Op::Line first(const char* from) { return Op::low(Op::load_line(from)); }
-  static typename Op::Line second(const char* from) { return Op::high(Op::load_line(from)); }
+  static typename Op::Line four(const char* from, int q) {
+    const typename Op::Line line = Op::load_line(from);
+    return q == 0 ? Op::low(line) : Op::high(line);
+  }
+};
+
+// Codes of 6 bits, likewise, else as code + 32: two lines of their lower 4 bits, and one of the upper 2 of all.
+template <class Op>
+struct WideSixes {
+  static constexpr int64_t kLines = 3, kColumns = 16;
+  static int32_t zero(const LinearTask& task) { return task.shifts ? 0 : 32; }
+  static typename Op::Line four(const char* from, int q) {
+    const typename Op::Line line = Op::load_line(from + q / 2 * kLine);
+    return Op::with_pairs(q % 2 == 0 ? Op::low(line) : Op::high(line), Op::load_line(from + 2 * kLine), q);
+  }
 };
 
 // Where things are in a panel, and columns of a step. Where scales have units, a superblock has them before its
 // groups; else all groups are one, and nothing is before them.
 struct WideLayout {
   bool units;
-  int64_t step, superblock, units_bytes, shifts_at, codes_at, group_bytes, line_bytes;  // of 8 columns
+  int64_t step, superblock, units_bytes, shifts_at, codes_at, group_bytes;
 
-  WideLayout(const LinearTask& task, int64_t lines)
+  WideLayout(const LinearTask& task, int64_t lines, int64_t columns)
       : units(task.scale_type == ScaleType::multiples),
         step(task.group == kSummed ? kSummed : kSharing),
         superblock(units ? 256 : task.cols),
         units_bytes(units ? kRows * (task.shifts ? 4 : 2) : 0),
         shifts_at(kRows * (units ? 1 : task.scale_type == ScaleType::f32 ? 4 : 2)),
         codes_at(shifts_at + (task.shifts ? kRows * (units ? 1 : 4) : 0)),
-        group_bytes(codes_at + ceil_div(task.group, 8) * lines * kLine),
-        line_bytes(lines * kLine) {}
+        group_bytes(codes_at + ceil_div(task.group, columns) * lines * kLine) {}
 };
 
 template <class Op>
@@ -112,7 +126,7 @@ template <class Op>
 
 template <class Op, class Codes, int T>
 void wide_panel(const LinearTask& task, const char* panel, int64_t row, int64_t token) {
-  const WideLayout layout(task, Codes::kLines);
+  const WideLayout layout(task, Codes::kLines, Codes::kColumns);
   const int32_t zero = Codes::zero(task);
   alignas(64) float scales[kRows], shifts[kRows], totals[T][kRows];
   typename Op::Floats total[T];
@@ -137,14 +151,14 @@ void wide_panel(const LinearTask& task, const char* panel, int64_t row, int64_t 
       for (int t = 0; t < T; ++t) sum[t] = Op::open(-zero * in.sum(t));
       const int64_t columns = smaller(layout.step, group + task.group - k);
 #pragma GCC unroll 1
-      for (int64_t i = 0; i < columns; i += 8, codes += layout.line_bytes) {
+      for (int64_t i = 0; i < columns; i += Codes::kColumns, codes += Codes::kLines * kLine) {
         for (int64_t line = 0; line < Codes::kLines; ++line) __builtin_prefetch(codes + line * kLine + kWideAhead);
-        const typename Op::Weights first = Op::widen(Codes::first(codes));
+#pragma GCC unroll 4
+        for (int q = 0; q < Codes::kColumns / 4; ++q) {
+          const typename Op::Weights w = Op::widen(Codes::four(codes, q));
 #pragma GCC unroll 8
-        for (int t = 0; t < T; ++t) sum[t] = Op::add(sum[t], first, in.word(t) + 2 * i);
-        const typename Op::Weights second = Op::widen(Codes::second(codes));
-#pragma GCC unroll 8
-        for (int t = 0; t < T; ++t) sum[t] = Op::add(sum[t], second, in.word(t) + 2 * i + 8);
+          for (int t = 0; t < T; ++t) sum[t] = Op::add(sum[t], w, in.word(t) + 2 * i + 8 * q);
+        }
       }
 #pragma GCC unroll 8
       for (int t = 0; t < T; ++t) {
@@ -213,19 +227,18 @@ struct WideStretch {
 template <class Op, class Codes>
 void expand_stretch(const LinearTask& task, const char* panel, const WideStretch& stretch, int64_t p,
                     WideWorkspace<Op>& work) {
-  const WideLayout layout(task, Codes::kLines);
+  const WideLayout layout(task, Codes::kLines, Codes::kColumns);
   for (int64_t k = stretch.begin, at = 0; k < stretch.end; k += stretch.step, ++at) {
     const int64_t in_group = k % task.group, of_superblock = layout.superblock / task.group * layout.group_bytes;
     const char* superblock = panel + k / layout.superblock * (layout.units_bytes + of_superblock);
     const char* group = superblock + layout.units_bytes + k % layout.superblock / task.group * layout.group_bytes;
     widen_scales<Op>(task, layout, superblock, group, work.scales[at][p], work.shifts[at][p]);
-    const char* codes = group + layout.codes_at + in_group / 8 * layout.line_bytes;
+    const char* codes = group + layout.codes_at + in_group / Codes::kColumns * Codes::kLines * kLine;
     const int64_t columns = smaller(stretch.step, stretch.end - k);
-    for (int64_t i = 0; i < columns; i += 8, codes += layout.line_bytes) {
-      auto* to = work.codes[(k - stretch.begin + i) / 4];
-      Op::keep(to[p], Op::widen(Codes::first(codes)));
-      Op::keep(to[kWidePanels + p], Op::widen(Codes::second(codes)));
-    }
+    for (int64_t i = 0; i < columns; i += Codes::kColumns, codes += Codes::kLines * kLine)
+#pragma GCC unroll 4
+      for (int q = 0; q < Codes::kColumns / 4; ++q)
+        Op::keep(work.codes[(k - stretch.begin + i) / 4 + q][p], Op::widen(Codes::four(codes, q)));
   }
 }
 
@@ -337,7 +350,7 @@ void multiply_wide_stretch(const LinearTask& task, const WideStretch& stretch, i
 // Some panels, at most four, from their codes to the outputs of all tokens.
 template <class Op, class Codes>
 void multiply_wide_panels(const LinearTask& task, int64_t panel, int64_t panels, WideWorkspace<Op>& work) {
-  const int64_t step = WideLayout(task, Codes::kLines).step;
+  const int64_t step = WideLayout(task, Codes::kLines, Codes::kColumns).step;
   __builtin_memset(work.totals, 0, task.tokens * sizeof work.totals[0]);
   for (int64_t begin = 0; begin < task.cols; begin += kWideStretch) {
     const WideStretch stretch = {begin, smaller(begin + kWideStretch, task.cols), step};

@@ -11,6 +11,16 @@ struct WideIn256 : LanesIn256 {
   static Line high(const Line& pairs) {
     return {low_half(_mm256_srli_epi16(pairs.low, 4)), low_half(_mm256_srli_epi16(pairs.high, 4))};
   }
+  static __m256i with_pairs(__m256i halves, __m256i pairs, int q) {
+    const __m256i above = q == 0   ? _mm256_slli_epi16(pairs, 4)
+                          : q == 1 ? _mm256_slli_epi16(pairs, 2)
+                          : q == 2 ? pairs
+                                   : _mm256_srli_epi16(pairs, 2);
+    return _mm256_or_si256(halves, _mm256_and_si256(above, _mm256_set1_epi8(0x30)));
+  }
+  static Line with_pairs(const Line& halves, const Line& pairs, int q) {
+    return {with_pairs(halves.low, pairs.low, q), with_pairs(halves.high, pairs.high, q)};
+  }
 
   static Floats load_floats(const float* from) { return {_mm256_loadu_ps(from), _mm256_loadu_ps(from + 8)}; }
   static Floats load_scales(const char* from, ScaleType type) {

@@ -2,10 +2,10 @@
 
 | inputs | weight | kernel |
 |---|---|---|
-| floats | up to 4 bits; more | b4; b8: blocks of codes, which meet inputs in 16 bits |
+| floats | up to 4 bits; to 6; more | b4; b6; b8: blocks of codes, which meet inputs in 16 bits |
 | int8, one scale a row or for the same groups | up to 4 bits in groups, 16-bit scales | i4 |
 | int8, one scale a row or for groups of 64 or 128 | one scale a row, up to 65,536 columns | i8 |
-| int8 | all others | b4, b8; the input is rounded to its int8 steps first |
+| int8 | all others | b4, b6, b8; the input is rounded to its int8 steps first |
 
 An input in 16 bits has a scale for each 32 columns, and so loses 2^-16 of the largest of these at
 most: as the last line does of what int8 would give.
@@ -138,10 +138,11 @@ def _as_floats(tensor: Codes) -> Kernel:
     A zero point times a scale of 16 bits is exact in float32, so ``code * scale + shift`` rounds
     as ``(code - zero) * scale`` does; with scales of 32 bits the shift is rounded by itself.
     """
-    scales, bits = _of_all_rows(tensor.scales, tensor), 4 if tensor.scheme.bits <= 4 else 8
+    scales, bits = _of_all_rows(tensor.scales, tensor), tensor.scheme.bits
+    bits = 4 if bits <= 4 else 6 if bits <= 6 else 8
     if isinstance(tensor, StoredTensor) or tensor.zeros is None:
         return Kernel(f"b{bits}", tensor.codes, scales)
-    first = 8 if bits == 4 else 0  # codes of b4 that have shifts begin at 0
+    first = {4: 8, 6: 32, 8: 0}[bits]  # codes of b4 and b6 that have shifts begin at 0
     shifts = scales * -(tensor.zeros.astype(np.float32) + np.float32(first))
     return Kernel(f"b{bits}", tensor.codes + np.int8(first), scales, shifts=shifts)
 

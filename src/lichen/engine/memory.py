@@ -10,11 +10,11 @@ from lichen.errors import ResourceError
 
 #: Bytes of an element once it is packed; other stored types are dequantized to float32.
 _ELEMENT_BYTES = {"F32": 4.0, "F16": 2.0, "BF16": 2.0}
-#: Of codes, without their scales: five bits and more take a byte, fewer a half.
+#: Of codes, without their scales, at most: 5 and 6 bits take a byte where inputs are int8.
 _CODE_BYTES = {"I8": 1.0, "I6": 1.0, "I5": 1.0, "I4": 0.5, "I3": 0.5, "I2": 0.5}
-#: Of GGUF's blocks by the first letters of their type, at most: codes of 4 or 8 bits with a float32
-#: for scale and one for shift every 32 columns, or for the scale alone every 16.
-_BLOCK_BYTES = {"Q4": 0.75, "Q5": 1.25, "Q6": 1.25, "Q8": 1.25}
+#: Of GGUF's blocks by the first letters of their type, at most: codes of 4, 6 or 8 bits with a
+#: float16 for scale and a float32 for shift every 32 columns.
+_BLOCK_BYTES = {"Q4": 0.69, "Q5": 0.94, "Q6": 0.94, "Q8": 1.07}
 _CAST_BYTES = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0}
 
 #: Type, as a checkpoint spells it, and shape of a weight.
