@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 NATIVE := CMakeLists.txt $(shell find native -type f)
 PACKAGE := pyproject.toml $(NATIVE) $(shell find src -type f -not -name '*.so' -not -path '*/__pycache__/*')
 
-.PHONY: help check test lint wheel sanitize arm humaneval peers agreement harness statistics llama-cpp export-check study kquants sandbox-rate speculation clean
+.PHONY: help check test lint wheel sanitize arm humaneval peers agreement harness statistics llama-cpp export-check study kquants kills sandbox-rate speculation clean
 
 help:
 	@echo "make check   install, fetch $(MODEL), quantize it to int8, verify it, write the report"
@@ -25,6 +25,7 @@ help:
 	@echo "make statistics      simulate how often the verdict errs (seconds)"
 	@echo "make llama-cpp       the same prompts through llama.cpp (TASKS=humaneval; an hour)"
 	@echo "make study           the quantization study: schemes x solvers on MODEL, table and plots (an hour and more)"
+	@echo "make kills           quantize MODEL, killed ten times on the way: the same bytes (minutes)"
 	@echo "make kquants         llama.cpp's own formats of MODEL: size and divergence (half an hour)"
 	@echo "make export-check    exported GGUF files in llama.cpp and in lichen: the same tokens (minutes)"
 	@echo "make sandbox-rate    programs judged in a second, quiet and under load, and what 10,000 leave"
@@ -130,6 +131,9 @@ study: $(VENV)/.test
 	$(BIN)/python -m bench.study $(MODEL) --out $(STUDY_OUT) $(STUDY_ARGS)
 
 KQUANTS_ARGS ?=
+
+kills: $(VENV)/.installed
+	$(BIN)/python -m bench.kills $(MODEL) $(KILLS_ARGS)
 
 kquants: $(VENV)/.installed build/llama-cpp/.installed
 	$(BIN)/python -m bench.kquants $(MODEL) $(KQUANTS_ARGS)
