@@ -132,11 +132,14 @@ study: $(VENV)/.test
 
 KQUANTS_ARGS ?=
 
-kills: $(VENV)/.installed
-	$(BIN)/python -m bench.kills $(MODEL) $(KILLS_ARGS)
-
 kquants: $(VENV)/.installed build/llama-cpp/.installed
 	$(BIN)/python -m bench.kquants $(MODEL) $(KQUANTS_ARGS)
+
+KILLS_ARGS ?=
+
+kills: $(VENV)/.installed
+	rm -rf build/kills
+	$(BIN)/python -m bench.kills $(MODEL) $(KILLS_ARGS)
 
 build/llama-cpp/.installed:
 	$(call llama,build/llama-cpp,$(LLAMA_CMAKE))

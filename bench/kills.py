@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import random
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -36,18 +38,18 @@ def main() -> int:
     finish(args.model, args.recipe, whole)
     seconds = time.monotonic() - start
     print(f"undisturbed: {seconds:.0f} s", flush=True)
-    chance, lost, again = random.Random(args.seed), 0, time.monotonic()
+    chance, lost, failed, again = random.Random(args.seed), 0, 0, time.monotonic()
     while lost < args.kills:
         delay = chance.uniform(0, seconds / 3)
         if kill_after(delay, args.model, args.recipe, killed):
             lost += 1
             print(f"killed after {delay:.1f} s", flush=True)
-        else:  # it was whole before: what is left of the kills goes to another run
-            report(whole, killed)
-            remove(killed)
+        if killed.exists():  # it was whole: what is left of the kills goes to another run
+            failed |= report(whole, killed)
+            shutil.rmtree(killed)
     finish(args.model, args.recipe, killed)
     print(f"with {args.kills} kills: {time.monotonic() - again:.0f} s")
-    return report(whole, killed)
+    return failed | report(whole, killed)
 
 
 def command(model: str, recipe: str, out: Path) -> list[str]:
@@ -71,23 +73,16 @@ def finish(model: str, recipe: str, out: Path) -> None:
 
 
 def kill_after(seconds: float, model: str, recipe: str, out: Path) -> bool:
-    """Whether there was anything left to kill."""
+    """Whether it was the kill that ended the run, so many seconds after its start."""
     with subprocess.Popen(command(model, recipe, out), stderr=subprocess.DEVNULL) as run:
         try:
-            status = run.wait(seconds)
+            run.wait(seconds)
         except subprocess.TimeoutExpired:
             run.kill()
-            return True
-    if status:
+        status = run.wait()
+    if status not in (0, -signal.SIGKILL):
         raise SystemExit(f"lichen quantize ended with {status}")
-    return False
-
-
-def remove(folder: Path) -> None:
-    """A folder of files."""
-    for file in folder.iterdir():
-        file.unlink()
-    folder.rmdir()
+    return status == -signal.SIGKILL
 
 
 def report(whole: Path, killed: Path) -> int:

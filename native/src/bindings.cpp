@@ -11,10 +11,12 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <tuple>
 #include <utility>
 #include <variant>
@@ -168,9 +170,26 @@ std::int64_t bytes_of_row(const std::string& element, std::int64_t columns) {
                               "' cannot be read; allowed are float32, uint16, int8, uint8 and pairs of int4");
 }
 
+std::shared_ptr<File> open_file(int descriptor, const std::string& name) {
+  try {
+    return std::make_shared<File>(descriptor, name);
+  } catch (const std::system_error& error) {
+    errno = error.code().value();
+    PyErr_SetFromErrnoWithFilename(PyExc_OSError, name.c_str());
+    throw nb::python_error();
+  }
+}
+
+void read_file(const File& file, std::int64_t offset, const nb::ndarray<std::uint8_t, nb::ndim<1>, nb::c_contig>& out) {
+  const nb::gil_scoped_release unlocked;
+  auto* to = reinterpret_cast<char*>(out.data());
+  if (const int fault = file.read(offset, static_cast<std::int64_t>(out.size()), to)) throw ReadError(file, fault);
+}
+
 std::shared_ptr<StoredMatrix> make_stored(std::shared_ptr<File> file, std::int64_t offset, std::int64_t rows,
                                           std::int64_t columns, const std::string& element) {
-  if (offset < 0 || rows < 0 || columns < 0 || columns > INT32_MAX)
+  constexpr std::int64_t kFarthest = std::int64_t{1} << 62, kMost = std::int64_t{1} << 31;
+  if (offset < 0 || offset > kFarthest || rows < 0 || rows > kMost || columns < 0 || columns > kMost)
     throw std::invalid_argument("there are no rows at offset " + std::to_string(offset) + " of shape " +
                                 std::to_string(rows) + " x " + std::to_string(columns));
   const FileRows in_file = {std::move(file), offset, bytes_of_row(element, columns)};
@@ -405,8 +424,8 @@ NB_MODULE(_core, m) {
 
   nb::exception<ReadError>(m, "ReadError", PyExc_OSError);
   nb::class_<File>(m, "File")
-      .def(nb::new_([](int descriptor, const std::string& name) { return std::make_shared<File>(descriptor, name); }),
-           nb::arg("descriptor"), nb::arg("name"));
+      .def(nb::new_(&open_file), nb::arg("descriptor"), nb::arg("name"))
+      .def("read", &read_file, nb::arg("offset"), nb::arg("out").noconvert());
   nb::class_<StoredMatrix>(m, "FileRows")
       .def(nb::new_(&make_stored), nb::arg("file"), nb::arg("offset"), nb::arg("rows"), nb::arg("columns"),
            nb::arg("element"))

@@ -117,20 +117,25 @@ void take_nibbles_apart(const char* from, std::int64_t bytes, char* codes) {
   }
 }
 
-// Gives a thread the rows of a weight, wherever they are.
+// Gives a thread the rows of a weight, wherever they are. Has its memory beforehand: threads must not throw.
 class Reader {
  public:
-  explicit Reader(const Weight& weight) : weight_(weight) {}
+  explicit Reader(const Weight& weight) : weight_(weight) {
+    if (!weight.in_file) return;
+    bytes_.resize(static_cast<std::size_t>(kPanelRows * weight.in_file->row_bytes));
+    if (weight.nibbles) codes_.resize(2 * bytes_.size());
+  }
 
-  // Valid until the next call; null where the file cannot be read.
-  const char* read(std::int64_t row, std::int64_t rows) {
+  // At most kPanelRows rows, valid until the next call; null where the file cannot be read, and then `fault` is set.
+  const char* read(std::int64_t row, std::int64_t rows, std::atomic<int>& fault) {
     if (!weight_.in_file) return static_cast<const char*>(weight_.data) + row * row_bytes(weight_);
     const FileRows& stored = *weight_.in_file;
     const std::int64_t bytes = rows * stored.row_bytes;
-    bytes_.resize(static_cast<std::size_t>(bytes));
-    if (!stored.file->read(stored.offset + row * stored.row_bytes, bytes, bytes_.data())) return nullptr;
+    if (const int found = stored.file->read(stored.offset + row * stored.row_bytes, bytes, bytes_.data())) {
+      fault = found;
+      return nullptr;
+    }
     if (!weight_.nibbles) return bytes_.data();
-    codes_.resize(static_cast<std::size_t>(2 * bytes));
     take_nibbles_apart(bytes_.data(), bytes, codes_.data());
     return codes_.data();
   }
@@ -249,17 +254,18 @@ std::unique_ptr<Linear> pack_linear(ThreadPool& pool, const Weight& weight, Isa 
         AlignedBuffer(static_cast<std::size_t>(linear->panels * kPanelRows) * sizeof(std::int32_t));
 
   ChunkCounter next;
-  std::atomic<bool> in_range{true}, whole{true};
-  pool.run([&](int) {
-    Reader reader(weight);
-    for (std::int64_t panel = next.take(); whole && panel < linear->panels; panel = next.take()) {
+  std::atomic<bool> in_range{true};
+  std::atomic<int> fault{0};
+  std::vector<Reader> readers(static_cast<std::size_t>(pool.size()), Reader(weight));
+  pool.run([&](int thread) {
+    Reader& reader = readers[static_cast<std::size_t>(thread)];
+    for (std::int64_t panel = next.take(); fault == 0 && panel < linear->panels; panel = next.take()) {
       const std::int64_t row = panel * kPanelRows;
-      const char* from = reader.read(row, std::min(kPanelRows, rows - row));
-      if (!from) whole = false;
-      else if (!pack_one(*linear, weight, from, row)) in_range = false;
+      const char* from = reader.read(row, std::min(kPanelRows, rows - row), fault);
+      if (from && !pack_one(*linear, weight, from, row)) in_range = false;
     }
   });
-  if (!whole) throw ReadError(weight.in_file->file->name() + ": ended inside a tensor, or cannot be read any more");
+  if (fault != 0) throw ReadError(*weight.in_file->file, fault);
   if (!in_range) throw std::invalid_argument(range_of_codes(weight));
   return linear;
 }

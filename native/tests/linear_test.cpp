@@ -382,12 +382,13 @@ int main(int argc, char** argv) {
     for (const auto& [dtype, group] : {std::pair<Dtype, std::int64_t>{Dtype::i4, 32}, {Dtype::i4, 64}, {Dtype::i4, 128},
                                        {Dtype::i8, 64}, {Dtype::i8, 128}, {Dtype::i8, 1024},
                                        {Dtype::b8, 16}, {Dtype::b8, 32}, {Dtype::b8, 128}, {Dtype::b6, 16},
-                                       {Dtype::b6, 32}, {Dtype::b6, 64}, {Dtype::b4, 16}, {Dtype::b4, 32},
+                                       {Dtype::b6, 32}, {Dtype::b6, 64}, {Dtype::b6, 0}, {Dtype::b4, 16}, {Dtype::b4, 32},
                                        {Dtype::b4, 64}})
       for (const Shape& shape : shapes)
         for (int options = 0; options < (dtype == Dtype::i4 ? 16 : dtype == Dtype::i8 ? 4 : 8); ++options, ++cases) {
-          const Shape whole = {shape.tokens, shape.rows, (shape.cols + group - 1) / group * group};
-          const Case c = {dtype, whole, (options & 1) != 0, (options & 2) != 0, group, (options & 4) != 0,
+          const std::int64_t size = group ? group : shape.cols;  // 0: whole rows, of any number of columns
+          const Shape whole = {shape.tokens, shape.rows, (shape.cols + size - 1) / size * size};
+          const Case c = {dtype, whole, (options & 1) != 0, (options & 2) != 0, size, (options & 4) != 0,
                           dtype == Dtype::i8 || (options & 8) != 0};
           if (run_case(pool, isa, c, random)) continue;
           ++failures;

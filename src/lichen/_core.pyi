@@ -251,9 +251,14 @@ class ReadError(OSError):
     """A file ended before what was to be read of it, or cannot be read any more."""
 
 class File:
-    """A copy of an open file's descriptor, and the file's name for messages."""
+    """A copy of an open file's descriptor, and the file's name for messages.
+
+    OSError where the system gives no copy.
+    """
 
     def __init__(self, descriptor: int, name: str) -> None: ...
+    def read(self, offset: int, out: npt.NDArray[np.uint8]) -> None:
+        """Fill ``out`` with the bytes from ``offset`` on; `ReadError`."""
 
 class FileRows:
     """Rows of a matrix in a file, from ``offset`` on, of so many ``columns``.

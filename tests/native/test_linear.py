@@ -1,6 +1,8 @@
 """Linear layers on every instruction set that this machine has: exact, and blind to the batch."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -677,10 +679,12 @@ def test_rows_in_a_file_are_packed_as_in_memory(isa: str, dtype: str, rows: int,
     assert found.nbytes == want.nbytes
 
 
-@pytest.mark.parametrize("dtype", ["i4", "b4", "b8"])
+@pytest.mark.parametrize("dtype", ["i8", "i4", "b4"])
 def test_pairs_of_codes_in_a_file(dtype: str, tmp_path: Path):
     """As compressed-tensors packs them: code + 8, the first in the lower half of a byte."""
     layer = Layer("i4" if dtype == "i4" else "b4", 37, 192)
+    if dtype == "i8":
+        layer.scales = layer.scales[:, :1].copy()
     codes = (layer.stored + 8).astype(np.uint8)
     file = in_file(tmp_path / "rows", 4, codes[:, ::2] | codes[:, 1::2] << 4)
     lazy = _core.FileRows(file, 4, 37, 192, "int4")
@@ -701,11 +705,35 @@ def test_blocks_in_a_file(tmp_path: Path):
 def test_a_file_that_ends_before_its_rows_says_so(tmp_path: Path):
     path = tmp_path / "rows"
     file = in_file(path, 0, np.zeros((40, 64), np.float32))
-    with pytest.raises(_core.ReadError, match="rows: ended inside a tensor"):
+    with pytest.raises(_core.ReadError, match="rows: is shorter than it says"):
         _core.Linear(POOL, _core.FileRows(file, 4, 40, 64, "float32"), "f32", None, None, ISAS[-1])
     os.truncate(path, 3000)
-    with pytest.raises(OSError, match="rows: ended inside a tensor"):
+    with pytest.raises(OSError, match="rows: is shorter than it says"):
         _core.Linear(POOL, _core.FileRows(file, 0, 40, 64, "float32"), "f32", None, None, ISAS[-1])
+
+
+def test_a_file_that_cannot_be_opened_again_says_so():
+    with pytest.raises(OSError, match="Bad file descriptor: 'gone'"):
+        _core.File(-1, "gone")
+
+
+def test_threads_that_pack_from_a_file_allocate_nothing():
+    """An exception in one would end the process; memory that is short is an error instead."""
+    limited = """
+import resource, sys, tempfile
+import numpy as np
+from lichen import _core
+pool, file = _core.ThreadPool(2), tempfile.TemporaryFile()
+file.truncate(1 << 30)
+rows = _core.FileRows(_core.File(file.fileno(), "sparse"), 0, 64, 1 << 22, "float32")
+used = int(open("/proc/self/statm").read().split()[0]) * 4096
+resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 30) + (200 << 20),) * 2)
+try:
+    _core.Linear(pool, rows, "f32", None, None, "portable")
+except MemoryError:
+    sys.exit(7)
+"""
+    assert subprocess.run([sys.executable, "-c", limited], timeout=60, check=False).returncode == 7
 
 
 def test_rows_that_do_not_fit_are_refused(tmp_path: Path):

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <stdexcept>
 #include <string>
 
 namespace lichen {
@@ -18,12 +19,19 @@ class File {
 
   const std::string& name() const { return name_; }
 
-  // False where the file ends before, or cannot be read.
-  bool read(std::int64_t offset, std::int64_t bytes, char* to) const;
+  // 0, or the system's number of what went wrong; kEnded where the file ends before.
+  int read(std::int64_t offset, std::int64_t bytes, char* to) const;
+
+  static constexpr int kEnded = -1;
 
  private:
   int descriptor_;
   std::string name_;
+};
+
+// A file that cannot be read as far as it has to be.
+struct ReadError : std::runtime_error {
+  ReadError(const File& file, int fault);
 };
 
 struct FileRows {

@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <stdexcept>
 
 #include "lichen/block_types.h"
 #include "lichen/cpu.h"
@@ -90,11 +89,6 @@ struct Weight {
 
 // A weight as GGUF stores it; cols must be whole blocks.
 Weight stored_weight(BlockType type, const std::uint8_t* data, std::int64_t rows, std::int64_t cols);
-
-// Where a file ends before its rows do.
-struct ReadError : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
 
 // Throws std::invalid_argument (in words), ReadError or std::bad_alloc.
 std::unique_ptr<Linear> pack_linear(ThreadPool& pool, const Weight& weight, Isa isa);

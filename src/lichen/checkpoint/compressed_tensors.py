@@ -219,8 +219,9 @@ class CompressedTensors(QuantizedFolder):
             as_they_lie = chosen.weights.bits == 4 and columns % 8 == 0
         else:
             as_they_lie = chosen.weights.bits == 8
-        if not as_they_lie or self._zeros(name, chosen.weights) is not None:
+        if not (as_they_lie and chosen.weights.symmetric):
             return self.read(name)
+        self._zeros(name, chosen.weights)  # which must not be there, or be 0
         stored = (f"{name}_packed", "int4") if self._is_packed(name) else (name, "int8")
         codes = self._folder.rows(*stored, columns)
         scale = self._input_scale(name)

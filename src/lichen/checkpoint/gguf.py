@@ -102,8 +102,8 @@ class GgufCheckpoint:
         rows, columns = entry.shape
         if not entry.type.blocked:
             element = "float32" if entry.type.name == "F32" else "uint16"
-            name = np.dtype(entry.type.element).name
-            return StoredFloats(self._file.rows(entry, columns, element), name)
+            floats = np.dtype(entry.type.element).name
+            return StoredFloats(self._file.rows(entry, columns, element), floats)
         if heads:
             data = unpermute(self._file.read_bytes(entry).reshape(rows, -1), heads)
             return BlockTensor(data, entry.type.kernel, (rows, columns))

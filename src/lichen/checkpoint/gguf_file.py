@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from lichen._core import File, FileRows
+from lichen._core import File, FileRows, ReadError
 from lichen.checkpoint.gguf_blocks import BLOCK_TYPES, UNREAD_TYPES, BlockType
 from lichen.errors import InputError
 
@@ -73,13 +73,11 @@ class GgufFile:
         Plain reads rather than a memory map: mapped pages would count as this process's memory,
         and a file that shrinks under the map would kill it.
         """
+        data = np.empty(entry.nbytes, np.uint8)
         try:
-            with self.path.open("rb") as file:
-                data = np.fromfile(file, np.uint8, entry.nbytes, offset=entry.offset)
-        except OSError as error:
-            raise InputError(f"{self.path}: cannot be read ({error.strerror}).") from None
-        if data.size != entry.nbytes:
-            raise InputError(f"{self.path}: ended inside tensor {entry.name}; fetch it again.")
+            self.handle.read(entry.offset, data)
+        except ReadError as error:
+            raise InputError(f"{error} (tensor {entry.name}).") from None
         return data
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ class SafetensorsFolder:
         self._placement = placement or {name: file for file in names for name in names[file]}
         self._check_placement()
         self._slices = {name: self._slice(name) for name in self._placement}
-        self._files = {file: _Places(folder / file) for file in self.weight_files}
+        self._files = {file: self._places(file) for file in self.weight_files}
 
     @property
     def description(self) -> str:
@@ -124,6 +125,15 @@ class SafetensorsFolder:
             )
         return dtype, tuple(part.get_shape())
 
+    def _places(self, file: str) -> _Places:
+        placed = (name for name, other in self._placement.items() if other == file)
+        places = _Places(self.path / file, {name: self._slices[name] for name in placed})
+        if changed := self._watch.changed():
+            raise InputError(
+                f"{self.path / changed}: changed while it was being opened; try again."
+            )
+        return places
+
     def _check_placement(self) -> None:
         present = {file: set(shard.keys()) for file, shard in self._shards.items()}
         lost = [name for name, file in self._placement.items() if name not in present[file]]
@@ -138,19 +148,28 @@ class _Places:
     """A safetensors file, and where in it each tensor begins: ``safe_open`` does not tell.
 
     The file begins with the size of its header, 8 bytes, and the header in JSON; offsets in this
-    count from its end on.  ``safe_open`` has checked them.
+    count from its end on.  ``known`` is what ``safe_open``, which checks all of it, has found:
+    dtype and shape of each tensor.  InputError where this file says otherwise.
     """
 
-    def __init__(self, path: Path) -> None:
-        with path.open("rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(size))
-            self.handle = File(file.fileno(), str(path))
-        self.offsets = {
-            name: 8 + size + facts["data_offsets"][0]
-            for name, facts in header.items()
-            if name != "__metadata__"
-        }
+    def __init__(self, path: Path, known: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
+        try:
+            with path.open("rb") as file:
+                size = int.from_bytes(file.read(8), "little")
+                header = json.loads(file.read(min(size, path.stat().st_size)))
+                self.handle = File(file.fileno(), str(path))
+            found = {name: header[name] for name in known}
+            same = all(
+                (found[name]["dtype"], tuple(found[name]["shape"])) == facts
+                for name, facts in known.items()
+            )
+            self.offsets = {n: 8 + size + int(f["data_offsets"][0]) for n, f in found.items()}
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror}).") from None
+        except (ValueError, KeyError, TypeError, IndexError):
+            same = False
+        if not same:
+            raise InputError(f"{path}: changed while it was being opened; try again.")
 
 
 def _locate(folder: Path) -> tuple[list[str], dict[str, str] | None]:

@@ -78,7 +78,8 @@ def compile_part(
 def _largest_first(graph: ops.Graph) -> list[tuple[str, str | None]]:
     """Matrices with their biases, in the order to pack them.
 
-    While a matrix is packed it is in memory twice, so the large ones go first, when little else is.
+    A matrix that is not packed from its file is in memory twice while it is packed, so the large
+    ones go first, when little else is.
     """
     shapes = dict(graph.weights())
     pairs: dict[tuple[str, str | None], None] = {}
@@ -294,11 +295,11 @@ class Packer:
     def _pack(self, weight: str, bias: str | None) -> _core.Linear:
         kernel = lower(self._checked(weight))
         self._roundings[weight] = kernel.rounding
-        codes = kernel.codes
+        stored = kernel.weight
         try:
             return _core.Linear(
                 self._pool,
-                np.ascontiguousarray(codes) if isinstance(codes, np.ndarray) else codes,
+                np.ascontiguousarray(stored) if isinstance(stored, np.ndarray) else stored,
                 kernel.dtype,
                 kernel.scales,
                 None if bias is None else self.vector(bias),
@@ -309,7 +310,7 @@ class Packer:
                 kernel.input_group,
             )
         except _core.ReadError as error:
-            raise InputError(f"{error}; fetch the model again.") from None
+            raise InputError(f"{error} (tensor {weight}).") from None
 
     def _checked(self, name: str) -> AnyTensor:
         tensor = self._read(name)

@@ -54,7 +54,7 @@ class Kernel:
     """The arguments of `_core.Linear` that a weight's format decides."""
 
     dtype: str
-    codes: npt.NDArray[Any] | FileRows
+    weight: npt.NDArray[Any] | FileRows
     scales: Float32 | None = None
     zeros: npt.NDArray[np.int8] | None = None
     shifts: Float32 | None = None
