@@ -51,6 +51,23 @@ bool needs_bf16(const Weight& weight) {
   return type == ScaleType::bf16;
 }
 
+// Four codes of a row, each plus `lowest`, modulo 256.
+std::uint32_t four_codes(const std::int8_t* from, int lowest) {
+  std::uint32_t codes;
+  std::memcpy(&codes, from, sizeof codes);
+  const std::uint32_t every = 0x01010101u * static_cast<std::uint32_t>(lowest), top = 0x80808080;
+  return ((codes & ~top) + (every & ~top)) ^ ((codes ^ every) & top);  // no carry from byte to byte
+}
+
+void store_four(std::uint32_t codes, char* to) { std::memcpy(to, &codes, sizeof codes); }
+
+// 8 codes of 4 bits, columns k and k + 4 in a byte; false where one is out of range.
+bool pack_nibbles(const std::int8_t* from, int lowest, char* to) {
+  const std::uint32_t first = four_codes(from, lowest), second = four_codes(from + 4, lowest);
+  store_four(first | second << 4, to);
+  return ((first | second) & 0xf0f0f0f0) == 0;
+}
+
 // --- Groups: i4 ---
 
 // Before the codes of a group.
@@ -58,18 +75,6 @@ std::int64_t group_header(const Linear& linear) { return kPanelRows * (linear.ze
 
 std::int64_t group_bytes(const Linear& linear) {
   return group_header(linear) + kPanelRows * linear.group / 2;
-}
-
-// Eight codes of a row, columns k and k + 4 in a byte, as code + 8; false where one is out of range.
-bool pack_eight(const std::int8_t* from, char* to) {
-  std::uint32_t first, second;
-  std::memcpy(&first, from, sizeof first);
-  std::memcpy(&second, from + 4, sizeof second);
-  const std::uint32_t packed =
-      ((first & 0x0f0f0f0f) | (second & 0x0f0f0f0f) << 4) ^ 0x88888888;
-  std::memcpy(to, &packed, sizeof packed);
-  // A code of four bits repeats its sign in the upper half of its byte.
-  return (((first ^ first << 1) | (second ^ second << 1)) & 0xf0f0f0f0) == 0;
 }
 
 bool pack_groups(const Linear& linear, const Weight& weight, const void* data, std::int64_t row, std::int64_t rows,
@@ -90,7 +95,7 @@ bool pack_groups(const Linear& linear, const Weight& weight, const void* data, s
       const std::int8_t* from = codes + r * linear.cols + g * linear.group;
       char* to = panel + group_header(linear) + 4 * r;
       for (std::int64_t k = 0; k < linear.group; k += 8)
-        in_range = pack_eight(from + k, to + k * (kPanelRows / 2)) && in_range;
+        in_range = pack_nibbles(from + k, 8, to + k * (kPanelRows / 2)) && in_range;
     }
   return in_range;
 }
@@ -194,17 +199,7 @@ float load_scale(const Linear& linear, std::int64_t lane, const char* block) {
   return linear.scale_type == ScaleType::f16 ? from_f16(half) : from_bf16(half);
 }
 
-// Four codes of a row, each plus `lowest`, modulo 256.
-std::uint32_t four_codes(const std::int8_t* from, int lowest) {
-  std::uint32_t codes;
-  std::memcpy(&codes, from, sizeof codes);
-  const std::uint32_t every = 0x01010101u * static_cast<std::uint32_t>(lowest), top = 0x80808080;
-  return ((codes & ~top) + (every & ~top)) ^ ((codes ^ every) & top);  // no carry from byte to byte
-}
-
-void store_four(std::uint32_t codes, char* to) { std::memcpy(to, &codes, sizeof codes); }
-
-// 16 codes of 6 bits.
+// 16 codes of 6 bits; false where one is out of range.
 bool pack_sixes(const std::int8_t* from, int lowest, char* to) {
   std::uint32_t four[4], high = 0, beyond = 0;
   for (int q = 0; q < 4; ++q) {
@@ -216,13 +211,6 @@ bool pack_sixes(const std::int8_t* from, int lowest, char* to) {
     store_four((four[2 * half] & 0x0f0f0f0f) | (four[2 * half + 1] & 0x0f0f0f0f) << 4, to + 64 * half);
   store_four(high, to + 128);
   return beyond == 0;
-}
-
-// 8 codes of 4 bits, columns k and k + 4 in a byte.
-bool pack_nibbles(const std::int8_t* from, int lowest, char* to) {
-  const std::uint32_t first = four_codes(from, lowest), second = four_codes(from + 4, lowest);
-  store_four(first | second << 4, to);
-  return ((first | second) & 0xf0f0f0f0) == 0;
 }
 
 // Codes [group] of one lane into a block; false where one is out of range.

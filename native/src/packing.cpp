@@ -178,6 +178,17 @@ bool pack_one(Linear& linear, const Weight& source, const void* weight, std::int
   return true;
 }
 
+Dtype dtype_of(const BlockLayout& layout) {
+  return layout.bits == 4 ? Dtype::b4 : layout.bits == 6 ? Dtype::b6 : Dtype::b8;
+}
+
+std::string range_of_codes(const Weight& weight) {
+  if (weight.dtype == Dtype::i4) return "int4 codes and zero points must be -8 to 7";
+  const bool six = weight.dtype == Dtype::b6;
+  if (weight.shifts) return six ? "6-bit codes that have shifts must be 0 to 63" : "4-bit codes that have shifts must be 0 to 15";
+  return six ? "6-bit codes must be -32 to 31" : "4-bit codes must be -8 to 7";
+}
+
 }  // namespace
 
 std::int64_t element_bytes(Dtype dtype) {
@@ -198,30 +209,11 @@ std::int64_t Linear::nbytes() const {
   return static_cast<std::int64_t>(weights.size() + scales.size() + bias.size() + row_sums.size());
 }
 
-namespace {
-
-Dtype dtype_of(const BlockLayout& layout) {
-  return layout.bits == 4 ? Dtype::b4 : layout.bits == 6 ? Dtype::b6 : Dtype::b8;
-}
-
-}  // namespace
-
 Weight stored_weight(BlockType type, const std::uint8_t* data, std::int64_t rows, std::int64_t cols) {
   Weight weight = {data, dtype_of(layout_of(type)), rows, cols};
   weight.stored = type;
   return weight;
 }
-
-namespace {
-
-std::string range_of_codes(const Weight& weight) {
-  if (weight.dtype == Dtype::i4) return "int4 codes and zero points must be -8 to 7";
-  const bool six = weight.dtype == Dtype::b6;
-  if (weight.shifts) return six ? "6-bit codes that have shifts must be 0 to 63" : "4-bit codes that have shifts must be 0 to 15";
-  return six ? "6-bit codes must be -32 to 31" : "4-bit codes must be -8 to 7";
-}
-
-}  // namespace
 
 std::unique_ptr<Linear> pack_linear(ThreadPool& pool, const Weight& weight, Isa isa) {
   const LinearKernels& kernels = linear_kernels(isa);  // throws where this machine cannot run it

@@ -403,7 +403,7 @@ int main(int argc, char** argv) {
         ++cases;
         const BlockLayout& layout = layout_of(type);
         const Shape whole = {shape.tokens, shape.rows, (shape.cols + layout.weights - 1) / layout.weights * layout.weights};
-        const Dtype dtype = layout.bits == 4 ? Dtype::b4 : layout.bits == 6 ? Dtype::b6 : Dtype::b8;
+        const Dtype dtype = stored_weight(type, nullptr, whole.rows, whole.cols).dtype;
         if (run_case(pool, isa, {dtype, whole, true, false, layout.group, layout.minima, false, type}, random)) continue;
         ++failures;
         std::printf("%s: %s, %ld tokens differ\n", std::string(isa_name(isa)).c_str(), layout.name,

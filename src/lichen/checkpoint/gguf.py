@@ -19,6 +19,7 @@ from lichen.checkpoint.gguf_blocks import BlockType, Bytes
 from lichen.checkpoint.gguf_file import GgufFile, TensorEntry, read_gguf
 from lichen.checkpoint.gguf_names import hf_name, permuted_heads, unpermute
 from lichen.checkpoint.gguf_tokenizer import tokenizer_files
+from lichen.checkpoint.protocol import FLOAT_TYPES, ROW_ELEMENTS
 from lichen.errors import InputError
 from lichen.tensor import AnyTensor, BlockTensor, FloatArray, StoredFloats
 
@@ -101,9 +102,8 @@ class GgufCheckpoint:
             return self.read(name)
         rows, columns = entry.shape
         if not entry.type.blocked:
-            element = "float32" if entry.type.name == "F32" else "uint16"
-            floats = np.dtype(entry.type.element).name
-            return StoredFloats(self._file.rows(entry, columns, element), floats)
+            floats = FLOAT_TYPES[entry.type.name]
+            return StoredFloats(self._file.rows(entry, columns, ROW_ELEMENTS[floats]), floats)
         if heads:
             data = unpermute(self._file.read_bytes(entry).reshape(rows, -1), heads)
             return BlockTensor(data, entry.type.kernel, (rows, columns))

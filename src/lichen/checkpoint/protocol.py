@@ -11,6 +11,8 @@ from lichen.tensor import AnyTensor, FloatArray, QuantizedTensor
 
 #: Float types by their spelling in safetensors.
 FLOAT_TYPES: dict[str, FloatType] = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+#: What the core calls the elements of their rows in a file (`FileRows`).
+ROW_ELEMENTS = {"float32": "float32", "float16": "uint16", "bfloat16": "uint16"}
 
 
 class Checkpoint(Protocol):

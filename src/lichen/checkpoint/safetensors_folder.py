@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from lichen._core import File, FileRows
 from lichen.checkpoint import files
-from lichen.checkpoint.protocol import FLOAT_TYPES
+from lichen.checkpoint.protocol import FLOAT_TYPES, ROW_ELEMENTS
 from lichen.errors import InputError
 from lichen.tensor import AnyTensor, FloatArray, StoredFloats
 
@@ -41,7 +41,15 @@ class SafetensorsFolder:
         self._placement = placement or {name: file for file in names for name in names[file]}
         self._check_placement()
         self._slices = {name: self._slice(name) for name in self._placement}
-        self._files = {file: self._places(file) for file in self.weight_files}
+        self._files = {
+            file: _Places(
+                folder / file,
+                {name: self._slices[name] for name in held if self._placement.get(name) == file},
+            )
+            for file, held in names.items()
+        }
+        if changed := self._watch.changed():
+            raise InputError(f"{folder / changed}: changed while it was being opened; try again.")
 
     @property
     def description(self) -> str:
@@ -82,8 +90,8 @@ class SafetensorsFolder:
         dtype, shape = self._facts(name)
         if dtype not in FLOAT_TYPES or len(shape) != 2:
             return self.read(name)
-        element = "float32" if dtype == "F32" else "uint16"
-        return StoredFloats(self.rows(name, element), FLOAT_TYPES[dtype])
+        floats = FLOAT_TYPES[dtype]
+        return StoredFloats(self.rows(name, ROW_ELEMENTS[floats]), floats)
 
     def rows(self, name: str, element: str, columns: int | None = None) -> FileRows:
         """A matrix, left in its file; ``columns`` where an element is not what is stored."""
@@ -124,15 +132,6 @@ class SafetensorsFolder:
                 f" lichen reads {', '.join(sorted(_READABLE))}."
             )
         return dtype, tuple(part.get_shape())
-
-    def _places(self, file: str) -> _Places:
-        placed = (name for name, other in self._placement.items() if other == file)
-        places = _Places(self.path / file, {name: self._slices[name] for name in placed})
-        if changed := self._watch.changed():
-            raise InputError(
-                f"{self.path / changed}: changed while it was being opened; try again."
-            )
-        return places
 
     def _check_placement(self) -> None:
         present = {file: set(shard.keys()) for file, shard in self._shards.items()}
