@@ -14,28 +14,14 @@ constexpr std::int64_t kPanelsPerBlock = 4;  // the widest register tile
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-// How a product is cut: runs of several blocks (of 4 panels), then single blocks, and all of that for
-// each block of tokens. A run streams from memory without a gap; the single blocks at the end keep the
-// last thread to finish from being waited for.
+// How a product is cut: blocks of panels, each for every block of tokens.
 struct Cut {
-  std::int64_t blocks;          // of kPanelsPerBlock panels
-  std::int64_t blocks_per_run;
-  std::int64_t runs;
+  std::int64_t blocks;
   std::int64_t token_blocks;
-
-  std::int64_t row_chunks() const { return runs + blocks - runs * blocks_per_run; }
 };
 
 Cut cut(const Linear& linear, std::int64_t tokens) {
-  constexpr std::int64_t kRunBytes = 512 << 10;
-  // With more tokens, arithmetic takes longer than memory.
-  const std::int64_t few_tokens = linear.isa == Isa::amx ? 256 : 32;
-  const std::int64_t blocks = ceil_div(linear.panels, kPanelsPerBlock);
-  const std::int64_t fitting = kRunBytes / (kPanelsPerBlock * linear.panel_bytes);
-  const std::int64_t run =
-      tokens > few_tokens ? 1 : std::max<std::int64_t>(1, std::min(fitting, blocks / 16));
-  const std::int64_t singles = std::min(blocks / 4, 4 * run);
-  return {blocks, run, (blocks - singles) / run, ceil_div(tokens, kTaskTokens)};
+  return {ceil_div(linear.panels, kPanelsPerBlock), ceil_div(tokens, kTaskTokens)};
 }
 
 LinearKernel kernel_of(const LinearKernels& kernels, Dtype dtype) {
@@ -131,19 +117,19 @@ QuantizedRows QuantizedBuffer::rows() {
 
 std::int64_t linear_chunks(const Linear& linear, std::int64_t tokens) {
   const Cut c = cut(linear, tokens);
-  return c.row_chunks() * c.token_blocks;
+  return c.blocks * c.token_blocks;
+}
+
+Span linear_weights(const Linear& linear, std::int64_t tokens, std::int64_t chunk) {
+  const std::int64_t panel = chunk / cut(linear, tokens).token_blocks * kPanelsPerBlock;
+  return {linear.weights.as<char>() + panel * linear.panel_bytes, (linear.panels - panel) * linear.panel_bytes};
 }
 
 void linear_chunk(const Linear& linear, const float* x, std::int64_t x_stride,
                   const QuantizedRows* quantized, std::int64_t tokens, float* y,
                   std::int64_t y_stride, bool accumulate, std::int64_t chunk) {
   const Cut c = cut(linear, tokens);
-  const std::int64_t row_chunk = chunk / c.token_blocks, token_block = chunk % c.token_blocks;
-  const bool run = row_chunk < c.runs;
-  const std::int64_t block = run ? row_chunk * c.blocks_per_run
-                                 : c.runs * c.blocks_per_run + row_chunk - c.runs;
-  const std::int64_t panel = block * kPanelsPerBlock;
-  const std::int64_t panels = (run ? c.blocks_per_run : 1) * kPanelsPerBlock;
+  const std::int64_t panel = chunk / c.token_blocks * kPanelsPerBlock, token_block = chunk % c.token_blocks;
   const std::int64_t token = tokens * token_block / c.token_blocks;
   const std::int64_t token_end = tokens * (token_block + 1) / c.token_blocks;
   const std::int64_t row = panel * kPanelRows;
@@ -151,7 +137,8 @@ void linear_chunk(const Linear& linear, const float* x, std::int64_t x_stride,
   LinearTask task{};
   task.weights = linear.weights.as<char>() + panel * linear.panel_bytes;
   task.panel_bytes = linear.panel_bytes;
-  task.panels = std::min(panels, linear.panels - panel);
+  task.panels = std::min(kPanelsPerBlock, linear.panels - panel);
+  task.stored_panels = linear.panels - panel;
   task.rows = std::min(task.panels * kPanelRows, linear.rows - row);
   task.cols = linear.cols;
   task.bias = linear.bias.empty() ? nullptr : linear.bias.as<float>() + row;

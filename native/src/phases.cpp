@@ -72,18 +72,27 @@ std::int64_t LinearPhase::prepare(Step& step) const {
 
 void LinearPhase::run(const Step& step, std::int64_t chunk, int) const {
   const std::int64_t rows = step.count(domain());
-  for (const Product& product : products_) {
-    const std::int64_t chunks = linear_chunks(*product.linear, rows);
-    if (chunk >= chunks) {
-      chunk -= chunks;
-      continue;
-    }
-    const Matrix& x = step.values[x_];
-    const Matrix& y = step.values[product.out];
-    linear_chunk(*product.linear, x.data, x.stride, &step.quantized, rows, y.data, y.stride,
-                 accumulate_, chunk);
-    return;
+  const Place at = place(rows, chunk);
+  const Matrix& x = step.values[x_];
+  const Matrix& y = step.values[at.product.out];
+  linear_chunk(*at.product.linear, x.data, x.stride, &step.quantized, rows, y.data, y.stride,
+               accumulate_, at.chunk);
+}
+
+Span LinearPhase::weights(const Step& step, std::int64_t chunk) const {
+  const std::int64_t rows = step.count(domain());
+  const Place at = place(rows, chunk);
+  return linear_weights(*at.product.linear, rows, at.chunk);
+}
+
+LinearPhase::Place LinearPhase::place(std::int64_t rows, std::int64_t chunk) const {
+  std::size_t product = 0;
+  for (; product + 1 < products_.size(); ++product) {
+    const std::int64_t chunks = linear_chunks(*products_[product].linear, rows);
+    if (chunk < chunks) break;
+    chunk -= chunks;
   }
+  return {products_[product], chunk};
 }
 
 std::int64_t AttentionShape::tile_tokens() const {

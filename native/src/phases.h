@@ -76,6 +76,9 @@ class Phase {
   // Called once by one thread: how many chunks there are in this step.
   virtual std::int64_t prepare(Step& step) const = 0;
   virtual void run(const Step& step, std::int64_t chunk, int thread) const = 0;
+  // Whether it reads weights, chunk behind chunk; those from a chunk on.
+  virtual bool streams() const { return false; }
+  virtual Span weights(const Step&, std::int64_t) const { return {}; }
 
  private:
   const Domain domain_;
@@ -111,8 +114,17 @@ class LinearPhase : public Phase {
   std::string name() const override { return "linear"; }
   std::int64_t prepare(Step& step) const override;
   void run(const Step& step, std::int64_t chunk, int thread) const override;
+  bool streams() const override { return true; }
+  Span weights(const Step& step, std::int64_t chunk) const override;
 
  private:
+  // A chunk of the phase, as one of a product.
+  struct Place {
+    const Product& product;
+    std::int64_t chunk;
+  };
+  Place place(std::int64_t rows, std::int64_t chunk) const;
+
   const int x_;
   const std::vector<Product> products_;
   const bool accumulate_;

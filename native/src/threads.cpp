@@ -24,6 +24,8 @@ void relax() {
 #endif
 }
 
+constexpr auto nothing = [] {};
+
 int checked(int threads) {
   if (threads < 1)
     throw std::invalid_argument("a thread pool needs at least 1 thread, not " +
@@ -38,9 +40,26 @@ bool oversubscribed(int threads) {
 
 }  // namespace
 
-void Signal::wait_beyond(std::uint32_t seen, int spins) {
+void ChunkRanges::reset(std::int64_t chunks, int ranges) {
+  chunks_ = chunks;
+  ranges_ = ranges;
+  for (int range = 0; range < ranges; ++range)
+    next_[static_cast<std::size_t>(range)].reset(first(chunks, ranges, range));
+}
+
+std::int64_t ChunkRanges::take(int thread) {
+  for (int i = 0; i < ranges_; ++i) {
+    const int range = (thread + i) % ranges_;
+    const std::int64_t chunk = next_[static_cast<std::size_t>(range)].take();
+    if (chunk < first(chunks_, ranges_, range + 1)) return chunk;
+  }
+  return -1;
+}
+
+void Signal::wait_beyond(std::uint32_t seen, int spins, FunctionRef<void()> meanwhile) {
   for (int i = 0; i < spins; ++i) {
     if (value() != seen) return;
+    meanwhile();
     relax();
   }
   for (int i = 0; i < kYields; ++i) {
@@ -99,19 +118,22 @@ void ThreadPool::run(FunctionRef<void(int)> function) {
   barrier();
 }
 
-void ThreadPool::barrier() {
+void ThreadPool::barrier() { barrier(nothing, nothing); }
+
+void ThreadPool::barrier(FunctionRef<void()> meanwhile, FunctionRef<void()> alone) {
   const std::uint32_t seen = met_.value();
   if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 < size_) {
-    met_.wait_beyond(seen, spins_);
+    met_.wait_beyond(seen, spins_, meanwhile);
     return;
   }
+  alone();
   arrived_.store(0, std::memory_order_relaxed);
   met_.advance();
 }
 
 void ThreadPool::work(int thread) {
   for (std::uint32_t seen = 0;; ++seen) {
-    started_.wait_beyond(seen, spins_);
+    started_.wait_beyond(seen, spins_, nothing);
     if (stopping_) return;
     (*function_)(thread);
     barrier();

@@ -104,14 +104,15 @@ void measure(ThreadPool& pool, Isa isa, const Kind& kind, const Shape& shape,
     const QuantizedRows quantized = buffer.rows();
     prepare_rows(*copies[0], x.as<float>(), shape.cols, 0, tokens, quantized);
     const std::int64_t chunks = linear_chunks(*copies[0], tokens);
-    std::vector<ChunkCounter> next(copies.size());
+    std::vector<ChunkRanges> work;
+    for (std::size_t i = 0; i < copies.size(); ++i) work.emplace_back(pool.size());
     const std::size_t used = tokens >= 64 ? 1 + copies.size() / 16 : copies.size();
     const double time = best_time(
         [&] {
-          for (ChunkCounter& counter : next) counter.reset();
-          pool.run([&](int) {
+          for (ChunkRanges& ranges : work) ranges.reset(chunks, pool.size());
+          pool.run([&](int thread) {
             for (std::size_t i = 0; i < used; ++i) {
-              for (std::int64_t chunk = next[i].take(); chunk < chunks; chunk = next[i].take())
+              for (std::int64_t chunk; (chunk = work[i].take(thread)) >= 0;)
                 linear_chunk(*copies[i], x.as<float>(), shape.cols, &quantized, tokens, y.as<float>(),
                              shape.rows, false, chunk);
               pool.barrier();

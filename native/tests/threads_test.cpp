@@ -48,6 +48,27 @@ bool regions_are_ordered(int threads) {
   return total == 200 * threads * (threads + 1) / 2;
 }
 
+// Every chunk goes out once, whoever asks; a thread alone gets its own range first, front to back.
+bool ranges_hand_out_everything(int threads) {
+  ThreadPool pool(threads);
+  ChunkRanges ranges(threads);
+  for (const std::int64_t chunks : {0, 1, 2, 5, 64, 1000})
+    for (const int parts : {1, threads}) {
+      std::vector<std::atomic<int>> taken(static_cast<std::size_t>(chunks));
+      ranges.reset(chunks, parts);
+      pool.run([&](int thread) {
+        for (std::int64_t chunk; (chunk = ranges.take(thread)) >= 0;) ++taken[static_cast<std::size_t>(chunk)];
+      });
+      for (const std::atomic<int>& times : taken)
+        if (times != 1) return false;
+    }
+  ranges.reset(100, threads);
+  const int last = threads - 1;
+  for (std::int64_t chunk = ChunkRanges::first(100, threads, last); chunk < 100; ++chunk)
+    if (ranges.take(last) != chunk) return false;
+  return ranges.take(last) == (threads == 1 ? -1 : 0);
+}
+
 // Several callers: one region after the other, each whole.
 bool callers_take_turns() {
   ThreadPool pool(3);
@@ -98,6 +119,7 @@ int main() {
   Checks checks;
   for (int threads : {1, 2, 3, 9}) {
     checks.expect(barriers_hold(threads), "barriers with " + std::to_string(threads) + " threads");
+    checks.expect(ranges_hand_out_everything(threads), "chunks in ranges with " + std::to_string(threads) + " threads");
     checks.expect(regions_are_ordered(threads), "regions with " + std::to_string(threads) + " threads");
   }
   checks.expect(callers_take_turns(), "several callers");

@@ -158,6 +158,8 @@ void prepare_rows(const Linear& linear, const float* x, std::int64_t x_stride, s
 
 // A product of `tokens` rows is cut in this many chunks, to be done in any order by any threads.
 std::int64_t linear_chunks(const Linear& linear, std::int64_t tokens);
+// The weights from the first of a chunk to the last of all: chunks that lie behind one another have rising numbers.
+Span linear_weights(const Linear& linear, std::int64_t tokens, std::int64_t chunk);
 
 // One chunk of  y[t][r] = sum_k x[t][k] w[r][k] (+ bias[r]) (+ y[t][r] when accumulate).
 //   x: float[tokens][x_stride], read where input_of() is floats

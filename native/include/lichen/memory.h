@@ -2,11 +2,17 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <utility>
 
 namespace lichen {
 
 inline constexpr std::size_t kCacheLine = 64;
+
+struct Span {
+  const char* first = nullptr;
+  std::int64_t bytes = 0;
+};
 
 // Zero-filled memory that starts on a cache line and becomes resident only where it is touched.
 // Large buffers ask for huge pages (with 4 KiB pages a streaming product loses up to a fifth of the

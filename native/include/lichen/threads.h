@@ -40,14 +40,34 @@ class FunctionRef<R(Args...)> {
 };
 
 // Hands out 0, 1, 2, ... to whoever asks: work is shared as it is asked for, because cores are noisy.
-// One cache line each, so that the counters of two phases do not disturb one another.
+// One cache line each, so that two of them do not disturb one another.
 class alignas(kCacheLine) ChunkCounter {
  public:
   std::int64_t take() { return next_.fetch_add(1, std::memory_order_relaxed); }
-  void reset() { next_.store(0, std::memory_order_relaxed); }  // a barrier must lie in between
+  void reset(std::int64_t next = 0) { next_.store(next, std::memory_order_relaxed); }  // a barrier must lie in between
 
  private:
   std::atomic<std::int64_t> next_{0};
+};
+
+// Hands out the chunks of a phase in ranges, one for each thread, from front to back: what lies behind a chunk
+// in memory is on its way already when its thread takes the next. Who is done helps the others.
+class ChunkRanges {
+ public:
+  explicit ChunkRanges(int most_ranges) : next_(static_cast<std::size_t>(most_ranges)) {}
+
+  // A barrier must lie in between. With one range, chunks go out in their order, to whoever asks.
+  void reset(std::int64_t chunks, int ranges);
+  std::int64_t take(int thread);  // -1: nothing is left
+  // The first chunk of a range.
+  static std::int64_t first(std::int64_t chunks, int ranges, int range) {
+    return (chunks * range + ranges - 1) / ranges;
+  }
+
+ private:
+  std::int64_t chunks_ = 0;
+  int ranges_ = 1;
+  std::vector<ChunkCounter> next_;
 };
 
 // A number that only grows, and threads that wait for it to change: they spin a little (a phase ends
@@ -55,7 +75,7 @@ class alignas(kCacheLine) ChunkCounter {
 class Signal {
  public:
   std::uint32_t value() const { return value_.load(std::memory_order_acquire); }
-  void wait_beyond(std::uint32_t seen, int spins);
+  void wait_beyond(std::uint32_t seen, int spins, FunctionRef<void()> meanwhile);
   void advance();
 
  private:
@@ -80,7 +100,9 @@ class ThreadPool {
   // pool's threads do not exist.
   void run(FunctionRef<void(int thread)> function);
 
-  // Inside run: returns when every thread has called it. What was written before is seen after.
+  // Inside run: returns when every thread has called it. What was written before is seen after. Threads that
+  // spin call `meanwhile` each time round, which must be short; the last to come calls `alone` before any goes on.
+  void barrier(FunctionRef<void()> meanwhile, FunctionRef<void()> alone);
   void barrier();
 
  private:

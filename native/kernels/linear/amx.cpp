@@ -204,7 +204,7 @@ template <class Op, int P>
 int64_t multiply_panels(const LinearTask& task, const Rows& rows, int64_t panel,
                         typename Op::Lane* sums) {
   for (; panel + P <= task.panels; panel += P) {
-    const bool more = panel + 2 * P <= task.panels;
+    const bool more = panel + 2 * P <= task.stored_panels;
     sum_panels<Op, P>(rows, task.weights + panel * task.panel_bytes, task.panel_bytes, more, sums);
     for (int64_t tile = 0; tile < rows.tiles(); ++tile) {
       const int64_t start = rows.start(tile);

@@ -145,7 +145,7 @@ void multiply_in_groups(const LinearTask& task) {
   const Rows rows = {reinterpret_cast<const char*>(task.signed_codes), task.code_stride, task.tokens};
   Tiles::configure(tile_config(rows.height(), smaller(task.group, kLine)));
   for (int64_t p = 0; p < task.panels; ++p) {
-    total_panel<Op>(task, rows, task.weights + p * task.panel_bytes, p + 1 < task.panels, work);
+    total_panel<Op>(task, rows, task.weights + p * task.panel_bytes, p + 1 < task.stored_panels, work);
     for (int64_t t = 0; t < task.tokens; ++t) {
       const int64_t tile = t / kTileRows;
       float* total = work.totals[tile][t - rows.start(tile)];

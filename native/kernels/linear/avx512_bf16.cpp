@@ -88,10 +88,11 @@ void linear_bf16_avx512_bf16(const LinearTask& task) {
   alignas(64) uint16_t rounded[kTaskTokens * kStretch];
   constexpr int P = Bf16::kPanels;
   int64_t panel = 0;
-  for (; panel + P <= task.panels; panel += P)
-    multiply_panels<P>(task, panel, panel + 2 * P <= task.panels, rounded, sums);
+  // See kStreamTokens.
+  for (; task.tokens > 1 && panel + P <= task.panels; panel += P)
+    multiply_panels<P>(task, panel, panel + 2 * P <= task.stored_panels, rounded, sums);
   for (; panel < task.panels; ++panel)
-    multiply_panels<1>(task, panel, panel + 1 < task.panels, rounded, sums);
+    multiply_panels<1>(task, panel, panel + 1 < task.stored_panels, rounded, sums);
 }
 
 }  // namespace lichen

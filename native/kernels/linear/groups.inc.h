@@ -142,7 +142,7 @@ int64_t tile_panels(const LinearTask& task, int64_t panel) {
   const int64_t share = ceil_div(P * task.panel_bytes / groups, tiles);
   for (; panel + P <= task.panels; panel += P) {
     const char* panels = task.weights + panel * task.panel_bytes;
-    const bool more = panel + 2 * P <= task.panels;
+    const bool more = panel + 2 * P <= task.stored_panels;
     int64_t token = 0;
     for (int64_t i = 0; i < tiles; ++i) {
       const int64_t tokens = tile_tokens + (i < longer_tiles);

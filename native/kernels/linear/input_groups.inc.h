@@ -72,7 +72,7 @@ inline void finish_scaled(float* totals, const LinearTask& task, int64_t token, 
 template <class Op, int P>
 int64_t multiply_input_groups(const LinearTask& task, int64_t panel, float* totals) {
   for (; panel + P <= task.panels; panel += P) {
-    const bool more = panel + 2 * P <= task.panels;
+    const bool more = panel + 2 * P <= task.stored_panels;
     const char* weights = task.weights + panel * task.panel_bytes;
     each_tile<Op, P>(task, weights, more, task.group / Op::kDepth,
                      [&](int64_t tokens, int64_t token, int64_t step, int64_t steps, const Ahead& ahead) {
@@ -89,6 +89,7 @@ int64_t multiply_input_groups(const LinearTask& task, int64_t panel, float* tota
 template <class Op>
 void multiply_input_groups(const LinearTask& task) {
   alignas(64) float totals[kTaskTokens * Op::kPanels * kRows];
-  const int64_t panel = multiply_input_groups<Op, Op::kPanels>(task, 0, totals);
-  if constexpr (Op::kPanels > 1) multiply_input_groups<Op, 1>(task, panel, totals);
+  const bool one_by_one = task.tokens <= kStreamTokens<Op>;
+  const int64_t panel = one_by_one ? 0 : multiply_input_groups<Op, Op::kPanels>(task, 0, totals);
+  if (Op::kPanels > 1 || one_by_one) multiply_input_groups<Op, 1>(task, panel, totals);
 }

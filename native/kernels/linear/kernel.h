@@ -15,6 +15,7 @@ struct LinearTask {
   const char* weights;      // the first panel
   int64_t panel_bytes;
   int64_t panels;
+  int64_t stored_panels;    // that lie there in memory, these first: what is behind them may be prefetched
   int64_t rows;             // rows that exist in these panels: the last panel may be part padding
   int64_t cols;
   const float* scales;      // [panels * 16], i8 only
