@@ -110,9 +110,8 @@ def quantize(
     if not chosen.calibrated and (text or any(asked.values())):
         say(f"recipe {chosen.name} looks at no inputs; calibration text is not read")
     size = replace(chosen.calibration, **{k: v for k, v in asked.items() if v is not None})
-    source = _open(str(model), Effort(), cache or default_cache())
     return quantize_path(
-        source.path,
+        resolve(str(model), cache=cache or default_cache()),
         replace(chosen, calibration=size),
         Path(out),
         force=force,

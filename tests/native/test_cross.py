@@ -92,8 +92,8 @@ def test_every_instruction_set_agrees_with_the_portable_one(
     assert last.endswith("checks, 0 failures")
 
 
-@pytest.mark.parametrize("program", ["threads_test", "refusal_test"])
-def test_threads_and_refusals(build: Path, program: str) -> None:
+@pytest.mark.parametrize("program", ["threads_test", "refusal_test", "packing_test"])
+def test_threads_packing_and_refusals(build: Path, program: str) -> None:
     assert emulate(build, "max", program)[-1].endswith("checks, 0 failures")
 
 

@@ -40,32 +40,43 @@ inline float float_of(uint32_t bits) {
   return value;
 }
 
-// The last `bits` bits of the mantissa rounded away, halves to even; a NaN stays one.
-inline float shortened(float value, int bits) {
-  const uint32_t all = bits_of(value);
-  if ((all & 0x7fffffff) >= 0x7f800000) return value;
-  const uint32_t half = (uint32_t{1} << (bits - 1)) - 1;
-  return float_of((all + half + (all >> bits & 1)) & ~((uint32_t{1} << bits) - 1));
+// The last `Bits` bits of a mantissa rounded away, halves to even.
+template <int Bits>
+LICHEN_INLINE uint32_t shortened(uint32_t size) {
+  constexpr uint32_t kHalf = (uint32_t{1} << (Bits - 1)) - 1;
+  return (size + kHalf + (size >> Bits & 1)) & ~((uint32_t{1} << Bits) - 1);
 }
 
-inline float to_f16_precision(float value) {
-  const float size = float_of(bits_of(value) & 0x7fffffff);
-  // Below 2^-14 the steps are 2^-24, those of float32 from a half on.
-  const float rounded = size < 0x1p-14f ? (size + 0.5f) - 0.5f : shortened(size, 13);
-  const float kept = rounded > 65504.0f ? __builtin_inff() : rounded;
-  return value < 0 ? -kept : kept;
+// The bits of a size that is not zero, rounded to the type. Nothing branches, so that lanes go side by side.
+template <ScaleType Type>
+LICHEN_INLINE uint32_t rounded_size(uint32_t size) {
+  constexpr uint32_t kInfinity = 0x7f800000;
+  if constexpr (Type == ScaleType::bf16) return size < kInfinity ? shortened<16>(size) : size;
+  if constexpr (Type == ScaleType::f16) {
+    constexpr uint32_t kNormal = 0x38800000, kLargest = 0x477fe000;  // 2^-14, 65504
+    // Below 2^-14 the steps are 2^-24, those of float32 from a half on.
+    const uint32_t small = bits_of((float_of(size < kNormal ? size : 0) + 0.5f) - 0.5f), other = shortened<13>(size);
+    const uint32_t finite = size < kNormal ? small : other > kLargest ? kInfinity : other;
+    return size < kInfinity ? finite : size;
+  }
+  return size;
 }
 
 // A scale as it will be stored; never zero, for weights are divided by it.
+template <ScaleType Type>
+LICHEN_INLINE float stored(float scale) {
+  constexpr bool f16 = Type == ScaleType::f16, bf16 = Type == ScaleType::bf16;
+  constexpr float kNothing = f16 ? 0x1p-10f : bf16 ? 0x1p-7f : 0x1p-23f;
+  constexpr float kSmallest = f16 ? 0x1p-24f : bf16 ? 0x1p-133f : 0x1p-149f;
+  const uint32_t size = bits_of(scale) & 0x7fffffff, sign = bits_of(scale) ^ size;
+  const uint32_t rounded = rounded_size<Type>(size);
+  return float_of(size == 0 ? bits_of(kNothing) : sign | (rounded == 0 ? bits_of(kSmallest) : rounded));
+}
+
 inline float stored(float scale, ScaleType type) {
-  if (scale == 0) return type == ScaleType::f16 ? 0x1p-10f : type == ScaleType::bf16 ? 0x1p-7f : 0x1p-23f;
-  if (scale != scale) return scale;
-  const float smallest = type == ScaleType::f16 ? 0x1p-24f : type == ScaleType::bf16 ? 0x1p-133f : 0x1p-149f;
-  const float rounded = type == ScaleType::f16    ? to_f16_precision(scale)
-                        : type == ScaleType::bf16 ? shortened(scale, 16)
-                                                  : scale;
-  if (rounded == 0) return scale < 0 ? -smallest : smallest;
-  return rounded;
+  return type == ScaleType::f16    ? stored<ScaleType::f16>(scale)
+         : type == ScaleType::bf16 ? stored<ScaleType::bf16>(scale)
+                                   : stored<ScaleType::f32>(scale);
 }
 
 void widen_f16(const uint16_t* from, int64_t count, float* to) {
@@ -377,30 +388,38 @@ struct LaneScaled {
   F16 scale, zero;
 };
 
-template <bool Exact>
+// Symmetric: zero points are 0, and what only they need is not asked for.
+template <bool Exact, bool Weighted, bool Symmetric>
 LICHEN_INLINE LaneSums lane_sums(const float* w, const float* importance, int64_t count, LaneScaled by,
                                  const CodeFormat& format) {
   const F16 none = broadcast(0.0f), scale = Exact ? by.scale : div(broadcast(1.0f), by.scale);
   LaneSums sums = {none, none, none, none};
   for (int64_t k = 0; k < count; ++k) {
-    const F16 x = load(w + k * 16), weight = importance ? load(importance + k * 16) : broadcast(1.0f);
-    const F16 p = sub(to_code(add(Exact ? div(x, scale) : mul(x, scale), by.zero), format), by.zero);
-    const F16 m = mul(p, weight);
+    const F16 x = load(w + k * 16), steps = Exact ? div(x, scale) : mul(x, scale);
+    const F16 p = Symmetric ? to_code(steps, format) : sub(to_code(add(steps, by.zero), format), by.zero);
+    const F16 m = Weighted ? mul(p, load(importance + k * 16)) : p;
     sums.wp = add(sums.wp, mul(x, m));
     sums.pp = add(sums.pp, mul(p, m));
-    sums.p = add(sums.p, m);
+    if (!Symmetric) sums.p = add(sums.p, m);
     if (!Exact) continue;
-    const F16 d = sub(mul(p, by.scale), x);
-    sums.error = add(sums.error, mul(mul(d, d), weight));
+    const F16 d = sub(mul(p, by.scale), x), square = mul(d, d);
+    sums.error = add(sums.error, Weighted ? mul(square, load(importance + k * 16)) : square);
   }
   return sums;
 }
 
-LICHEN_INLINE F16 stored(F16 scale, ScaleType type) {
+template <ScaleType Type>
+LICHEN_INLINE F16 stored(F16 scale) {
   float lanes[16];
   store(lanes, scale);
-  for (float& lane : lanes) lane = stored(lane, type);
+  for (float& lane : lanes) lane = stored<Type>(lane);
   return load(lanes);
+}
+
+LICHEN_INLINE F16 stored(F16 scale, ScaleType type) {
+  return type == ScaleType::f16    ? stored<ScaleType::f16>(scale)
+         : type == ScaleType::bf16 ? stored<ScaleType::bf16>(scale)
+                                   : stored<ScaleType::f32>(scale);
 }
 
 // Lane by lane `yes` where a < b, else `no`; also where one of them is not a number.
@@ -422,19 +441,28 @@ LICHEN_INLINE LaneScaled lane_refined(LaneScaled by, const LaneSums& sums, F16 w
   return {stored(kept.scale, format.scale_type), kept.zero};
 }
 
+LICHEN_INLINE bool same(F16 a, F16 b) {
+  float x[16], y[16];
+  store(x, a);
+  store(y, b);
+  return __builtin_memcmp(x, y, sizeof x) == 0;
+}
+
 // The same search as Part's, in float32 throughout.
+template <bool Weighted, bool Symmetric>
 LICHEN_INLINE LaneScaled fit_sixteen(const float* w, const float* importance, int64_t count,
                                      const CodeFormat& format, const Search& search) {
   const F16 none = broadcast(0.0f);
   F16 least = none, greatest = none, weights = none, poison = none;
-  F16 number = none;
+  F16 number = Weighted ? none : broadcast(static_cast<float>(count));
   for (int64_t k = 0; k < count; ++k) {
-    const F16 x = load(w + k * 16), weight = importance ? load(importance + k * 16) : broadcast(1.0f);
+    const F16 x = load(w + k * 16);
     least = min(least, x);
     greatest = max(greatest, x);
-    weights = add(weights, mul(x, weight));
-    number = add(number, weight);
     poison = add(poison, mul(x, none));
+    if (Symmetric) continue;
+    weights = add(weights, Weighted ? mul(x, load(importance + k * 16)) : x);
+    if (Weighted) number = add(number, load(importance + k * 16));
   }
   least = add(least, poison);
   greatest = add(greatest, poison);
@@ -442,7 +470,7 @@ LICHEN_INLINE LaneScaled fit_sixteen(const float* w, const float* importance, in
   const F16 low = broadcast(format.low);
   LaneScaled best;
   F16 range;
-  if (format.symmetric) {
+  if (Symmetric) {
     const F16 largest = where_less(below, greatest, greatest, below);
     best = {stored(div(largest, broadcast((format.high - format.low) / 2)), format.scale_type), none};
     range = div(where_less(greatest, below, least, greatest), low);
@@ -458,8 +486,8 @@ LICHEN_INLINE LaneScaled fit_sixteen(const float* w, const float* importance, in
   for (int i = 0; i < search.grid; ++i) {
     const F16 f = broadcast(search.widest + step * static_cast<float>(i));
     LaneScaled tried = {mul(range, f), none};
-    if (!format.symmetric) tried.zero = to_code(sub(low, div(mul(least, f), tried.scale)), format);
-    const LaneSums sums = lane_sums<false>(w, importance, count, tried, format);
+    if (!Symmetric) tried.zero = to_code(sub(low, div(mul(least, f), tried.scale)), format);
+    const LaneSums sums = lane_sums<false, Weighted, Symmetric>(w, importance, count, tried, format);
     const F16 gained = div(mul(sums.wp, sums.wp), sums.pp);
     next = where_less(gain, gained, tried, next);
     found.wp = where_less(gain, gained, sums.wp, found.wp);
@@ -468,14 +496,25 @@ LICHEN_INLINE LaneScaled fit_sixteen(const float* w, const float* importance, in
     gain = where_less(gain, gained, gained, gain);
   }
   next = where_less(none, found.pp, lane_refined(next, found, weights, number, format), best);
-  F16 error = lane_sums<true>(w, importance, count, best, format).error;
+  F16 error = lane_sums<true, Weighted, Symmetric>(w, importance, count, best, format).error;
   for (int turn = 0; turn <= search.turns; ++turn) {
-    const LaneSums sums = lane_sums<true>(w, importance, count, next, format);
-    best = where_less(sums.error, error, next, best);
+    const LaneScaled tried = next;
+    const LaneSums sums = lane_sums<true, Weighted, Symmetric>(w, importance, count, tried, format);
+    best = where_less(sums.error, error, tried, best);
     error = where_less(sums.error, error, sums.error, error);
-    next = lane_refined(next, sums, weights, number, format);
+    next = lane_refined(tried, sums, weights, number, format);
+    if (same(next.scale, tried.scale) && same(next.zero, tried.zero)) break;
   }
   return best;
+}
+
+LICHEN_INLINE LaneScaled fit_sixteen(const float* w, const float* importance, int64_t count,
+                                     const CodeFormat& format, const Search& search) {
+  if (!importance)
+    return format.symmetric ? fit_sixteen<false, true>(w, importance, count, format, search)
+                            : fit_sixteen<false, false>(w, importance, count, format, search);
+  return format.symmetric ? fit_sixteen<true, true>(w, importance, count, format, search)
+                          : fit_sixteen<true, false>(w, importance, count, format, search);
 }
 
 // Rows of `count` numbers, `stride` apart, as lanes [count][16]; lanes without a row are zero.

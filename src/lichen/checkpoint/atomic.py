@@ -285,16 +285,19 @@ def write_shards(
 ) -> int:
     """Write tensors as they come; give back the bytes of all of them.
 
-    Each is written while the next one is made, so two are held.  Makes ``model.safetensors``, or
-    numbered shards of at most `shard_bytes` (or one tensor) with ``model.safetensors.index.json``.
+    Each is written while the next one is made, so two are held, and brought to the disk on the way,
+    or the end would be waited for.  Makes ``model.safetensors``, or numbered shards of at most `shard_bytes` (or one tensor) with ``model.safetensors.index.json``.
     """
     shards: list[SafetensorsWriter] = []
     try:
-        with ThreadPoolExecutor(1) as beside:
+        with ThreadPoolExecutor(1) as beside, ThreadPoolExecutor(1) as behind:
             written: Future[None] | None = None
+            flushed: Future[None] | None = None
             for name, tensor in tensors:
                 if written:
                     written.result()
+                    if not flushed or flushed.done():  # what failed is told of by the last flush
+                        flushed = behind.submit(to_disk, shards[-1].path)
                 if not shards or not shards[-1].fits(name, tensor, shard_bytes):
                     if shards:
                         shards[-1].close()
