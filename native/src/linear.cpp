@@ -120,6 +120,8 @@ std::int64_t linear_chunks(const Linear& linear, std::int64_t tokens) {
   return c.blocks * c.token_blocks;
 }
 
+bool linear_in_ranges(std::int64_t tokens) { return tokens <= kTaskTokens; }
+
 Span linear_weights(const Linear& linear, std::int64_t tokens, std::int64_t chunk) {
   const std::int64_t panel = chunk / cut(linear, tokens).token_blocks * kPanelsPerBlock;
   return {linear.weights.as<char>() + panel * linear.panel_bytes, (linear.panels - panel) * linear.panel_bytes};
@@ -138,7 +140,7 @@ void linear_chunk(const Linear& linear, const float* x, std::int64_t x_stride,
   task.weights = linear.weights.as<char>() + panel * linear.panel_bytes;
   task.panel_bytes = linear.panel_bytes;
   task.panels = std::min(kPanelsPerBlock, linear.panels - panel);
-  task.stored_panels = linear.panels - panel;
+  task.stored_panels = linear_in_ranges(tokens) ? linear.panels - panel : task.panels;
   task.rows = std::min(task.panels * kPanelRows, linear.rows - row);
   task.cols = linear.cols;
   task.bias = linear.bias.empty() ? nullptr : linear.bias.as<float>() + row;

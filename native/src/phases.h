@@ -76,8 +76,8 @@ class Phase {
   // Called once by one thread: how many chunks there are in this step.
   virtual std::int64_t prepare(Step& step) const = 0;
   virtual void run(const Step& step, std::int64_t chunk, int thread) const = 0;
-  // Whether it reads weights, chunk behind chunk; those from a chunk on.
-  virtual bool streams() const { return false; }
+  // Whether each thread should walk a range of chunks of its own; the weights from a chunk on.
+  virtual bool in_ranges(const Step&) const { return false; }
   virtual Span weights(const Step&, std::int64_t) const { return {}; }
 
  private:
@@ -114,7 +114,7 @@ class LinearPhase : public Phase {
   std::string name() const override { return "linear"; }
   std::int64_t prepare(Step& step) const override;
   void run(const Step& step, std::int64_t chunk, int thread) const override;
-  bool streams() const override { return true; }
+  bool in_ranges(const Step& step) const override;
   Span weights(const Step& step, std::int64_t chunk) const override;
 
  private:

@@ -76,15 +76,15 @@ std::vector<Part> parts_of(const Phases& phases, Step& step) {
     if (chunks == 1 && !parts.empty())
       parts.back().alone.push_back(i);
     else if (chunks != 0)
-      parts.push_back({i, chunks, phases[i]->streams() ? step.threads : 1, {}});
+      parts.push_back({i, chunks, phases[i]->in_ranges(step) ? step.threads : 1, {}});
   }
   return parts;
 }
 
-// The weights that a thread will start with in the next part, from `part` on, that reads any.
+// The weights that a thread will start with in the next part, from `part` on, that goes in ranges.
 Span next_weights(const Phases& phases, const std::vector<Part>& parts, std::size_t part, const Step& step,
                   int thread) {
-  while (part < parts.size() && !phases[parts[part].phase]->streams()) ++part;
+  while (part < parts.size() && !phases[parts[part].phase]->in_ranges(step)) ++part;
   if (part == parts.size()) return {};
   const std::int64_t chunk = ChunkRanges::first(parts[part].chunks, parts[part].ranges, thread);
   return chunk < parts[part].chunks ? phases[parts[part].phase]->weights(step, chunk) : Span{};

@@ -286,7 +286,8 @@ def write_shards(
     """Write tensors as they come; give back the bytes of all of them.
 
     Each is written while the next one is made, so two are held, and brought to the disk on the way,
-    or the end would be waited for.  Makes ``model.safetensors``, or numbered shards of at most `shard_bytes` (or one tensor) with ``model.safetensors.index.json``.
+    or the end would be waited for.  Makes ``model.safetensors``, or numbered shards of at most
+    `shard_bytes` (or one tensor) with ``model.safetensors.index.json``.
     """
     shards: list[SafetensorsWriter] = []
     try:
