@@ -365,19 +365,22 @@ def _resource(name: str, before: Reading | None, after: Reading | None) -> Row:
 
 
 def _saving(found: Resources | None) -> str:
-    """What is gained, then what it costs: "2.1 times faster, but 1.2 times larger on disk"."""
+    """What is gained, then what it costs: "2.1 times faster on batches, but 1.2 times larger"."""
     if found is None:
         return ""
     gains, losses = [], []
     for name, better, worse in (
         ("size", "smaller on disk", "larger on disk"),
-        ("batch_speed", "faster", "slower"),
+        ("decode_speed", "faster for one user", "slower for one user"),
+        ("batch_speed", "faster on batches", "slower on batches"),
         ("energy_per_solved_task", "lighter on energy", "heavier on energy"),
     ):
         before, after = found.reference.get(name), found.candidate.get(name)
         if before is None or after is None or min(before.value, after.value) <= 0:
             continue
-        gain = after.value / before.value if name == "batch_speed" else before.value / after.value
+        gain = before.value / after.value
+        if not QUANTITIES[name].smaller_is_better:
+            gain = 1 / gain
         if gain >= 1.05:
             gains.append(f"{gain:.1f} times {better}")
         elif gain <= 0.95:
