@@ -367,8 +367,8 @@ class TestSentence:
         assert told == (
             "We can switch: on 962 programming tasks the int8 model solves 481 where the original "
             "solves 481, and it is 2.0 times faster for one user, 2.0 times faster on batches and "
-            "2.0 times lighter on energy, but 1.2 times larger on disk; with 95% confidence we lose "
-            "at most 0.4 points."
+            "2.0 times lighter on energy, but 1.2 times larger on disk; with 95% confidence we "
+            "lose at most 0.4 points."
         )
 
     def test_undecided_says_how_much_more(self, tmp_path: Path) -> None:
