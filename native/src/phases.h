@@ -1,4 +1,5 @@
-// The phases of a step. All threads work on one phase, chunk by chunk, and meet before the next.
+// The phases of a step. All threads work on one phase, chunk by chunk, and meet before the next; what is one chunk
+// is done by the last to come.
 #pragma once
 
 #include <atomic>
@@ -78,6 +79,7 @@ class Phase {
   virtual void run(const Step& step, std::int64_t chunk, int thread) const = 0;
   // Whether each thread should walk a range of chunks of its own; the weights from a chunk on.
   virtual bool in_ranges(const Step&) const { return false; }
+  virtual bool reads_weights() const { return false; }
   virtual Span weights(const Step&, std::int64_t) const { return {}; }
 
  private:
@@ -115,6 +117,7 @@ class LinearPhase : public Phase {
   std::int64_t prepare(Step& step) const override;
   void run(const Step& step, std::int64_t chunk, int thread) const override;
   bool in_ranges(const Step& step) const override;
+  bool reads_weights() const override { return true; }
   Span weights(const Step& step, std::int64_t chunk) const override;
 
  private:

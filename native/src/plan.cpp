@@ -81,13 +81,17 @@ std::vector<Part> parts_of(const Phases& phases, Step& step) {
   return parts;
 }
 
-// The weights that a thread will start with in the next part, from `part` on, that goes in ranges.
+// The weights that a thread will start with in the next part, from `part` on, that reads any; none where it cannot
+// be told.
 Span next_weights(const Phases& phases, const std::vector<Part>& parts, std::size_t part, const Step& step,
                   int thread) {
-  while (part < parts.size() && !phases[parts[part].phase]->in_ranges(step)) ++part;
-  if (part == parts.size()) return {};
-  const std::int64_t chunk = ChunkRanges::first(parts[part].chunks, parts[part].ranges, thread);
-  return chunk < parts[part].chunks ? phases[parts[part].phase]->weights(step, chunk) : Span{};
+  for (; part < parts.size(); ++part) {
+    const Phase& phase = *phases[parts[part].phase];
+    if (!phase.reads_weights()) continue;
+    const std::int64_t chunk = ChunkRanges::first(parts[part].chunks, parts[part].ranges, thread);
+    return phase.in_ranges(step) && chunk < parts[part].chunks ? phase.weights(step, chunk) : Span{};
+  }
+  return {};
 }
 
 std::size_t float_bytes(std::int64_t floats) {
@@ -537,16 +541,14 @@ void Plan::step(Cache& cache, const Batch& batch, float* out) {
   if (partials_.size() < float_bytes(step.partial_floats))
     partials_ = AlignedBuffer(float_bytes(step.partial_floats));
   step.partials = partials_.as<float>();
-  // Of the part at work, and of the one before and behind it in turn.
-  ChunkRanges ranges[2] = {ChunkRanges(step.threads), ChunkRanges(step.threads)};
-  if (!parts.empty()) ranges[0].reset(parts[0].chunks, parts[0].ranges);
+  ChunkRanges ranges(step.threads);  // of the part at work
+  if (!parts.empty()) ranges.reset(parts[0].chunks, parts[0].ranges);
 
   pool_->run([&](int thread) {
     Clock clock(seconds_[static_cast<std::size_t>(thread)].data());
     ReadAhead ahead;
     for (std::size_t i = 0; i < parts.size(); ++i) {
-      if (thread == 0 && i + 1 < parts.size()) ranges[(i + 1) % 2].reset(parts[i + 1].chunks, parts[i + 1].ranges);
-      for (std::int64_t chunk; (chunk = ranges[i % 2].take(thread)) >= 0;)
+      for (std::int64_t chunk; (chunk = ranges.take(thread)) >= 0;)
         phases_[parts[i].phase]->run(step, chunk, thread);
       clock.charge(parts[i].phase);
       ahead.aim(next_weights(phases_, parts, i + 1, step, thread));
@@ -556,6 +558,7 @@ void Plan::step(Cache& cache, const Batch& batch, float* out) {
                          phases_[phase]->run(step, 0, thread);
                          clock.charge(phase);
                        }
+                       if (i + 1 < parts.size()) ranges.reset(parts[i + 1].chunks, parts[i + 1].ranges);
                      });
       clock.charge(phases_.size());
     }

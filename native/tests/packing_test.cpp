@@ -4,7 +4,9 @@
 
 #include <cstdio>
 #include <cstring>
+#include <memory>
 #include <random>
+#include <stdexcept>
 #include <string>
 #include <system_error>
 #include <vector>
@@ -22,10 +24,12 @@ constexpr std::int64_t kRows = 83, kCols = 512, kOffset = 40;  // the last panel
 class TemporaryFile {
  public:
   explicit TemporaryFile(const std::vector<char>& bytes) : stream_(std::tmpfile()) {
+    if (!stream_) throw std::runtime_error("no temporary file can be made");
     const std::string before(static_cast<std::size_t>(kOffset), '?');
-    std::fwrite(before.data(), 1, before.size(), stream_);
-    std::fwrite(bytes.data(), 1, bytes.size(), stream_);
-    std::fflush(stream_);
+    std::size_t written = std::fwrite(before.data(), 1, before.size(), stream_);
+    written += std::fwrite(bytes.data(), 1, bytes.size(), stream_);
+    if (std::fflush(stream_) != 0 || written != before.size() + bytes.size())
+      throw std::runtime_error("the temporary file cannot be written");
   }
   ~TemporaryFile() { std::fclose(stream_); }
   TemporaryFile(const TemporaryFile&) = delete;
@@ -70,7 +74,8 @@ Weight in_file(const Kind& kind, const FileRows& rows) {
 void test_kind(Checks& checks, Isa isa, const Kind& kind) {
   std::mt19937 random(1);
   std::vector<char> bytes(static_cast<std::size_t>(kRows * kind.row_bytes));
-  for (char& byte : bytes) byte = static_cast<char>(random() & 0x3f);  // small floats of any type
+  const unsigned mask = takes_codes(kind.weight.dtype) ? 0xff : 0x3f;  // any codes; small floats, as scales of blocks
+  for (char& byte : bytes) byte = static_cast<char>(random() & mask);
   const TemporaryFile stored(bytes);
   const FileRows rows = {std::make_shared<File>(stored.descriptor(), "weights.bin"), kOffset, kind.row_bytes};
   const std::vector<char> codes = kind.weight.nibbles ? unpacked(bytes) : bytes;

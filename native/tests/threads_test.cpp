@@ -69,6 +69,31 @@ bool ranges_hand_out_everything(int threads) {
   return ranges.take(last) == (threads == 1 ? -1 : 0);
 }
 
+// The last to come does something alone: once, after all that came before, and before anyone goes on. Two parts in
+// turn, handed out by the same ranges.
+bool one_works_alone(int threads) {
+  ThreadPool pool(threads);
+  constexpr std::int64_t kParts = 200, kChunks = 7;
+  ChunkRanges ranges(threads);
+  ranges.reset(kChunks, threads);
+  std::vector<std::int64_t> done(static_cast<std::size_t>(kChunks), 0);  // by whoever took a chunk
+  std::int64_t alone = 0;
+  std::atomic<bool> held{true};
+  pool.run([&](int thread) {
+    for (std::int64_t part = 0; part < kParts; ++part) {
+      for (std::int64_t chunk; (chunk = ranges.take(thread)) >= 0;) ++done[static_cast<std::size_t>(chunk)];
+      pool.barrier([] {}, [&] {
+        for (const std::int64_t times : done)
+          if (times != part + 1) held = false;
+        ++alone;
+        ranges.reset(kChunks, part % 2 ? threads : 1);
+      });
+      if (alone != part + 1) held = false;
+    }
+  });
+  return held && alone == kParts;
+}
+
 // Several callers: one region after the other, each whole.
 bool callers_take_turns() {
   ThreadPool pool(3);
@@ -120,6 +145,7 @@ int main() {
   for (int threads : {1, 2, 3, 9}) {
     checks.expect(barriers_hold(threads), "barriers with " + std::to_string(threads) + " threads");
     checks.expect(ranges_hand_out_everything(threads), "chunks in ranges with " + std::to_string(threads) + " threads");
+    checks.expect(one_works_alone(threads), "one works alone, of " + std::to_string(threads) + " threads");
     checks.expect(regions_are_ordered(threads), "regions with " + std::to_string(threads) + " threads");
   }
   checks.expect(callers_take_turns(), "several callers");

@@ -158,6 +158,7 @@ void prepare_rows(const Linear& linear, const float* x, std::int64_t x_stride, s
 
 // A product of `tokens` rows is cut in this many chunks, to be done in any order by any threads.
 std::int64_t linear_chunks(const Linear& linear, std::int64_t tokens);
+
 // Whether each thread should walk a range of chunks of its own: then what a chunk reads ahead is what its thread
 // needs next. Not with several blocks of tokens, where threads share weights, each with the tokens in its cache.
 bool linear_in_ranges(std::int64_t tokens);

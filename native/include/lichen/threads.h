@@ -44,6 +44,7 @@ class FunctionRef<R(Args...)> {
 class alignas(kCacheLine) ChunkCounter {
  public:
   std::int64_t take() { return next_.fetch_add(1, std::memory_order_relaxed); }
+  std::int64_t next() const { return next_.load(std::memory_order_relaxed); }
   void reset(std::int64_t next = 0) { next_.store(next, std::memory_order_relaxed); }  // a barrier must lie in between
 
  private:
@@ -102,6 +103,7 @@ class ThreadPool {
 
   // Inside run: returns when every thread has called it. What was written before is seen after. Threads that
   // spin call `meanwhile` each time round, which must be short; the last to come calls `alone` before any goes on.
+  // Neither may throw.
   void barrier(FunctionRef<void()> meanwhile, FunctionRef<void()> alone);
   void barrier();
 

@@ -88,7 +88,7 @@ void linear_bf16_avx512_bf16(const LinearTask& task) {
   alignas(64) uint16_t rounded[kTaskTokens * kStretch];
   constexpr int P = Bf16::kPanels;
   int64_t panel = 0;
-  // See kStreamTokens.
+  // One by one for one token only: inputs are rounded anew for each P panels.
   for (; task.tokens > 1 && panel + P <= task.panels; panel += P)
     multiply_panels<P>(task, panel, panel + 2 * P <= task.stored_panels, rounded, sums);
   for (; panel < task.panels; ++panel)

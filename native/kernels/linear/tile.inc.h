@@ -136,10 +136,14 @@ void sum_group(const LinearTask& task, const char* weights, bool more, const typ
                    });
 }
 
-// Up to so many tokens panels are taken one by one, as they lie in memory, which then is a fifth faster than with
-// several at a time. Halves have to be widened, which takes longer than memory for more than one token.
+// Up to so many tokens panels are taken one by one, as they lie in memory, which then is up to a fifth faster than
+// several at a time. Where weights have to be split or widened first, that takes longer than memory does for more
+// than one token.
 template <class Op>
-constexpr int64_t kStreamTokens = sizeof(typename Op::Stored) == 1 ? 2 * Op::kTokens : 1;
+constexpr bool kAsTheyLie = sizeof(typename Op::Weights) == kRows * Op::kDepth * sizeof(typename Op::Stored);
+template <class Op>
+constexpr int64_t kStreamTokens =
+    !kAsTheyLie<Op> ? 1 : sizeof(typename Op::Stored) == 1 ? 2 * Op::kTokens : Op::kTokens;
 
 // From the sums of one panel to its outputs, before bias. Every loop over 16 lanes is one vector.
 inline void scale_panel(const float* sums, const LinearTask&, int64_t, int64_t, float* values) {

@@ -297,7 +297,8 @@ def write_shards(
             for name, tensor in tensors:
                 if written:
                     written.result()
-                    if not flushed or flushed.done():  # what failed is told of by the last flush
+                    if not flushed or flushed.done():
+                        _require_flushed(flushed, folder)
                         flushed = behind.submit(to_disk, shards[-1].path)
                 if not shards or not shards[-1].fits(name, tensor, shard_bytes):
                     if shards:
@@ -307,6 +308,7 @@ def write_shards(
                 del tensor  # or it would be held for another one
             if written:
                 written.result()
+            _require_flushed(flushed, folder)
         if shards:
             shards[-1].close()
     except BaseException:
@@ -314,6 +316,15 @@ def write_shards(
             shards[-1].abandon()
         raise
     return _name_shards(folder, shards)
+
+
+def _require_flushed(flushed: Future[None] | None, folder: Path) -> None:
+    """Pass on what went wrong: the system tells a fault once, to whoever asks first."""
+    try:
+        if flushed:
+            flushed.result()
+    except OSError as error:
+        raise _translate(error, folder) from error
 
 
 def _name_shards(folder: Path, shards: list[SafetensorsWriter]) -> int:
