@@ -1,6 +1,5 @@
 """Model folders are written whole or not at all."""
 
-import errno
 import os
 import signal
 import subprocess
@@ -17,7 +16,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 from tests.tiny import write_tiny_model
 
-from lichen.checkpoint import atomic, open_checkpoint
+from lichen.checkpoint import open_checkpoint
 from lichen.checkpoint.atomic import AtomicFolder, write_shards, write_tokenizer
 from lichen.errors import InputError, ResourceError
 
@@ -227,28 +226,6 @@ def test_tensors_are_asked_for_one_at_a_time(tmp_path: Path) -> None:
             yield f"t{number}", tensor
 
     write_shards(tmp_path, tensors())
-
-
-def test_a_fault_that_the_system_tells_once_is_not_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told = []
-
-    def to_disk(path: Path) -> None:
-        if not told:
-            told.append(path)
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    monkeypatch.setattr(atomic, "to_disk", to_disk)
-    old = old_folder(tmp_path)
-    with (
-        pytest.raises(InputError, match="cannot be written"),
-        AtomicFolder(old, force=True) as folder,
-    ):
-        write_shards(folder, iter(ARRAYS.items()))
-    assert told
-    assert listing(tmp_path) == {old.name}
-    assert (old / "old").exists()
 
 
 def test_the_same_name_twice_is_a_defect(tmp_path: Path) -> None:

@@ -285,21 +285,16 @@ def write_shards(
 ) -> int:
     """Write tensors as they come; give back the bytes of all of them.
 
-    Each is written while the next one is made, so two are held, and brought to the disk on the way,
-    or the end would be waited for.  Makes ``model.safetensors``, or numbered shards of at most
-    `shard_bytes` (or one tensor) with ``model.safetensors.index.json``.
+    Each is written while the next one is made, so two are held.  Makes ``model.safetensors``, or
+    numbered shards of at most `shard_bytes` (or one tensor) with ``model.safetensors.index.json``.
     """
     shards: list[SafetensorsWriter] = []
     try:
-        with ThreadPoolExecutor(1) as beside, ThreadPoolExecutor(1) as behind:
+        with ThreadPoolExecutor(1) as beside:
             written: Future[None] | None = None
-            flushed: Future[None] | None = None
             for name, tensor in tensors:
                 if written:
                     written.result()
-                    if not flushed or flushed.done():
-                        _require_flushed(flushed, folder)
-                        flushed = behind.submit(to_disk, shards[-1].path)
                 if not shards or not shards[-1].fits(name, tensor, shard_bytes):
                     if shards:
                         shards[-1].close()
@@ -308,7 +303,6 @@ def write_shards(
                 del tensor  # or it would be held for another one
             if written:
                 written.result()
-            _require_flushed(flushed, folder)
         if shards:
             shards[-1].close()
     except BaseException:
@@ -316,15 +310,6 @@ def write_shards(
             shards[-1].abandon()
         raise
     return _name_shards(folder, shards)
-
-
-def _require_flushed(flushed: Future[None] | None, folder: Path) -> None:
-    """Pass on what went wrong: the system tells a fault once, to whoever asks first."""
-    try:
-        if flushed:
-            flushed.result()
-    except OSError as error:
-        raise _translate(error, folder) from error
 
 
 def _name_shards(folder: Path, shards: list[SafetensorsWriter]) -> int:
