@@ -486,6 +486,70 @@ def test_tensors_that_contradict_the_config_are_refused(folder, change, message)
     assert str(folder) in str(caught.value)
 
 
+HEAD, TABLE = "lm_head", "model.embed_tokens"
+IN_GROUPS = ActivationScheme(granularity="group", group_size=32)
+
+
+@pytest.fixture
+def shared(tmp_path) -> Path:
+    """A tiny model whose head reads the codes of the embedding's table."""
+    return share(write_tiny_model(tmp_path / "tiny"), LayerFormat(Scheme(8), IN_GROUPS))
+
+
+def share(source: Path, head: LayerFormat | None) -> Path:
+    formats = dict.fromkeys(LAYERS[:2], W8A8) | {TABLE: W8A16}
+    out = source.with_name("shared")
+    write_quantized(source, out, formats)
+    config = json.loads((out / "config.json").read_text())
+    quantization = quantization_config(formats | {HEAD: head})
+    write_json(out / "config.json", config | {"quantization_config": quantization})
+    edit(out, lambda t: t.update({f"{HEAD}.weight_scale": t[f"{TABLE}.weight_scale"]}))
+    return out
+
+
+def test_a_head_without_codes_reads_those_of_the_table(shared):
+    checkpoint = open_checkpoint(shared)
+    assert checkpoint.config["tie_word_embeddings"] is True
+    assert not [name for name in checkpoint.names() if HEAD in name]
+    for tensor in (checkpoint.read(f"{TABLE}.weight"), checkpoint.read_exact(f"{TABLE}.weight")):
+        assert (tensor.scheme.bits, tensor.activations) == (8, IN_GROUPS)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.update({f"{HEAD}.weight_scale": 2 * t[f"{HEAD}.weight_scale"]}), "is not"),
+        (lambda t: t.update({f"{HEAD}.weight_scale": t[f"{HEAD}.weight_scale"][1:]}), "is not"),
+        (lambda t: t.update({f"{HEAD}.weight_zero_point": t[f"{TABLE}.weight"][:, :1]}), "is not"),
+    ],
+    ids=["other-scales", "too-few", "zero-points"],
+)
+def test_scales_of_a_shared_head_are_the_tables(shared, change, message):
+    edit(shared, change)
+    with pytest.raises(InputError, match=f"{message} {TABLE}.weight_.*, though lm_head shares"):
+        open_checkpoint(shared)
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (None, "lm_head has scales, but quantization_config does not quantize it"),
+        (
+            LayerFormat(Scheme(8, False), TOKEN),
+            "with zero points per channel, but shares",
+        ),
+        (STATIC, "lm_head shares model.embed_tokens.weight and has static activations"),
+        (W8A8_GROUPED, "which groups of 128 inputs do not fill"),
+    ],
+    ids=["kept", "another-format", "static", "groups"],
+)
+def test_a_shared_head_that_the_config_contradicts_is_refused(tmp_path, head, message):
+    folder = share(write_tiny_model(tmp_path / "tiny"), head)
+    with pytest.raises(InputError) as caught:
+        open_checkpoint(folder)
+    assert message in str(caught.value)
+
+
 def test_scales_that_are_not_finite_are_refused(folder):
     edit(folder, lambda t: t.update({f"{Q}_scale": np.full((64, 1), np.inf, np.float32)}))
     with pytest.raises(InputError, match=f"{Q}_scale has values that are not finite"):

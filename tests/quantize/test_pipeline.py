@@ -23,10 +23,13 @@ import lichen.quantize as pipeline
 from lichen import models
 from lichen.checkpoint import open_checkpoint
 from lichen.errors import InputError, ResourceError
+from lichen.export import export
 from lichen.quantize import existing, fingerprint, quantize
+from lichen.quantize.explain import explain_folder, explain_recipe
+from lichen.quantize.update import recipe_of
 from lichen.recipe import load_recipe, parse_recipe
 from lichen.reference import Reference
-from lichen.schemes import dequantize
+from lichen.schemes import ActivationScheme, dequantize
 from lichen.tensor import QuantizedTensor
 
 DOWN = "model.layers.0.mlp.down_proj"
@@ -512,6 +515,85 @@ def test_a_head_that_is_quantized_has_a_weight_of_its_own(tmp_path, tied):
     assert np.square(dequantize(head) - of_head).sum() < 1e-3 * np.square(of_head).sum()
     theirs = their_logits(loaded(tmp_path / "out"))
     assert np.abs(theirs - their_logits(loaded(source))).max() < 1
+
+
+TABLE = """
+[embedding]
+weights = { bits = 8 }
+[[layers]]
+match = "lm_head"
+weights = { bits = 8 }
+activations = { bits = 8, granularity = "group", group_size = 32 }
+[[layers]]
+match = "*"
+weights = { bits = 8 }
+activations = { bits = 8 }
+"""
+IN_GROUPS = ActivationScheme(granularity="group", group_size=32)
+
+
+@pytest.mark.parametrize("model_type", ["qwen2", "llama"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_codes_that_embedding_and_head_have_in_common_are_stored_once(tmp_path, model_type, dtype):
+    source = write_tiny_model(tmp_path / "tiny", model_type, dtype=dtype, shards=2)
+    made = quantize(source, parse_recipe(TABLE, "table"), tmp_path / "out").manifest
+    raw = {k: v for file in made.files for k, v in load_file(tmp_path / "out" / file).items()}
+    assert [name for name in raw if "lm_head" in name] == ["lm_head.weight_scale"]
+    checkpoint = open_checkpoint(tmp_path / "out")
+    assert checkpoint.config["tie_word_embeddings"] is True
+    assert not [name for name in checkpoint.names() if "scale" in name or "lm_head" in name]
+    table = checkpoint.read("model.embed_tokens.weight")
+    assert isinstance(table, QuantizedTensor)
+    assert table.activations == IN_GROUPS
+    assert made.predicted_bytes == sum(array.nbytes for array in raw.values())
+    theirs = their_logits(loaded(tmp_path / "out"))
+    assert share_of_equal_prompts(our_logits(tmp_path / "out"), theirs) >= 0.5
+    assert np.abs(theirs - their_logits(loaded(source))).max() < 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace(
+            '"lm_head"\nweights = { bits = 8 }', '"lm_head"\nweights = { bits = 6 }'
+        ),
+        lambda text: text.replace("[[layers]]", '[[layers]]\nsolver = "mse"', 1),
+        lambda text: text.replace("activations", "#", 1),
+        lambda text: "rotate = true\n" + text,
+    ],
+    ids=["bits", "solver", "packed", "rotated"],
+)
+def test_a_head_whose_codes_are_others_has_a_weight_of_its_own(tiny, tmp_path, change):
+    text = change(TABLE)
+    assert text != TABLE
+    quantize(tiny, parse_recipe(text, "mine"), tmp_path / "out")
+    made = open_checkpoint(tmp_path / "out")
+    assert made.config["tie_word_embeddings"] is False
+    assert isinstance(made.read("lm_head.weight"), QuantizedTensor)
+    assert made.read("model.embed_tokens.weight").activations is None
+
+
+def test_a_table_that_is_shared_is_explained_updated_and_exported(tiny, tmp_path):
+    recipe = parse_recipe(TABLE, "table")
+    why = {layer.name: layer.why for layer in explain_recipe(recipe, tiny).layers}
+    assert why["lm_head"] == "matches 'lm_head', its codes are the embedding's"
+    assert why["model.embed_tokens"] == "the recipe's embedding, the head's too"
+    made = quantize(tiny, recipe, tmp_path / "out").manifest
+    why = {layer.name: layer.why for layer in explain_folder(tmp_path / "out").layers}
+    assert why["model.embed_tokens"] == "lm_head reads it too"
+    assert recipe_of(tmp_path / "out")[0] == recipe
+    export(tmp_path / "out", tmp_path / "out.gguf")
+    exported = open_checkpoint(tmp_path / "out.gguf")
+    assert exported.config["tie_word_embeddings"] is True
+    assert len(made.layers) == 15
+    quantize(tmp_path / "out", INT8, tmp_path / "again", requantize=True)
+    assert "lm_head.weight_scale" not in open_checkpoint(tmp_path / "again").names()
+
+
+def test_inputs_of_a_shared_head_come_in_whole_groups(tiny, tmp_path):
+    text = TABLE.replace("group_size = 32", "group_size = 128")
+    with pytest.raises(InputError, match="lm_head has 64 inputs, not whole groups of 128"):
+        quantize(tiny, parse_recipe(text, "mine"), tmp_path / "out")
 
 
 @pytest.mark.parametrize("tied", [True, False], ids=["tied", "untied"])

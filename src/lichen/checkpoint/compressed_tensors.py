@@ -6,6 +6,10 @@ A quantized layer ``X`` is stored as ``X.weight`` int8 [out, in] (format "int-qu
 zero points ``X.weight_zero_point`` (int8 as the scales lie, or packed along the outputs, int32
 [words, groups]), and ``X.input_scale`` [1] where inputs have a static scale.
 `quantization_config` says which.
+
+An output head that shares the embedding's table (``tie_word_embeddings``) has scales under its own
+name as well, and no codes: transformers ties ``weight`` to ``weight``, and multiplies each by the
+scales beside it.
 """
 
 from __future__ import annotations
@@ -21,7 +25,9 @@ import numpy.typing as npt
 from lichen.checkpoint.protocol import FLOAT_TYPES
 from lichen.checkpoint.quantization_config import (
     PACKED,
+    TIED_HEAD,
     LayerFormat,
+    is_embedding,
     parse_config,
     stored_as,
 )
@@ -32,14 +38,20 @@ from lichen.schemes import Scheme
 from lichen.schemes.packing import pack, packed_columns, unpack
 from lichen.tensor import AnyTensor, FloatArray, QuantizedTensor, StoredTensor
 
-#: What stands beside a quantized weight.
-_PARTS = ("weight_scale", "weight_zero_point", "weight_shape", "input_scale", "input_zero_point")
+#: What stands beside the codes of a quantized weight, and says what they mean.
+_MEANING = ("weight_scale", "weight_zero_point")
+_PARTS = (*_MEANING, "weight_shape", "input_scale", "input_zero_point")
 
 _FLOATS = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 
 
-def stored(layer: str, tensor: QuantizedTensor) -> dict[str, npt.NDArray[Any]]:
-    """The tensors that a quantized layer is written as."""
+def stored(
+    layer: str, tensor: QuantizedTensor, *, head: str | None = None
+) -> dict[str, npt.NDArray[Any]]:
+    """The tensors that a quantized layer is written as.
+
+    ``head`` is a layer without codes of its own, which reads these.
+    """
     scheme, parts = tensor.scheme, dict[str, npt.NDArray[Any]]()
     packed = stored_as(layer, LayerFormat(scheme, tensor.activations)) == PACKED
     if packed:
@@ -56,7 +68,8 @@ def stored(layer: str, tensor: QuantizedTensor) -> dict[str, npt.NDArray[Any]]:
         parts["weight_zero_point"] = tensor.zeros.reshape(parts["weight_scale"].shape)
     if tensor.input_scale is not None:
         parts["input_scale"] = np.array([tensor.input_scale], np.float32)
-    return {f"{layer}.{part}": array for part, array in parts.items()}
+    again = {f"{head}.{part}": parts[part] for part in _MEANING if head and part in parts}
+    return {f"{layer}.{part}": array for part, array in parts.items()} | again
 
 
 # --- reading the tensors ---------------------------------------------------------------------
@@ -88,9 +101,12 @@ class CompressedTensors(QuantizedFolder):
                 faults.append(f"{name} is int8 but has no {name}_scale")
             elif name.endswith(".weight_packed"):
                 faults.append(f"{name} has no {name.removesuffix('_packed')}_scale")
+        self._shared = self._shared_table()
+        faults += self._share(self._shared) if self._shared else ()
         if faults:
             raise InputError(f"{base.path}: {'; '.join(faults)}.")
         layers = [weight.removesuffix(".weight") for weight in self._formats]
+        layers += [TIED_HEAD] if self._shared else []
         parts = {f"{layer}.{part}" for layer in layers for part in _PARTS}
         stored = (name for name in base.names() if name not in parts)
         self._names = tuple(name.removesuffix("_packed") for name in stored)
@@ -122,6 +138,42 @@ class CompressedTensors(QuantizedFolder):
         inputs = group.format.activations
         if inputs and not inputs.dynamic:
             yield from self._input_faults(f"{layer}.input_scale")
+
+    def _shared_table(self) -> str | None:
+        """The embedding's weight, where a head without codes has scales for these."""
+        tied = self._base.config.get("tie_word_embeddings") is True
+        own = {f"{TIED_HEAD}.weight", f"{TIED_HEAD}.weight_packed"}
+        if not tied or own & self._everything or not self._scale(f"{TIED_HEAD}.weight"):
+            return None
+        tables = (name for name in self._formats if is_embedding(name.removesuffix(".weight")))
+        return next(tables, None)
+
+    def _share(self, table: str) -> Iterator[str]:
+        """Let a head that reads ``table`` meet inputs as its group says, or say why not."""
+        chosen, group = self._formats[table], self._groups.group(TIED_HEAD)
+        if group is None:
+            yield f"{TIED_HEAD} has scales, but quantization_config does not quantize it"
+            return
+        weights = replace(group.format.weights, scale_type=chosen.weights.scale_type)
+        inputs = group.format.activations
+        if weights != chosen.weights:
+            yield f"{TIED_HEAD} has {weights}, but shares {table}, which has {chosen.weights}"
+        elif inputs and not inputs.dynamic:
+            yield f"{TIED_HEAD} shares {table} and has static activations, which lichen cannot run"
+        else:
+            self._formats[table] = replace(chosen, activations=inputs)
+            if fault := self._shape_fault(table, self._stored(table), self._formats[table]):
+                yield fault
+            for part in _MEANING:
+                own, of_table = f"{TIED_HEAD}.{part}", f"{table.removesuffix('weight')}{part}"
+                if {own, of_table} & self._everything and not self._alike(own, of_table):
+                    yield f"{own} is not {of_table}, though {TIED_HEAD} shares the codes"
+
+    def _alike(self, first: str, second: str) -> bool:
+        """Whether two tensors are there and hold the same."""
+        if not {first, second} <= self._everything:
+            return False
+        return np.array_equal(self._plain(first), self._plain(second))
 
     def _input_faults(self, scale: str) -> Iterator[str]:
         """The static scale of a layer's inputs is one number."""
@@ -222,8 +274,8 @@ class CompressedTensors(QuantizedFolder):
         if not (as_they_lie and chosen.weights.symmetric):
             return self.read(name)
         self._zeros(name, chosen.weights)  # which must not be there, or be 0
-        stored = (f"{name}_packed", "int4") if self._is_packed(name) else (name, "int8")
-        codes = self._folder.rows(*stored, columns)
+        kind = "int4" if self._is_packed(name) else "int8"
+        codes = self._folder.rows(self._stored(name), kind, columns)
         scale = self._input_scale(name)
         return StoredTensor(codes, self._scales(name), chosen.weights, chosen.activations, scale)
 
@@ -258,6 +310,10 @@ class CompressedTensors(QuantizedFolder):
 
     def _is_packed(self, name: str) -> bool:
         return name in self._formats and f"{name}_packed" in self._everything
+
+    def _stored(self, name: str) -> str:
+        """The name of a quantized weight's codes."""
+        return f"{name}_packed" if self._is_packed(name) else name
 
     def _zeros(self, name: str, scheme: Scheme) -> npt.NDArray[np.int8] | None:
         """Zero points as scales lie; none, or stored zeros, in a symmetric format."""

@@ -5,9 +5,9 @@ quantized while the model runs.  Facts about the reader were found in compressed
 source and are held by tests that load the folders with it.
 
 An embedding is a layer like the others, of class "Embedding", that has weights only.  transformers
-5.23 reads 8-bit codes that are not packed, where the output head has a table of its own; it finds
-no ``weight`` in a packed one, and multiplies by bare codes in a head that shares a quantized table.
-lichen reads all of these.
+5.24 reads 8-bit codes that are not packed; it finds no ``weight`` in a packed one, and multiplies
+by bare codes in a head that shares a quantized table without being quantized itself.  lichen reads
+all of these.
 """
 
 from __future__ import annotations
@@ -19,6 +19,12 @@ from typing import Any
 
 from lichen.errors import InputError
 from lichen.schemes import BITS, GROUP_SIZES, ActivationScheme, Scheme
+
+#: The last part of an embedding's name.
+EMBEDDING = "embed_tokens"
+
+#: The name that an output head goes by in recipes and configs when it shares the embedding's table.
+TIED_HEAD = "lm_head"
 
 #: Codes as int8, one a byte, or packed in words (`lichen.schemes.packing`).
 PLAIN, PACKED = "int-quantized", "pack-quantized"
@@ -39,7 +45,7 @@ class LayerFormat:
 
 def is_embedding(layer: str) -> bool:
     """Whether a layer is a table of token embeddings, by the name that Hugging Face gives it."""
-    return layer.rpartition(".")[2] == "embed_tokens"
+    return layer.rpartition(".")[2] == EMBEDDING
 
 
 def stored_as(layer: str, chosen: LayerFormat) -> str:

@@ -24,14 +24,13 @@ import lichen
 from lichen.calibration import standard_library
 from lichen.checkpoint import Checkpoint, manifest, open_checkpoint
 from lichen.checkpoint.atomic import AtomicFolder, write_shards, write_tokenizer
-from lichen.checkpoint.compressed_tensors import stored
 from lichen.checkpoint.disk import folder_bytes
 from lichen.checkpoint.manifest import CalibrationRecord, Manifest, RecipeRecord, SourceRecord
 from lichen.code_text import CodeText
 from lichen.errors import InputError, ResourceError
 from lichen.quantize.assignment import Assignment
 from lichen.quantize.assignment import linear_layers as linear_layers
-from lichen.quantize.layers import kept, quantized, read_floats
+from lichen.quantize.layers import kept, quantized, read_floats, written
 from lichen.quantize.progress import Counting, Say, Told, silent
 from lichen.quantize.progress import Progress as Progress
 from lichen.quantize.records import Records
@@ -177,7 +176,7 @@ def _converted(
     if name not in work.to_quantize:
         return {name: records.kept(kept(work, name, weight))}
     tensor = records.quantized(quantized(work, name, weight))
-    return stored(work.to_quantize[name][0], tensor)
+    return written(work, name, tensor)
 
 
 def finish(

@@ -11,15 +11,18 @@ from lichen import graph as ops
 from lichen import models
 from lichen.checkpoint import Checkpoint
 from lichen.checkpoint.protocol import FLOAT_TYPES
-from lichen.checkpoint.quantization_config import LayerFormat, quantization_config
+from lichen.checkpoint.quantization_config import (
+    EMBEDDING,
+    TIED_HEAD,
+    LayerFormat,
+    quantization_config,
+    stored_as,
+)
 from lichen.checkpoint.view import Untied
 from lichen.errors import InputError
 from lichen.quantize.rotation import Rotated
 from lichen.recipe import Choice, Recipe, Rule, recipe_error
 from lichen.schemes import GROUP_SIZES, FloatType, Scheme
-
-#: The name that an output head goes by in recipes and configs when it shares the embedding's table.
-TIED_HEAD = "lm_head"
 
 _INTEGERS = {"I64", "I32", "I16", "I8", "U8", "BOOL"}
 _ITEM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -46,7 +49,12 @@ class Assignment:
         #: By weight: why it has its format, where the recipe did not name it for all.
         self.why = {self.linears.get(at, at): "this format was chosen before" for at in self.chosen}
         self.rules = recipe.assign(self.linears)
-        if self.linears.get(TIED_HEAD) in self.tables:
+        tied = self.linears.get(TIED_HEAD) in self.tables
+        #: The head that reads the table's codes, where they are quantized once for both.
+        self.sharing = TIED_HEAD if tied and _alike(recipe) else None
+        if self.sharing:
+            self.why |= dict.fromkeys(self.tables, f"{self.sharing} reads it too")
+        elif tied:
             self.rules[TIED_HEAD] = None  # it is the embedding's
         #: Of the tensors that are quantized: layer and rule.  Choices are not among them.
         self.to_quantize: dict[str, tuple[str, Rule]] = {
@@ -118,7 +126,10 @@ class Assignment:
 
     def predicted_bytes(self) -> int:
         """The size of the weight files, to within their headers."""
-        return sum(map(self.stored_bits, self.names)) // 8
+        bits = sum(map(self.stored_bits, self.names))
+        for table in self.tables if self.sharing else ():  # its scales are there twice
+            bits += self.stored_bits(table) - self.scheme(table).bits * self.count(table)
+        return bits // 8
 
     def quantized_bits(self) -> tuple[int, int]:
         """Weights that are quantized, and the bits that they take."""
@@ -156,6 +167,8 @@ class Assignment:
         faults = []
         asked = [(name, layer, [rule]) for name, (layer, rule) in self.to_quantize.items()]
         asked += [(self.linears[at], at, list(c.rules)) for at, c in self.choices.items()]
+        if self.sharing and isinstance(rule := self.rules[self.sharing], Rule):
+            asked.append((self.linears[self.sharing], self.sharing, [rule]))
         for name, layer, rules in asked:
             columns = self.source.shape(name)[1]
             for size in dict.fromkeys(size for rule in rules for size in _group_sizes(rule)):
@@ -187,9 +200,20 @@ def _with_own_head(source: Checkpoint, graph: ops.Graph, recipe: Recipe) -> Chec
     rule = recipe.rule(TIED_HEAD)
     if shared not in embedding_tables(graph) or (rule is None and not recipe.rotate):
         return source
-    if isinstance(rule, Rule) and rule.keep_tied:
+    if (isinstance(rule, Rule) and rule.keep_tied) or _alike(recipe):
         return source
     return Untied(source, shared, f"{TIED_HEAD}.weight")
+
+
+def _alike(recipe: Recipe) -> bool:
+    """Whether a recipe makes the same codes of a table for the head as for the embedding."""
+    table, head = recipe.embedding, recipe.rule(TIED_HEAD)
+    if recipe.rotate or table is None or not isinstance(head, Rule):
+        return False
+    if head.keep_tied or head.calibrated:
+        return False
+    stored = stored_as(EMBEDDING, layer_format(table)), stored_as(TIED_HEAD, layer_format(head))
+    return (table.scheme, table.solver, stored[0]) == (head.scheme, head.solver, stored[1])
 
 
 def linear_layers(graph: ops.Graph) -> dict[str, str]:

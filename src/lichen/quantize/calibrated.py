@@ -17,7 +17,6 @@ import numpy.typing as npt
 
 from lichen.calibration import sequences
 from lichen.checkpoint.atomic import SafetensorsWriter, shard_name, to_disk, write_index
-from lichen.checkpoint.compressed_tensors import stored
 from lichen.checkpoint.manifest import Manifest
 from lichen.code_text import CodeText
 from lichen.engine.machine import choose_isa, choose_threads
@@ -26,7 +25,7 @@ from lichen.errors import InputError
 from lichen.quantize import calibration_record, fingerprint, finish, prediction, require_space
 from lichen.quantize.absorb import absorber
 from lichen.quantize.assignment import Assignment
-from lichen.quantize.layers import kept, quantized, read_floats
+from lichen.quantize.layers import kept, quantized, read_floats, written
 from lichen.quantize.progress import Told
 from lichen.quantize.records import Records
 from lichen.quantize.unfinished import State, UnfinishedFolder, Unit
@@ -282,7 +281,7 @@ class _Run:
             made = self._block.quantized(quantized(work, name, read_floats(work, name)))
             self._progress.add(work.count(name))
         if isinstance(made, QuantizedTensor):
-            return stored(work.to_quantize[name][0], made)
+            return written(work, name, made)
         self._progress.add(work.count(name))
         if made is None:
             made = self._block.kept(kept(work, name, read_floats(work, name)))

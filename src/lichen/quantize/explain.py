@@ -99,7 +99,10 @@ def _recorded(made: Manifest, order: Sequence[str]) -> list[LayerReport]:
 
 def _planned(work: Assignment, layer: str, rule: Rule | Choice | None, weight: str) -> LayerReport:
     rows, columns = work.matrix(weight)
-    why = _matched(work.recipe, layer, is_table=weight in work.tables and rule is not None)
+    is_table = weight in work.tables and rule is not None and layer != work.sharing
+    why = _matched(work.recipe, layer, is_table=is_table)
+    if work.sharing and weight in work.tables:
+        why += ", its codes are the embedding's" if layer == work.sharing else ", the head's too"
     if work.recipe.rotate:
         why += ", rotated"
     error = None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from lichen.checkpoint.compressed_tensors import stored
 from lichen.checkpoint.manifest import LayerRecord, NarrowedRecord
 from lichen.checkpoint.protocol import FLOAT_TYPES
 from lichen.errors import InputError
@@ -60,6 +62,12 @@ def quantized(
         why=work.why.get(name, ""),
     )
     return made, record
+
+
+def written(work: Assignment, name: str, tensor: QuantizedTensor) -> dict[str, npt.NDArray[Any]]:
+    """The tensors of the folder that a quantized weight becomes."""
+    head = work.sharing if name in work.tables else None
+    return stored(work.to_quantize[name][0], tensor, head=head)
 
 
 def _input_scale(rule: Rule, inputs: InputStatistics | None) -> float | None:

@@ -44,7 +44,7 @@ class Rule:
     scaling  moves part of the range of inputs into weights before that, or None
     range_   chooses the one scale of static activations, or None
     keep_tied  leaves an output head as it is where it shares the embedding's table; else it is
-               given one of its own
+               quantized with the table, or given a weight of its own
     """
 
     scheme: Scheme
