@@ -7,6 +7,9 @@ import numpy.typing as npt
 
 Float32 = npt.NDArray[np.float32]
 
+#: Of the largest probability: what is sorted to draw a token, as far down as it takes.
+_FLOORS = (1e-2, 1e-4, 0.0)
+
 
 def log_softmax(logits: Float32) -> Float32:
     """Logarithms of probabilities, row by row of ``logits`` [rows, vocabulary]."""
@@ -31,15 +34,27 @@ class Sampler:
         """A token id from ``logits`` [vocabulary]; of equal maxima the lowest id."""
         if self._random is None:
             return int(np.argmax(logits))
-        return _draw(logits / self._temperature, self._top_p, self._random.random())
+        shifted = logits - logits.max()
+        shifted /= np.float32(self._temperature)
+        return _draw(np.exp(shifted, out=shifted), self._top_p, self._random.random())
 
 
-def _draw(logits: Float32, top_p: float, point: float) -> int:
-    """Nucleus sampling (arXiv 1904.09751): the smallest likeliest set with mass ``top_p``."""
-    weights = np.exp((logits - logits.max()).astype(np.float64))
-    order = np.argsort(-weights, kind="stable")
-    cumulative = np.cumsum(weights[order])
-    kept = int(np.searchsorted(cumulative, top_p * cumulative[-1])) + 1
-    kept = min(kept, len(order))
-    chosen = int(np.searchsorted(cumulative[:kept], point * cumulative[kept - 1], side="right"))
-    return int(order[min(chosen, kept - 1)])
+def _draw(weights: Float32, top_p: float, point: float) -> int:
+    """Nucleus sampling (arXiv 1904.09751): from the smallest likeliest set with mass ``top_p``.
+
+    ``weights`` are probabilities in units of the largest.  To sort a whole vocabulary takes longer
+    than a small model does for a token, so only tokens above a floor are sorted, and a lower one is
+    tried where the draw can fall below it.
+    """
+    total = weights.sum(dtype=np.float64)
+    for floor in _FLOORS:
+        likely = np.flatnonzero(weights >= floor) if floor else np.arange(len(weights))
+        order = likely[np.argsort(-weights[likely], kind="stable")]
+        cumulative = np.cumsum(weights[order], dtype=np.float64)
+        last = np.searchsorted(cumulative, top_p * total)  # of the nucleus
+        in_sight = last < len(order)
+        drawn = point * (cumulative[last] if in_sight else total)
+        chosen = min(np.searchsorted(cumulative, drawn, side="right"), last)
+        if in_sight or (top_p == 1 and chosen < len(order)):
+            return int(order[chosen])
+    return int(order[min(chosen, len(order) - 1)])  # where sums differ in their last digits
