@@ -56,7 +56,10 @@ SHAPES_1_5B = {
 }
 
 
-@pytest.mark.parametrize("name", ["int4", "int4-hqq", "int4-awq", "int4-gptq"])
+FOUR_BITS = ["int4", "int4-hqq", "int4-awq", "int4-gptq", "int4-gptq-rotated"]
+
+
+@pytest.mark.parametrize("name", FOUR_BITS)
 def test_4_bits_are_at_most_four_and_a_half_with_their_scales(name):
     bits, weights = 0, 0
     for layer, shape in SHAPES_1_5B.items():

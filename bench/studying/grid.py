@@ -49,7 +49,8 @@ def cells(families: Iterable[str]) -> list[Cell]:
 
 PRESETS = (
     *("int8", "int8-groups", "int8-rotated", "int8-smooth", "int8-static", "paper"),
-    *("int4", "int4-hqq", "int4-awq", "int4-gptq", "int3-gptq", "mixed"),
+    *("int4", "int4-hqq", "int4-awq", "int4-gptq", "int4-gptq-rotated"),
+    *("int3-gptq", "mixed"),
 )
 
 
