@@ -515,6 +515,13 @@ def test_a_head_without_codes_reads_those_of_the_table(shared):
         assert (tensor.scheme.bits, tensor.activations) == (8, IN_GROUPS)
 
 
+def test_scales_of_a_shared_head_may_lie_otherwise(shared):
+    edit(shared, lambda t: t.update({f"{HEAD}.weight_scale": t[f"{HEAD}.weight_scale"].ravel()}))
+    zeros = np.zeros((384, 1), np.int8)
+    edit(shared, lambda t: t.update({f"{HEAD}.weight_zero_point": zeros}))
+    assert open_checkpoint(shared).read(f"{TABLE}.weight").activations == IN_GROUPS
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -49,9 +49,11 @@ def by_sorting_all(logits, temperature: float, top_p: float, point: float) -> tu
     order = np.lexsort((np.arange(len(weights)), -weights))
     cumulative = np.cumsum(weights[order] / weights.sum())
     nucleus = cumulative[: np.searchsorted(cumulative, top_p) + 1]
-    edges = np.concatenate([nucleus / nucleus[-1] - point, cumulative - top_p])
+    edges = nucleus / nucleus[-1] - point
+    if top_p < 1:
+        edges = np.concatenate([edges, cumulative[:-1] - top_p])
     chosen = np.searchsorted(nucleus, point * nucleus[-1], side="right")
-    return int(order[chosen]), float(np.abs(edges).min())
+    return int(order[chosen]), float(np.abs(edges).min(initial=np.inf))
 
 
 @given(
@@ -68,6 +70,18 @@ def test_a_draw_is_the_one_that_sorting_everything_gives(seed, tokens, spread, t
     expected, distance = by_sorting_all(logits, temperature, top_p, point)
     assume(distance > 1e-6)
     assert Sampler(temperature, top_p, seed).pick(logits) == expected
+
+
+@pytest.mark.parametrize("top_p", [0.3, 0.9, 1.0])
+@pytest.mark.parametrize("others", [3e-3, 3e-5], ids=["some", "all-below-the-floors"])
+def test_one_token_that_stands_out_does_not_hide_the_others(top_p: float, others: float) -> None:
+    logits = np.full(30_000, np.log(others), np.float32)
+    logits[7] = 0
+    for seed in range(50):
+        point = np.random.Generator(np.random.Philox(seed)).random()
+        expected, distance = by_sorting_all(logits, 1.0, top_p, point)
+        if distance > 1e-6:
+            assert Sampler(1.0, top_p, seed).pick(logits) == expected
 
 
 def test_a_draw_is_as_quick_as_a_token_of_a_small_model() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 from tests.quantize.test_pipeline import our_logits, set_weight, snapshot
 from tests.tiny import write_tiny_model
 
@@ -16,8 +18,8 @@ from lichen.code_text import CodeText
 from lichen.errors import InputError
 from lichen.quantize import existing, quantize
 from lichen.quantize.unfinished import UnfinishedFolder
-from lichen.recipe import parse_recipe
-from lichen.schemes import dequantize
+from lichen.recipe import Calibration, load_recipe, parse_recipe
+from lichen.schemes import ActivationScheme, dequantize
 from lichen.tensor import QuantizedTensor
 
 TEXT = CodeText("words", ("def f(x):\n    return x + 1\n" * 400,))
@@ -142,6 +144,51 @@ def test_a_stop_at_any_moment_changes_nothing(tiny, tmp_path, name):
         quantize(tiny, recipe, out, calibration=TEXT)
         assert snapshot(out) == snapshot(tmp_path / "whole")
         assert not list(tmp_path.glob(".*")), "nothing is left beside the folder"
+
+
+TABLE = """
+[embedding]
+weights = { bits = 8 }
+[[layers]]
+match = "lm_head"
+weights = { bits = 8 }
+activations = { bits = 8, granularity = "group", group_size = 32 }
+"""
+
+
+def test_a_table_that_the_head_shares_has_its_scales_under_both_names(tiny, tmp_path):
+    recipe, out = recipe_of('solver = "gptq"', head=TABLE), tmp_path / "out"
+    made = quantize(tiny, recipe, out, calibration=TEXT).manifest
+    raw = {name: part for file in made.files for name, part in load_file(out / file).items()}
+    assert [name for name in raw if "lm_head" in name] == ["lm_head.weight_scale"]
+    scales = raw["lm_head.weight_scale"], raw["model.embed_tokens.weight_scale"]
+    np.testing.assert_array_equal(*scales)
+    inputs = ActivationScheme(granularity="group", group_size=32)
+    assert open_checkpoint(out).read("model.embed_tokens.weight").activations == inputs
+    shapes = sum(part.nbytes for name, part in raw.items() if name.endswith("_shape"))
+    assert made.predicted_bytes == sum(part.nbytes for part in raw.values()) - shapes
+    assert interrupted(tiny, recipe, tmp_path / "resumed", 12) == 12
+    quantize(tiny, recipe, tmp_path / "resumed", calibration=TEXT)
+    assert snapshot(tmp_path / "resumed") == snapshot(out)
+
+
+def test_bits_spent_by_sensitivity_leave_a_shared_table_shared(tmp_path):
+    shape = {"hidden": 128, "intermediate": 256, "heads": 4, "head_dim": 32}
+    tiny = write_tiny_model(tmp_path / "tiny", **shape)
+    recipe = replace(load_recipe("mixed"), calibration=Calibration(sequences=4, length=64))
+    made = quantize(tiny, recipe, tmp_path / "out", calibration=TEXT).manifest
+    [table] = (layer for layer in made.layers if layer.name == "model.embed_tokens")
+    assert table.why.startswith("lm_head reads it too, dynamic int8")
+    assert "lm_head.weight" not in open_checkpoint(tmp_path / "out").names()
+
+
+def test_a_head_that_was_given_bits_of_a_budget_keeps_them(tiny, tmp_path):
+    choices = '[{ bits = 8, granularity = "channel" }, { bits = 4, group_size = 32 }]'
+    text = SIZE.replace("[cal", "bits = 7\n[cal") + "[embedding]\nweights = { bits = 8 }\n"
+    text += f'[[layers]]\nmatch = "*"\nchoices = {choices}\nactivations = {{ bits = 8 }}'
+    made = quantize(tiny, parse_recipe(text, "mine"), tmp_path / "out", calibration=TEXT).manifest
+    assert "lm_head" in made.chosen
+    assert "lm_head.weight" in open_checkpoint(tmp_path / "out").names()
 
 
 def test_whole_blocks_are_not_made_again(tiny, tmp_path):

@@ -580,7 +580,7 @@ def test_a_table_that_is_shared_is_explained_updated_and_exported(tiny, tmp_path
     assert why["model.embed_tokens"] == "the recipe's embedding, the head's too"
     made = quantize(tiny, recipe, tmp_path / "out").manifest
     why = {layer.name: layer.why for layer in explain_folder(tmp_path / "out").layers}
-    assert why["model.embed_tokens"] == "lm_head reads it too"
+    assert why["model.embed_tokens"] == f"lm_head reads it too, {IN_GROUPS}"
     assert recipe_of(tmp_path / "out")[0] == recipe
     export(tmp_path / "out", tmp_path / "out.gguf")
     exported = open_checkpoint(tmp_path / "out.gguf")
@@ -588,6 +588,16 @@ def test_a_table_that_is_shared_is_explained_updated_and_exported(tiny, tmp_path
     assert len(made.layers) == 15
     quantize(tmp_path / "out", INT8, tmp_path / "again", requantize=True)
     assert "lm_head.weight_scale" not in open_checkpoint(tmp_path / "again").names()
+
+
+def test_what_a_tied_model_carries_for_its_head_is_not_in_the_way(tiny, tmp_path):
+    weights = load_file(tiny / "model.safetensors")
+    weights["lm_head.weight"] = weights["model.embed_tokens.weight"] * 2
+    weights["lm_head.weight_scale"] = np.ones((384, 1), np.float32)
+    write_weights(tiny, weights)
+    quantize(tiny, parse_recipe(TABLE, "table"), tmp_path / "out")
+    table = open_checkpoint(tmp_path / "out").read("model.embed_tokens.weight")
+    assert table.activations == IN_GROUPS
 
 
 def test_inputs_of_a_shared_head_come_in_whole_groups(tiny, tmp_path):

@@ -38,9 +38,9 @@ from lichen.schemes import Scheme
 from lichen.schemes.packing import pack, packed_columns, unpack
 from lichen.tensor import AnyTensor, FloatArray, QuantizedTensor, StoredTensor
 
-#: What stands beside the codes of a quantized weight, and says what they mean.
-_MEANING = ("weight_scale", "weight_zero_point")
-_PARTS = (*_MEANING, "weight_shape", "input_scale", "input_zero_point")
+#: What stands beside a quantized weight.
+_SCALES, _ZEROS = "weight_scale", "weight_zero_point"
+_PARTS = (_SCALES, _ZEROS, "weight_shape", "input_scale", "input_zero_point")
 
 _FLOATS = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 
@@ -68,8 +68,10 @@ def stored(
         parts["weight_zero_point"] = tensor.zeros.reshape(parts["weight_scale"].shape)
     if tensor.input_scale is not None:
         parts["input_scale"] = np.array([tensor.input_scale], np.float32)
-    again = {f"{head}.{part}": parts[part] for part in _MEANING if head and part in parts}
-    return {f"{layer}.{part}": array for part, array in parts.items()} | again
+    made = {f"{layer}.{part}": array for part, array in parts.items()}
+    if head is not None:
+        made |= {f"{head}.{part}": parts[part] for part in (_SCALES, _ZEROS) if part in parts}
+    return made
 
 
 # --- reading the tensors ---------------------------------------------------------------------
@@ -101,8 +103,10 @@ class CompressedTensors(QuantizedFolder):
                 faults.append(f"{name} is int8 but has no {name}_scale")
             elif name.endswith(".weight_packed"):
                 faults.append(f"{name} has no {name.removesuffix('_packed')}_scale")
-        self._shared = self._shared_table()
-        faults += self._share(self._shared) if self._shared else ()
+        self._shared = None if faults else self._shared_table()
+        if self._shared:
+            faults += self._sharing_faults(self._shared)
+            self._formats[self._shared] = self._as_head(self._shared)
         if faults:
             raise InputError(f"{base.path}: {'; '.join(faults)}.")
         layers = [weight.removesuffix(".weight") for weight in self._formats]
@@ -148,32 +152,39 @@ class CompressedTensors(QuantizedFolder):
         tables = (name for name in self._formats if is_embedding(name.removesuffix(".weight")))
         return next(tables, None)
 
-    def _share(self, table: str) -> Iterator[str]:
-        """Let a head that reads ``table`` meet inputs as its group says, or say why not."""
-        chosen, group = self._formats[table], self._groups.group(TIED_HEAD)
-        if group is None:
+    def _as_head(self, table: str) -> LayerFormat:
+        """The format of ``table``, with inputs as the group of the head that reads it says."""
+        head = self._groups.find(TIED_HEAD)
+        return replace(self._formats[table], activations=head.activations if head else None)
+
+    def _sharing_faults(self, table: str) -> Iterator[str]:
+        """Why a head that reads the codes of ``table`` cannot do so."""
+        chosen, head = self._formats[table], self._groups.find(TIED_HEAD)
+        if head is None:
             yield f"{TIED_HEAD} has scales, but quantization_config does not quantize it"
             return
-        weights = replace(group.format.weights, scale_type=chosen.weights.scale_type)
-        inputs = group.format.activations
+        weights = replace(head.weights, scale_type=chosen.weights.scale_type)
         if weights != chosen.weights:
             yield f"{TIED_HEAD} has {weights}, but shares {table}, which has {chosen.weights}"
-        elif inputs and not inputs.dynamic:
+            return
+        if head.activations and not head.activations.dynamic:
             yield f"{TIED_HEAD} shares {table} and has static activations, which lichen cannot run"
-        else:
-            self._formats[table] = replace(chosen, activations=inputs)
-            if fault := self._shape_fault(table, self._stored(table), self._formats[table]):
-                yield fault
-            for part in _MEANING:
-                own, of_table = f"{TIED_HEAD}.{part}", f"{table.removesuffix('weight')}{part}"
-                if {own, of_table} & self._everything and not self._alike(own, of_table):
-                    yield f"{own} is not {of_table}, though {TIED_HEAD} shares the codes"
+        if fault := self._shape_fault(table, self._stored(table), self._as_head(table)):
+            yield fault
+        for part in (_SCALES, _ZEROS):
+            own, of_table = f"{TIED_HEAD}.{part}", f"{table.removesuffix('weight')}{part}"
+            if not self._equal(own, of_table):
+                yield f"{own} is not {of_table}, though {TIED_HEAD} shares the codes"
 
-    def _alike(self, first: str, second: str) -> bool:
-        """Whether two tensors are there and hold the same."""
-        if not {first, second} <= self._everything:
-            return False
-        return np.array_equal(self._plain(first), self._plain(second))
+    def _equal(self, first: str, second: str) -> bool:
+        """Whether two tensors hold the same, whatever their shapes; one that is absent, zeros."""
+        a, b = (
+            self._plain(name).ravel() if name in self._everything else None
+            for name in (first, second)
+        )
+        if a is None or b is None:
+            return not any(each is not None and each.any() for each in (a, b))
+        return np.array_equal(a, b)
 
     def _input_faults(self, scale: str) -> Iterator[str]:
         """The static scale of a layer's inputs is one number."""

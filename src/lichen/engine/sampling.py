@@ -43,18 +43,20 @@ def _draw(weights: Float32, top_p: float, point: float) -> int:
     """Nucleus sampling (arXiv 1904.09751): from the smallest likeliest set with mass ``top_p``.
 
     ``weights`` are probabilities in units of the largest.  To sort a whole vocabulary takes longer
-    than a small model does for a token, so only tokens above a floor are sorted, and a lower one is
-    tried where the draw can fall below it.
+    than a small model does for a token, so only tokens above a floor are sorted, and those above a
+    lower one where these do not settle the draw.
     """
     total = weights.sum(dtype=np.float64)
     for floor in _FLOORS:
         likely = np.flatnonzero(weights >= floor) if floor else np.arange(len(weights))
         order = likely[np.argsort(-weights[likely], kind="stable")]
         cumulative = np.cumsum(weights[order], dtype=np.float64)
+        if not floor:
+            total = cumulative[-1]  # whose last digits are those of this order
         last = np.searchsorted(cumulative, top_p * total)  # of the nucleus
         in_sight = last < len(order)
         drawn = point * (cumulative[last] if in_sight else total)
         chosen = min(np.searchsorted(cumulative, drawn, side="right"), last)
         if in_sight or (top_p == 1 and chosen < len(order)):
-            return int(order[chosen])
-    return int(order[min(chosen, len(order) - 1)])  # where sums differ in their last digits
+            break
+    return int(order[chosen])

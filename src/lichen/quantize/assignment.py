@@ -51,11 +51,12 @@ class Assignment:
         self.rules = recipe.assign(self.linears)
         tied = self.linears.get(TIED_HEAD) in self.tables
         #: The head that reads the table's codes, where they are quantized once for both.
-        self.sharing = TIED_HEAD if tied and _alike(recipe) else None
-        if self.sharing:
-            self.why |= dict.fromkeys(self.tables, f"{self.sharing} reads it too")
-        elif tied:
+        self.sharing = TIED_HEAD if tied and _same_codes(recipe) else None
+        if tied and not self.sharing:
             self.rules[TIED_HEAD] = None  # it is the embedding's
+        elif self.sharing and isinstance(head := self.rules[TIED_HEAD], Rule):
+            inputs = head.activations or "float activations"
+            self.why |= dict.fromkeys(self.tables, f"{TIED_HEAD} reads it too, {inputs}")
         #: Of the tensors that are quantized: layer and rule.  Choices are not among them.
         self.to_quantize: dict[str, tuple[str, Rule]] = {
             self.linears[layer]: (layer, rule)
@@ -69,10 +70,10 @@ class Assignment:
             raise recipe_error(recipe.name, ["no layer of this model would be quantized"])
         self._require_whole_groups()
         self._require_shared_scaling()
+        self.names = list(self.source.names())
         # A copy of the embedding that a tied model carries for its head is never read.
-        own_head = f"{TIED_HEAD}.weight"
-        copies = set() if own_head in self.linears.values() else {own_head}
-        self.names = [name for name in self.source.names() if name not in copies]
+        if (own := f"{TIED_HEAD}.weight") not in self.linears.values():
+            self.names = [name for name in self.names if not name.startswith(own)]
 
     @property
     def choices(self) -> dict[str, Choice]:
@@ -83,7 +84,7 @@ class Assignment:
         """The same with the choices made: by weight, the number of its format, and why."""
         chosen = {layer: numbers[self.linears[layer]] for layer in self.choices}
         made = Assignment(self._given, self.recipe.settled(chosen))
-        made.why = why
+        made.why |= why
         return made
 
     @property
@@ -118,7 +119,11 @@ class Assignment:
     def stored_bits(self, name: str) -> int:
         """Bits of a tensor in the folder; of one with a choice, the most that it may be given."""
         if name in self.to_quantize:
-            return self.scheme(name).stored_bits(*self.matrix(name))
+            scheme = self.scheme(name)
+            bits = scheme.stored_bits(*self.matrix(name))
+            if self.sharing and name in self.tables:  # its scales are there twice
+                bits += bits - scheme.bits * self.count(name)
+            return bits
         if rules := self._choice_of(name):
             schemes = [self.scheme(name, rule) for rule in rules]
             return max(scheme.stored_bits(*self.matrix(name)) for scheme in schemes)
@@ -126,10 +131,7 @@ class Assignment:
 
     def predicted_bytes(self) -> int:
         """The size of the weight files, to within their headers."""
-        bits = sum(map(self.stored_bits, self.names))
-        for table in self.tables if self.sharing else ():  # its scales are there twice
-            bits += self.stored_bits(table) - self.scheme(table).bits * self.count(table)
-        return bits // 8
+        return sum(map(self.stored_bits, self.names)) // 8
 
     def quantized_bits(self) -> tuple[int, int]:
         """Weights that are quantized, and the bits that they take."""
@@ -200,17 +202,17 @@ def _with_own_head(source: Checkpoint, graph: ops.Graph, recipe: Recipe) -> Chec
     rule = recipe.rule(TIED_HEAD)
     if shared not in embedding_tables(graph) or (rule is None and not recipe.rotate):
         return source
-    if (isinstance(rule, Rule) and rule.keep_tied) or _alike(recipe):
+    if (isinstance(rule, Rule) and rule.keep_tied) or _same_codes(recipe):
         return source
     return Untied(source, shared, f"{TIED_HEAD}.weight")
 
 
-def _alike(recipe: Recipe) -> bool:
-    """Whether a recipe makes the same codes of a table for the head as for the embedding."""
+def _same_codes(recipe: Recipe) -> bool:
+    """Whether a table for head and embedding gets the same codes for both, stored alike."""
     table, head = recipe.embedding, recipe.rule(TIED_HEAD)
     if recipe.rotate or table is None or not isinstance(head, Rule):
         return False
-    if head.keep_tied or head.calibrated:
+    if head.keep_tied or head.calibrated or TIED_HEAD in recipe.chosen:  # which paid for its bits
         return False
     stored = stored_as(EMBEDDING, layer_format(table)), stored_as(TIED_HEAD, layer_format(head))
     return (table.scheme, table.solver, stored[0]) == (head.scheme, head.solver, stored[1])
