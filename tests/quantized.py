@@ -14,6 +14,7 @@ from tests.tiny import write_json
 from lichen.checkpoint.compressed_tensors import stored
 from lichen.checkpoint.quantization_config import LayerFormat, quantization_config
 from lichen.recipe import parse_recipe
+from lichen.schemes import ActivationScheme
 from lichen.solvers import absmax
 from lichen.tensor import FloatArray, QuantizedTensor
 
@@ -50,6 +51,23 @@ activations = { bits = 8, granularity = "group", group_size = 32, dynamic = true
 solver = "mse"
 """
 INT4 = parse_recipe(INT4_G32, "int4")
+
+#: Embedding and head get the same codes, which a model with one table for both stores once.
+SHARED_TABLE = """
+[embedding]
+weights = { bits = 8 }
+[[layers]]
+match = "lm_head"
+weights = { bits = 8 }
+activations = { bits = 8, granularity = "group", group_size = 32 }
+"""
+IN_GROUPS = ActivationScheme(granularity="group", group_size=32)
+
+
+def stored_tensors(folder: Path) -> dict[str, FloatArray]:
+    """All tensors of a folder as they are stored, from all of its weight files."""
+    files = sorted(folder.glob("*.safetensors"))
+    return {name: tensor for file in files for name, tensor in load_file(file).items()}
 
 
 def quantized(weight: FloatArray, chosen: LayerFormat, number: int = 0) -> QuantizedTensor:

@@ -15,7 +15,7 @@ from compressed_tensors.quantization import QuantizationConfig
 from compressed_tensors.quantization.utils import calculate_qparams
 from safetensors.numpy import load_file, save_file
 from safetensors.torch import save_file as torch_save_file
-from tests.quantized import quantized, write_quantized
+from tests.quantized import IN_GROUPS, quantized, write_quantized
 from tests.tiny import write_json, write_tiny_model
 
 from lichen.checkpoint import open_checkpoint
@@ -487,7 +487,6 @@ def test_tensors_that_contradict_the_config_are_refused(folder, change, message)
 
 
 HEAD, TABLE = "lm_head", "model.embed_tokens"
-IN_GROUPS = ActivationScheme(granularity="group", group_size=32)
 
 
 @pytest.fixture

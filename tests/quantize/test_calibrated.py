@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
 from tests.quantize.test_pipeline import our_logits, set_weight, snapshot
+from tests.quantized import IN_GROUPS, SHARED_TABLE, stored_tensors
 from tests.tiny import write_tiny_model
 
 from lichen import calibration
@@ -19,7 +19,7 @@ from lichen.errors import InputError
 from lichen.quantize import existing, quantize
 from lichen.quantize.unfinished import UnfinishedFolder
 from lichen.recipe import Calibration, load_recipe, parse_recipe
-from lichen.schemes import ActivationScheme, dequantize
+from lichen.schemes import dequantize
 from lichen.tensor import QuantizedTensor
 
 TEXT = CodeText("words", ("def f(x):\n    return x + 1\n" * 400,))
@@ -146,25 +146,14 @@ def test_a_stop_at_any_moment_changes_nothing(tiny, tmp_path, name):
         assert not list(tmp_path.glob(".*")), "nothing is left beside the folder"
 
 
-TABLE = """
-[embedding]
-weights = { bits = 8 }
-[[layers]]
-match = "lm_head"
-weights = { bits = 8 }
-activations = { bits = 8, granularity = "group", group_size = 32 }
-"""
-
-
 def test_a_table_that_the_head_shares_has_its_scales_under_both_names(tiny, tmp_path):
-    recipe, out = recipe_of('solver = "gptq"', head=TABLE), tmp_path / "out"
+    recipe, out = recipe_of('solver = "gptq"', head=SHARED_TABLE), tmp_path / "out"
     made = quantize(tiny, recipe, out, calibration=TEXT).manifest
-    raw = {name: part for file in made.files for name, part in load_file(out / file).items()}
+    raw = stored_tensors(out)
     assert [name for name in raw if "lm_head" in name] == ["lm_head.weight_scale"]
     scales = raw["lm_head.weight_scale"], raw["model.embed_tokens.weight_scale"]
     np.testing.assert_array_equal(*scales)
-    inputs = ActivationScheme(granularity="group", group_size=32)
-    assert open_checkpoint(out).read("model.embed_tokens.weight").activations == inputs
+    assert open_checkpoint(out).read("model.embed_tokens.weight").activations == IN_GROUPS
     shapes = sum(part.nbytes for name, part in raw.items() if name.endswith("_shape"))
     assert made.predicted_bytes == sum(part.nbytes for part in raw.values()) - shapes
     assert interrupted(tiny, recipe, tmp_path / "resumed", 12) == 12

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
-from tests.quantized import INT4, INT8
+from tests.quantized import IN_GROUPS, INT4, INT8, SHARED_TABLE, stored_tensors
 from tests.tiny import write_json, write_tiny_model, write_weights
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -29,7 +29,7 @@ from lichen.quantize.explain import explain_folder, explain_recipe
 from lichen.quantize.update import recipe_of
 from lichen.recipe import load_recipe, parse_recipe
 from lichen.reference import Reference
-from lichen.schemes import ActivationScheme, dequantize
+from lichen.schemes import dequantize
 from lichen.tensor import QuantizedTensor
 
 DOWN = "model.layers.0.mlp.down_proj"
@@ -517,19 +517,14 @@ def test_a_head_that_is_quantized_has_a_weight_of_its_own(tmp_path, tied):
     assert np.abs(theirs - their_logits(loaded(source))).max() < 1
 
 
-TABLE = """
-[embedding]
-weights = { bits = 8 }
-[[layers]]
-match = "lm_head"
-weights = { bits = 8 }
-activations = { bits = 8, granularity = "group", group_size = 32 }
-[[layers]]
+TABLE = (
+    SHARED_TABLE
+    + """[[layers]]
 match = "*"
 weights = { bits = 8 }
 activations = { bits = 8 }
 """
-IN_GROUPS = ActivationScheme(granularity="group", group_size=32)
+)
 
 
 @pytest.mark.parametrize("model_type", ["qwen2", "llama"])
@@ -537,7 +532,7 @@ IN_GROUPS = ActivationScheme(granularity="group", group_size=32)
 def test_codes_that_embedding_and_head_have_in_common_are_stored_once(tmp_path, model_type, dtype):
     source = write_tiny_model(tmp_path / "tiny", model_type, dtype=dtype, shards=2)
     made = quantize(source, parse_recipe(TABLE, "table"), tmp_path / "out").manifest
-    raw = {k: v for file in made.files for k, v in load_file(tmp_path / "out" / file).items()}
+    raw = stored_tensors(tmp_path / "out")
     assert [name for name in raw if "lm_head" in name] == ["lm_head.weight_scale"]
     checkpoint = open_checkpoint(tmp_path / "out")
     assert checkpoint.config["tie_word_embeddings"] is True
