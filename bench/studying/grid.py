@@ -17,7 +17,7 @@ FAMILIES = {
     "smoothing": "How much range should inputs give to weights?  (int8, dynamic per token)",
     "rotation": "What is it worth to rotate the model first?",
     "calibration": "How much text is enough, and must it be code?",
-    "budget": "Is it worth giving layers different formats?",
+    "budget": "Is it worth giving layers different formats?  (compare with the preset `mixed`)",
 }
 
 
@@ -151,7 +151,6 @@ def _calibration() -> Iterator[Cell]:
 
 
 def _budget() -> Iterator[Cell]:
-    yield Cell("budget", "mixed", load_recipe("mixed").text)
     weights, inputs = "bits = 4, group_size = 64", 'granularity = "group"'
     for solver in ("mse", "gptq"):
         text = recipe(weights, inputs=inputs, solver=solver, sequences=32)
