@@ -46,7 +46,7 @@ def _size(found: dict[str, Row]) -> Iterator[str]:
         names = [f"{kind}, {n} x 512 code" for n in (4, 16, 32)]
         if _have(found, *names):
             klds = [found[name].kld for name in names]
-            spread = max(klds[1:]) / min(klds[1:]) - 1
+            spread = max(klds) / min(klds) - 1
             shown = ", ".join(f"{kld:.4f}" for kld in klds)
             yield (
                 f"{_verdict(spread < 0.1)}: calibration size matters little ({kind}, 4, 16, 32 x"

@@ -17,8 +17,9 @@ import numpy as np
 from bench.studying.grid import Cell
 from bench.studying.reference import Reference
 
+from lichen import __version__
 from lichen.calibration import standard_library
-from lichen.checkpoint import manifest
+from lichen.checkpoint import manifest, open_checkpoint
 from lichen.engine import Generation
 from lichen.engine.sampling import Sampler
 from lichen.loading import LanguageModel, load
@@ -63,6 +64,7 @@ class Study:
     def __init__(self, model: Path, out: Path, *, tasks: int, threads: int | None) -> None:
         self._model, self._out, self._tasks, self._threads = model, out, tasks, threads
         out.mkdir(parents=True, exist_ok=True)
+        self._source = open_checkpoint(model).digest()
         self._reference: Reference | None = None
 
     def __enter__(self) -> Study:
@@ -96,15 +98,16 @@ class Study:
         return found
 
     def _digest(self, cell: Cell) -> str:
-        facts = f"{self._model.resolve()}\n{cell.prose}\n{self._tasks_for(cell)}\n{cell.text}"
-        return hashlib.sha256(facts.encode()).hexdigest()
+        """Of all that decides about the figures: what differs in it is measured anew."""
+        facts = (__version__, self._source, cell.prose, self._tasks_for(cell), cell.text)
+        return hashlib.sha256("\n".join(map(str, facts)).encode()).hexdigest()
 
     def _kept(self, path: Path, cell: Cell) -> Row | None:
         try:
             row = msgspec.json.decode(path.read_bytes(), type=Row)
         except (OSError, msgspec.DecodeError):
             return None
-        return row if row.digest == self._digest(cell) else None
+        return row if row.digest == self._digest(cell) and not row.fault else None
 
     def _measure(self, cell: Cell) -> Row:
         row = Row(family=cell.family, name=cell.name, digest=self._digest(cell))
@@ -181,7 +184,7 @@ def peak_megabytes(process: int) -> float:
 
 def decode_rate(model: LanguageModel, tokens: int = 48) -> float:
     """Tokens a second of one answer, the best of three."""
-    prompt = list(np.random.default_rng(0).integers(1000, 2000, 16))
+    prompt = model.tokenizer.encode("def fibonacci(n):\n")
     best = 0.0
     for _ in range(3):
         generation = Generation(prompt, tokens, lambda token: True, Sampler(0.0, 1.0, 0))

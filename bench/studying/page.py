@@ -1,9 +1,8 @@
-"""The study's table as Markdown, and as a page with plots."""
+"""The study's table as Markdown beside its plots, and as one page."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import msgspec
 from bench.studying.claims import claims
 from bench.studying.grid import FAMILIES
 from bench.studying.measuring import Row
+from bench.studying.plots import plots
 
 from lichen import stats
 from lichen.checkpoint import open_checkpoint
@@ -32,28 +32,34 @@ _COLUMNS = {
     "peak MB": lambda r: f"{r.peak_megabytes:.0f}",
 }
 
-_WIDTH, _HEIGHT = 760, 340
-_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 740, 20, 300
+#: What the plots show.
+_TITLES = {
+    "divergence": "Divergence against bits per weight",
+    "speed": "Divergence against speed",
+    "solved": "Tasks solved",
+}
 
 
 def write_page(out: Path, model: Path, rows: Sequence[Row]) -> Path:
-    """study.json, study.md and study.html in ``out``."""
+    """study.json, study.md with its plots beside it, and study.html in ``out``."""
     (out / "study.json").write_bytes(msgspec.json.format(msgspec.json.encode(rows), indent=2))
-    text = "\n".join(_markdown(model, rows)) + "\n"
+    drawn = dict(plots(rows))
+    for name, svg in drawn.items():
+        (out / f"study-{name}.svg").write_text(svg, encoding="utf-8")
+    facts = f"{open_checkpoint(model).description}; {processor().name}"
+    text = "\n".join(_markdown(facts, drawn, rows)) + "\n"
     (out / "study.md").write_text(text, encoding="utf-8")
     page = out / "study.html"
-    page.write_text("\n".join(_html(model, rows)) + "\n", encoding="utf-8")
+    page.write_text("\n".join(_html(facts, drawn, rows)) + "\n", encoding="utf-8")
     return page
 
 
-def _facts(model: Path) -> str:
-    return f"{open_checkpoint(model).description}; {processor().name}"
-
-
-def _markdown(model: Path, rows: Sequence[Row]) -> Iterator[str]:
-    yield f"# Quantization study: {_facts(model)}\n"
+def _markdown(facts: str, drawn: Iterable[str], rows: Sequence[Row]) -> Iterator[str]:
+    yield f"# Quantization study: {facts}\n"
     for claim in claims(rows):
         yield f"- {claim}"
+    for name in drawn:
+        yield f"\n![{_TITLES[name]}](study-{name}.svg)"
     for family, found in _by_family(rows):
         yield f"\n## {FAMILIES[family]}\n"
         yield "| " + " | ".join(_COLUMNS) + " |"
@@ -62,12 +68,13 @@ def _markdown(model: Path, rows: Sequence[Row]) -> Iterator[str]:
             yield "| " + " | ".join(_cells(row)) + " |"
 
 
-def _html(model: Path, rows: Sequence[Row]) -> Iterator[str]:
+def _html(facts: str, drawn: Mapping[str, str], rows: Sequence[Row]) -> Iterator[str]:
     yield "<!doctype html><html lang=en><meta charset=utf-8><title>Quantization study</title>"
-    yield f"<style>{_STYLE}</style><h1>Quantization study</h1><p>{escape(_facts(model))}</p><ul>"
+    yield f"<style>{_STYLE}</style><h1>Quantization study</h1><p>{escape(facts)}</p><ul>"
     yield from (f"<li>{escape(claim)}</li>" for claim in claims(rows))
-    yield "</ul><h2>Divergence against bits per weight of the quantized layers</h2>"
-    yield _plot([row for row in rows if not row.fault])
+    yield "</ul>"
+    for name, svg in drawn.items():
+        yield f"<h2>{_TITLES[name]}</h2>{svg[svg.index('<svg') :]}"
     for family, found in _by_family(rows):
         yield f"<h2>{escape(FAMILIES[family])}</h2><table><tr>"
         yield "".join(f"<th>{escape(name)}</th>" for name in _COLUMNS) + "</tr>"
@@ -96,43 +103,10 @@ def _passed(row: Row) -> str:
     return f"{row.passed}/{row.tasks} ({100 * found.low:.0f}-{100 * found.high:.0f}%)"
 
 
-def _plot(rows: Sequence[Row]) -> str:
-    """Every recipe as a point: bits to the right, KLD upwards on a logarithmic scale."""
-    least = math.floor(math.log10(min(row.kld for row in rows)))
-    most = math.ceil(math.log10(max(row.kld for row in rows)))
-    families = list(FAMILIES)
-
-    def x(bits: float) -> float:
-        return _LEFT + (_RIGHT - _LEFT) * (bits - 2) / 7
-
-    def y(kld: float) -> float:
-        return _BOTTOM - (_BOTTOM - _TOP) * (math.log10(kld) - least) / max(1, most - least)
-
-    marks = [f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="KLD against bits">']
-    for power in range(least, most + 1):
-        at = y(10.0**power)
-        marks.append(f'<line x1="{_LEFT}" x2="{_RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
-        marks.append(f'<text x="{_LEFT - 8}" y="{at + 4:.1f}" class="end">{10.0**power:g}</text>')
-    marks += [f'<text x="{x(b):.1f}" y="{_BOTTOM + 20}">{b}</text>' for b in range(2, 10)]
-    for row in rows:
-        hue = 360 * families.index(row.family) // len(families)
-        title = escape(f"{row.name}: {row.bits:.2f} bits, KLD {row.kld:.4f}")
-        marks.append(
-            f'<circle cx="{x(row.bits):.1f}" cy="{y(row.kld):.1f}" r="5" fill="hsl({hue} 60% 45%)">'
-            f"<title>{title}</title></circle>"
-        )
-    for number, family in enumerate(dict.fromkeys(row.family for row in rows)):
-        hue, at = 360 * families.index(family) // len(families), _TOP + 18 * number
-        marks.append(f'<circle cx="{_RIGHT - 110}" cy="{at}" r="5" fill="hsl({hue} 60% 45%)"/>')
-        marks.append(f'<text x="{_RIGHT - 98}" y="{at + 4}" class="start">{family}</text>')
-    return "".join(marks) + "</svg>"
-
-
 _STYLE = """
 body { font: 15px system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em }
 table { border-collapse: collapse; font-size: 13px }
 td, th { padding: .25em .6em; text-align: right }
 td:first-child, th:first-child { text-align: left } tr:nth-child(even) { background: #8881 }
-svg { max-width: 760px; font-size: 12px; fill: currentColor } svg line { stroke: #8886 }
-svg text { text-anchor: middle } svg .end { text-anchor: end } svg .start { text-anchor: start }
+svg { max-width: 100%; height: auto; background: white }
 """
