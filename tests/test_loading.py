@@ -4,21 +4,36 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from gguf import GGMLQuantizationType as GgmlType
+from safetensors.numpy import load_file, save_file
 from tests.checkpoint.tiny_gguf import write_tiny_gguf
-from tests.tiny import write_tiny_model
+from tests.quantized import write_quantized
+from tests.tiny import write_json, write_tiny_model
 from tests.wide import LOST
 
+from lichen import _core
+from lichen.checkpoint.quantization_config import LayerFormat
 from lichen.completion import Completion, Request
-from lichen.engine import scheduler
+from lichen.engine import Generation, scheduler
+from lichen.engine.sampling import Sampler
 from lichen.errors import InputError, ResourceError
 from lichen.loading import LanguageModel, load
+from lichen.schemes import ActivationScheme, Scheme
 
+#: Of 32 tokens: keys and values of two layers with two heads of 16 floats.
+PAGE_BYTES = 2 * 2 * 2 * 16 * 4 * 32
+#: What messages call arguments, where they do not call them by their names.
+WORDS = {"isa": "instruction set"}
 PROMPTS = [f"def function_{n}(values):\n    " + "x = 1\n    " * (n % 7) for n in range(40)]
 
 
@@ -65,6 +80,31 @@ def test_a_small_cache_makes_requests_wait(folder: Path, model: LanguageModel) -
     small = load(folder, threads=2, cache_bytes=120_000)
     assert small.engine.token_capacity < 300
     assert answers(small, requests) == answers(model, requests)
+
+
+def test_scoring_is_told_when_answers_hold_the_cache(folder: Path) -> None:
+    small = load(folder, threads=1, cache_bytes=8 * PAGE_BYTES)
+    ids = [5] * 200
+    writing = small.stream(Request("def f(", max_tokens=100))
+    next(writing)
+    with pytest.raises(ResourceError, match="cache is taken by answers that are being written"):
+        next(small.logprobs(ids))
+    writing.close()
+    scoring = small.logprobs(ids)
+    next(scoring)
+    with pytest.raises(ResourceError, match="or by another text that is being scored"):
+        next(small.logprobs(ids))
+    scoring.close()
+    assert sum(len(piece) for piece in small.logprobs(ids)) == 200
+    with pytest.raises(InputError, match=r"257 tokens is too long: .* room for 256"):
+        next(small.logprobs([5] * 257))
+
+
+def test_an_answer_ends_where_its_room_does(folder: Path) -> None:
+    small = load(folder, threads=1, cache_bytes=2 * PAGE_BYTES)
+    [answer] = answers(small, [Request("def f(", max_tokens=10**6)])
+    assert answer.finish_reason == "length"
+    assert answer.prompt_tokens + answer.tokens == small.engine.token_capacity == 64
 
 
 def test_sampling_depends_on_the_seed_alone(model: LanguageModel) -> None:
@@ -227,9 +267,17 @@ def test_bad_configs_are_refused_in_words(tmp_path: Path, change: dict, words: s
         load(folder)
 
 
-@pytest.mark.parametrize("argument", [{"dtype": "int3"}, {"isa": "neon9"}, {"threads": 0}], ids=str)
+@pytest.mark.parametrize(
+    "argument",
+    [
+        *({"dtype": "int3"}, {"isa": "neon9"}, {"threads": 0}),
+        *({"cache_bytes": 0}, {"cache_bytes": -1}),
+    ],
+    ids=str,
+)
 def test_bad_arguments_are_refused_in_words(folder: Path, argument: dict) -> None:
-    with pytest.raises(InputError, match=str(next(iter(argument.values())))):
+    [(name, value)] = argument.items()
+    with pytest.raises(InputError, match=f"{WORDS.get(name, name)}.*{value}"):
         load(folder, **argument)
 
 
@@ -295,3 +343,96 @@ def test_a_file_cut_off_while_it_is_loaded_is_an_error(tmp_path: Path, monkeypat
     words = rf"{file.name}: is shorter than it says; fetch the model again \(tensor model\."
     with pytest.raises(InputError, match=words):
         load(path)
+
+
+NARROW = 384  # rows of tables before they are widened
+
+
+def write_wide(folder: Path, kind: str, rows: int) -> Path:
+    """A tiny model of 1024 columns, whose table has so many rows, and its own head in int8."""
+    head = kind == "int8"
+    shape: Any = {"hidden": 1024, "layers": 1, "tied": not head}
+    wide = write_tiny_model(folder / "tiny", dtype="bfloat16" if head else kind, **shape)
+    if head:
+        rows_in_int8 = LayerFormat(Scheme(8), ActivationScheme())
+        write_quantized(wide, folder / "int8", {"lm_head": rows_in_int8})
+        wide = folder / "int8"
+    tensors = load_file(wide / "model.safetensors")
+    for name, tensor in tensors.items():
+        if len(tensor) == NARROW:
+            tensors[name] = np.resize(tensor, (rows, *tensor.shape[1:]))
+    save_file(tensors, wide / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((wide / "config.json").read_text())
+    write_json(wide / "config.json", config | {"vocab_size": rows})
+    return wide
+
+
+#: Loads sys.argv[1] with a small cache and asks it; how far memory grew meanwhile, in bytes.
+GROWTH = """
+import sys
+from pathlib import Path
+from lichen.completion import Request
+from lichen.loading import load
+
+def kilobytes(field):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field))
+
+before = kilobytes("VmRSS:")
+model = load(Path(sys.argv[1]), threads=2, cache_bytes=int(sys.argv[2]))
+list(model.generate([Request("def f(", max_tokens=2)]))
+print((kilobytes("VmHWM:") - before) * 1024)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells the peak")
+@pytest.mark.parametrize(
+    ("kind", "rows"), [("int8", 60_000), ("float16", 90_000), ("bfloat16", 90_000)]
+)
+def test_loading_holds_no_second_copy_of_the_weights(tmp_path: Path, kind: str, rows: int) -> None:
+    """The peak, from the first byte of the file to the first answer."""
+    folder, cache = write_wide(tmp_path, kind, rows), 1 << 20
+    stored = (folder / "model.safetensors").stat().st_size
+    command = [sys.executable, "-c", GROWTH, str(folder), str(cache)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    shutil.rmtree(folder)
+    assert done.returncode == 0, done.stderr
+    grown = int(done.stdout)
+    assert stored > 100e6
+    assert grown > 0.95 * stored, "the weights are not all in memory, so nothing was tried"
+    assert grown < 1.15 * stored + cache
+
+
+class TimedPlan:
+    """A plan whose steps are timed."""
+
+    def __init__(self, plan: _core.Plan) -> None:
+        self._plan = plan
+        self.seconds = 0.0
+
+    def step(self, *arguments: Any) -> Any:
+        begin = time.perf_counter()
+        logits = self._plan.step(*arguments)
+        self.seconds = time.perf_counter() - begin
+        return logits
+
+
+def test_a_token_costs_python_the_same_behind_any_context(tmp_path: Path) -> None:
+    """What a step takes beside the plan's own time, the least of many.
+
+    Answers are sampled, so that guesses are rare and steps many.
+    """
+    folder = write_tiny_model(tmp_path / "long", layers=1, heads=1, kv_heads=1)
+    config = json.loads((folder / "config.json").read_text())
+    write_json(folder / "config.json", config | {"max_position_embeddings": 16_500})
+    engine: Any = load(folder, threads=1).engine
+    engine._plan = plan = TimedPlan(engine._plan)
+    least = {}
+    for length in (1000, 16_384):
+        ids = np.random.default_rng(0).integers(384, size=length).tolist()
+        spent, begin = [], time.perf_counter()
+        for _ in engine.steps(Generation(ids, 100, lambda _: True, Sampler(1.0, 1.0, 0))):
+            spent.append(time.perf_counter() - begin - plan.seconds)
+            begin = time.perf_counter()
+        least[length] = min(spent[-50:])
+    assert least[16_384] < 3 * least[1000]

@@ -27,6 +27,11 @@ job = json.loads(sys.argv[1])
 if job.get("crash"):
     sys.stderr.write("loading\\nno such instruction\\n")
     sys.exit(3)
+if job.get("fault"):
+    import os, signal
+    sys.stderr.write("loading\\n")
+    sys.stderr.flush()
+    os.kill(os.getpid(), signal.SIGSEGV)
 if job.get("hang"):
     import time
     time.sleep(60)
@@ -85,13 +90,14 @@ def test_finished_rounds_are_kept(place: Path) -> None:
     ("failing", "told"),
     [
         (row("other", "lichen", crash=True), "ended with code 3: no such instruction"),
+        (row("other", "lichen", fault=True), "ended with signal 11: loading"),
         (row("other", "lichen", hang=True), "took more than 2 s"),
         (
             Row("other", Path("/no/python"), "worker.py", "given", "lichen"),
             "there is no /no/python",
         ),
     ],
-    ids=["crash", "hang", "missing"],
+    ids=["crash", "fault", "hang", "missing"],
 )
 def test_a_peer_that_fails_is_a_line_of_the_table(place: Path, failing: Row, told: str) -> None:
     found = peers_of(place, row("lichen", rate=300.0), failing, timeout=2)

@@ -16,7 +16,7 @@ from tests.tiny import write_tiny_model
 
 from lichen.checkpoint import open_checkpoint
 from lichen.quantize.assignment import Assignment
-from lichen.recipe import parse_recipe, presets
+from lichen.recipe import load_recipe, parse_recipe, presets
 
 INT8 = Cell("bits", "int8", '[[layers]]\nmatch = "*"\nweights = { bits = 8 }\n')
 
@@ -47,6 +47,14 @@ def test_no_recipe_of_the_grid_takes_the_place_of_another() -> None:
     assert len({_slug(cell) for cell in grid}) == len(grid)
 
 
+def test_a_preset_with_inputs_in_floats_is_else_the_same() -> None:
+    [cell] = [cell for cell in cells(["activations"]) if cell.name.startswith("preset int4")]
+    floats, preset = parse_recipe(cell.text, "floats"), load_recipe("int4")
+    assert [rule.weights for rule in floats.rules] == [rule.weights for rule in preset.rules]
+    assert not any(rule.activations for rule in floats.rules)
+    assert all(rule.activations for rule in preset.rules)
+
+
 def test_every_preset_is_studied() -> None:
     assert set(PRESETS) == set(presets())
 
@@ -69,6 +77,14 @@ def test_every_preset_is_studied() -> None:
         (
             {"int8_inputs_in_floats": 0.015, "int8_inputs_per_token": 0.02},
             "Refuted: activations are more sensitive than weights",
+        ),
+        (
+            {"int4": 0.052, "preset int4, inputs in floats": 0.05},
+            "Confirmed: beside weights of 4 bits, inputs of 8 bits cost at most 5%",
+        ),
+        (
+            {"int4": 0.053, "preset int4, inputs in floats": 0.05},
+            "Refuted: beside weights of 4 bits, inputs of 8 bits cost at most 5%",
         ),
         (
             {f"int3 gptq, {n} x 512 code": kld for n, kld in ((4, 0.2), (16, 0.21), (32, 0.2))},

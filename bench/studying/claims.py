@@ -10,7 +10,7 @@ from bench.studying.measuring import Row
 def claims(rows: Sequence[Row]) -> Iterator[str]:
     """One sentence with figures for every claim that the measured recipes can decide."""
     found = {row.name: row for row in rows if not row.fault}
-    for claim in (_dynamic, _inputs, _size, _text, _budget, _smoothing):
+    for claim in (_dynamic, _inputs, _few_bits, _size, _text, _budget, _smoothing):
         yield from claim(found)
 
 
@@ -38,6 +38,16 @@ def _inputs(found: dict[str, Row]) -> Iterator[str]:
         yield (
             f"{_verdict(both - weights > weights)}: activations are more sensitive than weights:"
             f" int8 weights alone {weights:.4f}, int8 inputs add {both - weights:.4f}."
+        )
+
+
+def _few_bits(found: dict[str, Row]) -> Iterator[str]:
+    names = ("int4", "preset int4, inputs in floats")
+    if _have(found, *names):
+        both, weights = (found[name].kld for name in names)
+        yield (
+            f"{_verdict(both <= 1.05 * weights)}: beside weights of 4 bits, inputs of 8 bits cost"
+            f" at most 5%: int4 {both:.4f}, the same weights with inputs in floats {weights:.4f}."
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ FAMILIES = {
     "bits": "How far down can weights go?  (groups of 32, least squared error)",
     "granularity": "How many weights may share a scale?  (4 bits, absmax, inputs in floats)",
     "solvers": "What is a good way to choose the numbers worth?  (4 and 3 bits, inputs in floats)",
-    "activations": "What do inputs cost, beside weights?  (weights int8 per row)",
+    "activations": "What do inputs cost, beside weights?  (weights int8 per row; compare `int4`)",
     "smoothing": "How much range should inputs give to weights?  (int8, dynamic per token)",
     "rotation": "What is it worth to rotate the model first?",
     "calibration": "How much text is enough, and must it be code?",
@@ -116,6 +117,8 @@ _INPUTS = {
 def _activations() -> Iterator[Cell]:
     for name, inputs in _INPUTS.items():
         yield Cell("activations", f"int8 inputs {name}", recipe("bits = 8", inputs=inputs))
+    floats = re.sub(r"(?m)^activations = .*\n", "", load_recipe("int4").text)
+    yield Cell("activations", "preset int4, inputs in floats", floats)
 
 
 def _smoothing() -> Iterator[Cell]:

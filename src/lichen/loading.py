@@ -49,7 +49,7 @@ def load(
     isa          instruction set to force; else ``LICHEN_ISA``, else the best of this machine
     dtype        one of `DTYPES`, for weights that are stored as floats
     kv_cache     one of `KV_TYPES`: what keys and values are stored as
-    cache_bytes  budget of the key-value cache
+    cache_bytes  budget of the key-value cache, of which it takes whole pages of 32 tokens, or one
     speculate    guess tokens ahead where it saves time; the answers are the same
     draft        a smaller model with the same tokens, which guesses; else the text itself does
 
@@ -60,6 +60,8 @@ def load(
         raise InputError(f"dtype {dtype!r} is unknown; choose one of {', '.join(DTYPES)}.")
     if kv_cache not in KV_TYPES:
         raise InputError(f"kv_cache {kv_cache!r} is unknown; choose one of {', '.join(KV_TYPES)}.")
+    if cache_bytes < 1:
+        raise InputError(f"cache_bytes is {cache_bytes}, must be at least 1.")
     checkpoint = open_checkpoint(Path(model))
     graph = models.build(checkpoint.config)
     needed = [name for name, _ in graph.weights()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import ml_dtypes
 import numpy as np
@@ -21,10 +22,10 @@ from lichen.tensor import FloatArray, QuantizedTensor
 _CONFIG = {
     "model_type": "qwen2",
     "vocab_size": 200,
-    "hidden_size": 64,
-    "intermediate_size": 96,
+    "hidden_size": 128,  # in groups of 128: one, and three of them in the down projection
+    "intermediate_size": 384,
     "num_hidden_layers": 1,
-    "num_attention_heads": 4,
+    "num_attention_heads": 8,
     "num_key_value_heads": 2,
     "max_position_embeddings": 256,
     "rms_norm_eps": 1e-6,
@@ -33,18 +34,67 @@ _CONFIG = {
 }
 
 
-def _quantized(weight: FloatArray, scheme: Scheme) -> QuantizedTensor:
-    return replace(absmax.solve(weight, scheme), activations=ActivationScheme())
+#: How inputs meet codes: with a scale a token, or for each group of columns, or one for all.
+_TOKEN = ActivationScheme()
+_STATIC = ActivationScheme(granularity="tensor", dynamic=False)
 
 
-#: Every number format that the engine has kernels for: how a matrix is stored in it.
-FORMATS: dict[str, Callable[[npt.NDArray[np.float32]], FloatArray | QuantizedTensor]] = {
+def _groups(size: int) -> ActivationScheme:
+    return ActivationScheme(granularity="group", group_size=size)
+
+
+#: How a matrix is stored in a format.
+Store = Callable[[npt.NDArray[np.float32]], FloatArray | QuantizedTensor]
+
+
+def _codes(scheme: Scheme, inputs: ActivationScheme | None) -> Store:
+    """Integers of ``scheme``; inputs stay in floats where they have no scheme."""
+    scale = 0.02 if inputs == _STATIC else None  # inputs are about 1: the largest are cut
+    return lambda weight: replace(
+        absmax.solve(weight, scheme), activations=inputs, input_scale=scale
+    )
+
+
+def _int4(size: int, inputs: ActivationScheme | None, *, zeros: bool = False) -> Store:
+    return _codes(replace(int4.SCHEME, group_size=size, symmetric=not zeros), inputs)
+
+
+#: Every number format that the engine has kernels for: how a matrix is stored in it.  "groups" have
+#: inputs with a scale for each, "floats" have inputs in floats; int4 has groups of 32 if not said.
+FORMATS: dict[str, Store] = {
     "float32": lambda weight: weight,
     "bfloat16": lambda weight: weight.astype(ml_dtypes.bfloat16),
     "float16": lambda weight: weight.astype(np.float16),
-    "int8": lambda weight: _quantized(weight, int8.SCHEME),
-    "int4": lambda weight: _quantized(weight, int4.SCHEME),
+    "int8": _codes(int8.SCHEME, _TOKEN),
+    "int8-groups": _codes(int8.SCHEME, _groups(64)),
+    "int8-static": _codes(int8.SCHEME, _STATIC),
+    "int8-floats": _codes(int8.SCHEME, None),
+    "int6-floats": _codes(Scheme(6, granularity="group", group_size=32), None),
+    "int4": _int4(32, _TOKEN),
+    "int4-groups": _int4(32, _groups(32)),
+    "int4-zeros": _int4(32, _TOKEN, zeros=True),
+    "int4-64-groups": _int4(64, _groups(64)),
+    "int4-64-zeros": _int4(64, _TOKEN, zeros=True),
+    "int4-128": _int4(128, _TOKEN),
+    "int4-128-zeros-groups": _int4(128, _groups(128), zeros=True),
+    "int4-floats": _int4(32, None, zeros=True),
 }
+
+#: What `batch_invariance` tries, by what it is called: a format, and what keys and values are in.
+TRIED = {form: (form, "float32") for form in FORMATS} | {
+    f"{kind}-cache": ("float32", kind) for kind in ("float16", "int8")
+}
+
+
+@lru_cache(2)  # whoever makes one engine often makes another of its format
+def _weights(form: str) -> dict[str, FloatArray | QuantizedTensor]:
+    """Random ones in one of `FORMATS`; the same every time."""
+    random = np.random.default_rng(0)
+    made: dict[str, FloatArray | QuantizedTensor] = {}
+    for name, shape in models.build(_CONFIG).weights():
+        weight = random.standard_normal(shape, np.float32) / np.float32(shape[-1] ** 0.5)
+        made[name] = FORMATS[form](weight) if weight.ndim == 2 else 1 + weight
+    return made
 
 
 def tiny_engine(
@@ -54,27 +104,18 @@ def tiny_engine(
     isa: str,
     speculate: bool = True,
     cache_bytes: int = 4 << 20,
+    kv_cache: str = "float32",
     max_sequences: int = MAX_SEQUENCES,
 ) -> Engine:
-    """A random model of 0.1 million weights in one of `FORMATS`; the same one every time."""
-    graph = models.build(_CONFIG)
-    random = np.random.default_rng(0)
-    weights = {
-        name: random.standard_normal(shape, np.float32) / np.float32(shape[-1] ** 0.5)
-        for name, shape in graph.weights()
-    }
-
-    def read(name: str) -> FloatArray | QuantizedTensor:
-        weight = weights[name]
-        return FORMATS[form](weight) if weight.ndim == 2 else 1 + weight
-
+    """A random model of 0.2 million weights in one of `FORMATS`; the same one every time."""
     drafter = LookupDrafter() if speculate else None
     return Engine(
-        graph,
-        read,
+        models.build(_CONFIG),
+        _weights(form).__getitem__,
         isa=isa,
         threads=threads,
         cache_bytes=cache_bytes,
+        kv_cache=kv_cache,
         max_sequences=max_sequences,
         drafter=drafter,
     )
@@ -117,17 +158,15 @@ def answers(engine: Engine, asked: Sequence[list[int]], tokens: int) -> list[lis
 
 
 def batch_invariance(isa: str, threads: tuple[int, ...] = (1, 2)) -> dict[str, bool]:
-    """Of each number format, whether answers alone equal those among 63 others.
+    """Of everything in `TRIED`, whether answers alone equal those among 63 others.
 
     Alone on the first number of threads and without guesses; together on each, with them.
     """
     asked = prompts(64)
     held = {}
-    for form in FORMATS:
-        lone = tiny_engine(form, threads=threads[0], isa=isa, speculate=False)
+    for name, (form, kind) in TRIED.items():
+        lone = tiny_engine(form, threads=threads[0], isa=isa, speculate=False, kv_cache=kind)
         alone = [answers(lone, [prompt], 4)[0] for prompt in asked[::11]]
-        together = [
-            answers(tiny_engine(form, threads=count, isa=isa), asked, 4)[::11] for count in threads
-        ]
-        held[form] = all(crowd == alone for crowd in together)
+        crowds = [tiny_engine(form, threads=count, isa=isa, kv_cache=kind) for count in threads]
+        held[name] = all(answers(crowd, asked, 4)[::11] == alone for crowd in crowds)
     return held

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from gguf import GGMLQuantizationType as GgmlType
 from tests.checkpoint.tiny_gguf import write_tiny_gguf
 from tests.quantized import INT4
 from tests.tiny import write_tiny_model
 
+from lichen import _core
 from lichen.cli.main import run
 from lichen.engine.machine import choose_isa
+from lichen.engine.scheduler import CACHE_BYTES
 from lichen.errors import InputError
 from lichen.loading import load
-from lichen.measure import limits, measure_limits, measure_speeds
+from lichen.measure import child, limits, measure_limits, measure_speeds
 from lichen.measure.bench import BATCH_PROMPT, Rate, Speeds, Workload
 from lichen.measure.reading import Reading
 from lichen.measure.shares import Shares, document, rows
-from lichen.measure.speed import Bench
+from lichen.measure.speed import Bench, multiply_adds
 from lichen.quantize import quantize
 from lichen.recipe import Recipe, load_recipe
 
@@ -48,9 +52,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_model(tmp_path_factory.mktemp("bench") / "tiny")
 
 
-def speeds_of(path: Path, workload: Workload = SMALL) -> Speeds:
-    model = load(path, threads=2)
-    return Bench(model.engine, workload, lambda done, total: None).run(model.scheme, 0.5)
+def speeds_of(path: Path, workload: Workload = SMALL, isa: str | None = None) -> Speeds:
+    model = load(path, threads=2, isa=isa)
+    bench = Bench(model.engine, workload, lambda done, total: None, choose_isa(isa))
+    return bench.run(model.scheme, 0.5)
 
 
 @pytest.fixture(scope="module")
@@ -105,11 +110,61 @@ def test_quantized_models_are_measured(folder: Path, tmp_path: Path, recipe: Rec
     assert found.profile is None
 
 
+#: Multiply-adds of one weight and one input in 16 bits.
+DIGITS = {"avx_vnni": 2, "avx512_vnni": 2, "avx512_bf16": 2, "amx": 2}
+
+
+@pytest.mark.parametrize("isa", _core.supported_isas())
+@pytest.mark.parametrize("kind", [GgmlType.Q8_0, GgmlType.Q4_0], ids=str)
+def test_a_gguf_model_that_stays_codes_multiplies_integers(
+    folder: Path, tmp_path: Path, kind: GgmlType, isa: str
+) -> None:
+    path = write_tiny_gguf(tmp_path / "tiny.gguf", folder, kind=kind)
+    found = speeds_of(path, Workload((8,), (), (), tokens=2, repeats=1), isa)
+    assert found.integer
+    layers = 2 * (64 * 64 * 2 + 64 * 32 * 2 + 3 * 64 * 96)
+    assert found.token_operations == 2 * DIGITS.get(isa, 1) * layers
+    assert found.row_operations == 2 * DIGITS.get(isa, 1) * 384 * 64
+
+
+@pytest.mark.parametrize(
+    ("dtype", "isa", "count"),
+    [
+        ("b6", "amx", 2),
+        ("b6", "neon_i8mm", 1),
+        ("i8", "amx", 1),
+        ("bf16", "amx", 2),
+        ("bf16", "avx512_bf16", 1),
+        ("f32", "amx", 1),
+    ],
+)
+def test_an_input_in_two_parts_is_multiplied_twice(dtype: str, isa: str, count: int) -> None:
+    assert multiply_adds(dtype, isa) == count
+
+
+def test_lengths_without_room_are_never_made(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    ids = Bench._ids
+
+    def counted(self: Bench, count: int, seed: int | None = None) -> list[int]:
+        made.append(count)
+        assert sum(made) < 1000, "it builds prompts that have no room"
+        return ids(self, count, seed)
+
+    monkeypatch.setattr(Bench, "_ids", counted)
+    found = speeds_of(folder, Workload((10**9,), (10**9,), (10**9,), tokens=2, repeats=1))
+    words = "tokens; context and cache have room for 1024"
+    assert found.prefill[10**9].reason == f"it needs {10**9 + 1} {words}"
+    assert found.decode[10**9].reason == f"it needs {10**9 + 3} {words}"
+    assert "never ran all at once" in str(found.batch[10**9].reason)
+
+
 def test_progress_counts_every_size(folder: Path) -> None:
     told: list[tuple[int, int]] = []
     model = load(folder, threads=1)
     workload = Workload((4,), (0, 9), (1,), tokens=2, repeats=1)
-    Bench(model.engine, workload, lambda *at: told.append(at)).run(model.scheme, 0.0)
+    bench = Bench(model.engine, workload, lambda *at: told.append(at), choose_isa())
+    bench.run(model.scheme, 0.0)
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
@@ -126,7 +181,7 @@ def test_memory_that_does_not_suffice_is_a_reason(
 
     monkeypatch.setattr(Bench, "_answer", short)
     workload = Workload((4,), (0,), (1, 2), tokens=2, repeats=1)
-    found = Bench(model.engine, workload, lambda *_: None).run(model.scheme, 0.0)
+    found = Bench(model.engine, workload, lambda *_: None, choose_isa()).run(model.scheme, 0.0)
     assert found.batch[1].tok_s
     assert found.batch[2] == Rate(reason="there is not enough memory")
 
@@ -148,6 +203,7 @@ FOUND = Speeds(
     batch={10: Rate(400.0, 390.0, 410.0, 3)},
     weight_bytes=600_000_000,
     cache_bytes=1000.0,
+    cache_budget_bytes=250_000_000,
     token_operations=800_000_000,
     row_operations=200_000_000,
     integer=True,
@@ -171,7 +227,8 @@ def test_shares_are_those_of_the_nearer_limit() -> None:
 
 def test_the_document_says_what_is_missing() -> None:
     found = rows(FOUND, Shares(FOUND, LIMITS, Workload()))
-    made: Any = document(Path("m"), MACHINE, LIMITS, reading(7.0), FOUND, found)
+    made: Any = document(Path("m"), MACHINE, LIMITS, reading(800e6), FOUND, found)
+    assert (made["peak_rss_ratio"], made["cache_budget_ratio"]) == (1.25, 0.3125)
     assert made["prefill_tok_s"] == {"100": 500.0, "9000": None}
     assert made["missing"] == {"prefill_9000": "too long"}
     assert made["machine"] == MACHINE | {"read_gb_s": 40, "int8_tops": 2, "bf16_tflops": 0.5}
@@ -185,17 +242,30 @@ MACHINE: Any = {"processor": "a test", "threads": 2, "isa": "portable"}
 
 
 @pytest.fixture
-def _quick_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machine's limits are another test's matter."""
-    monkeypatch.setattr("lichen.measure.measure_limits", lambda **_: LIMITS)
+def limits_asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str, bool]]:
+    """What the machine's limits are asked for with; measuring them is another test's matter."""
+    asked = []
+
+    def known(*, threads: int, isa: str, quick: bool, update: child.Update) -> dict[str, Reading]:
+        asked.append((threads, isa, quick))
+        return LIMITS
+
+    monkeypatch.setattr("lichen.measure.measure_limits", known)
+    return asked
 
 
-@pytest.mark.usefixtures("_quick_limits")
-def test_json_is_the_contract(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_is_the_contract(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    limits_asked: list[tuple[int, str, bool]],
+) -> None:
     folder = write_tiny_model(tmp_path / "tiny", "llama")
     model = write_tiny_gguf(tmp_path / "tiny.gguf", folder, pre="llama-bpe")
     assert run(["bench", str(model), "--quick", "--threads", "1", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
+    assert limits_asked == [(1, choose_isa(), True)]
+    assert found["peak_rss_ratio"] == found["peak_rss_bytes"] / model.stat().st_size
+    assert found["cache_budget_ratio"] == pytest.approx(CACHE_BYTES / model.stat().st_size, 0.01)
     for name, kind in CONTRACT.items():
         assert isinstance(found[name], kind), name
     assert {"read_gb_s", "int8_tops", "bf16_tflops"} <= found["machine"].keys()
@@ -210,13 +280,27 @@ def test_json_is_the_contract(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert all(found["readings"][name]["kind"] == "measured" for name in found["readings"])
 
 
-@pytest.mark.usefixtures("_quick_limits")
-def test_people_get_a_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_people_get_a_table(
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    limits_asked: list[tuple[int, str, bool]],
+) -> None:
     sizes = ["--prompt-tokens", "9,5", "--context", "0", "--batch", "1,2", "--gen-tokens", "3"]
-    assert run(["bench", str(folder), "--quick", "--profile", *sizes]) == 0
+    machine = ["--threads", "2", "--isa", "portable"]
+    assert run(["bench", str(folder), "--profile", *sizes, *machine]) == 0
+    assert limits_asked == [(2, "portable", False)]
     shown = capsys.readouterr().out
     for words in ("memory read", "read 5 tokens", "write behind 0", "1 answer ", "2 answers"):
         assert words in shown
+    for words in ("40.0 GB/s", "2.00 TOPS", "0.50 TFLOPS", "times the files", "full cache"):
+        assert words in shown
+    [model] = (line for line in shown.splitlines() if line.startswith("float32:"))
+    assert "on disk" in model
+    assert "peak memory" in model
+    [head] = (line for line in shown.splitlines() if "tok/s" in line)
+    assert re.split(r"\s{2,}", head.strip()) == ["tok/s", "range", "GB/s", "TOPS", "of the limit"]
+    [answer] = (line for line in shown.splitlines() if line.startswith("1 answer "))
+    assert re.search(r"\d% (read|peak)$", answer)
     assert shown.index("read 5 tokens") < shown.index("read 9 tokens")
     assert "attention" in shown
 
@@ -276,6 +360,6 @@ def test_the_buffer_is_much_larger_than_the_caches(tmp_path: Path) -> None:
 
 
 def test_prompts_are_new_each_time_and_contexts_the_same(folder: Path) -> None:
-    bench = Bench(load(folder, threads=1).engine, SMALL, lambda *_: None)
+    bench = Bench(load(folder, threads=1).engine, SMALL, lambda *_: None, choose_isa())
     assert not np.array_equal(bench._ids(50), bench._ids(50))
     assert np.array_equal(bench._ids(50, seed=1), bench._ids(50, seed=1))

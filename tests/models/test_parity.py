@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,13 @@ from transformers import AutoModelForCausalLM
 
 from lichen import _core, models
 from lichen.checkpoint import open_checkpoint
-from lichen.engine import Engine
+from lichen.engine import Engine, Generation, scheduler
+from lichen.engine.sampling import Sampler
 from lichen.graph import Graph
 from lichen.reference import Reference
 
+#: One ends while others are read; one crosses a page of the cache in its prompt, one as it writes.
+QUEUE = [[int(i) for i in np.random.default_rng(n).integers(3, 384, n)] for n in (2, 37, 29)]
 IDS = np.array([5, 17, 3, 250, 99, 7, 1, 64, 128, 33, 12, 200, 77], np.int32)
 VARIANTS = [
     pytest.param({"model_type": "qwen2"}, id="qwen2"),
@@ -36,10 +40,24 @@ LLAMA3 = {
 }
 
 
-def expected_logits(folder: Path) -> np.ndarray:
+def expected_logits(folder: Path, ids: Sequence[int] | np.ndarray = IDS) -> np.ndarray:
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     with torch.no_grad():
-        return model(torch.tensor(IDS[None].astype(np.int64))).logits[0].numpy()
+        return model(torch.tensor(np.array(ids, np.int64)[None])).logits[0].numpy()
+
+
+class Recorder(Sampler):
+    """Greedy; keeps its tokens and the logits that each was picked from."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0, 1.0, 0)
+        self.tokens: list[int] = []
+        self.logits: list[np.ndarray] = []
+
+    def pick(self, logits: np.ndarray) -> int:
+        self.tokens.append(super().pick(logits))
+        self.logits.append(logits.copy())
+        return self.tokens[-1]
 
 
 def opened(folder: Path) -> tuple[Graph, dict[str, np.ndarray]]:
@@ -74,6 +92,20 @@ def test_native_equals_transformers(folder: Path, isa: str) -> None:
     engine = Engine(graph, weights.__getitem__, isa=isa, threads=2, cache_bytes=1 << 20)
     logits = np.concatenate(list(engine.logits(IDS)))
     np.testing.assert_allclose(logits, expected_logits(folder), atol=1e-4)
+
+
+@pytest.mark.parametrize("isa", _core.supported_isas())
+def test_answers_in_a_queue_equal_transformers(folder: Path, isa: str, monkeypatch) -> None:
+    """Prompts are read in small pieces beside answers that are written from the cache."""
+    graph, weights = opened(folder)
+    engine = Engine(graph, weights.__getitem__, isa=isa, threads=2, cache_bytes=1 << 20)
+    monkeypatch.setattr(scheduler, "STEP_TOKENS", 7)
+    monkeypatch.setattr(scheduler, "PROMPT_TOKENS", 4)
+    asked = [(prompt, Recorder()) for prompt in QUEUE]
+    list(engine.run(Generation(prompt, 9, lambda _: True, seen) for prompt, seen in asked))
+    for prompt, seen in asked:
+        logits = expected_logits(folder, prompt + seen.tokens)[len(prompt) - 1 : -1]
+        np.testing.assert_allclose(seen.logits, logits, atol=1e-4)
 
 
 def test_llama3_rope_equals_transformers(tmp_path: Path) -> None:

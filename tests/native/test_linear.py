@@ -19,14 +19,16 @@ from hypothesis import strategies as st
 from tests.wide import widen
 
 from lichen import _core
+from lichen.checkpoint.gguf_encode import TYPES, encode
 
 Array = npt.NDArray[Any]
 
 ISAS = _core.supported_isas()
-#: Of int4, groups of 32 without and with zero points, and 128 with scales in bfloat16; of blocks
-#: whole rows and groups of 16 and 32, with scales of float16, bfloat16 and float32.
+#: Of int4, groups of 32, 64 and 128 without and with zero points, some with scales in bfloat16; of
+#: blocks whole rows and groups of 16 and 32, with scales of float16, bfloat16 and float32.
 DTYPES = [
-    "f32", "f16", "bf16", "i8", "i4", "i4-zeros", "i4-128-bf16",
+    "f32", "f16", "bf16", "i8", "i4", "i4-zeros", "i4-64", "i4-64-bf16-zeros",
+    "i4-128-bf16", "i4-128-zeros",
     "b8", "b8-16-shifts", "b6", "b6-16-shifts", "b4", "b4-shifts",
 ]  # fmt: skip
 BLOCKS = [dtype for dtype in DTYPES if dtype.startswith(("b8", "b6", "b4"))]
@@ -73,7 +75,7 @@ class Layer:
             self.values = weight.astype(np.float32)
 
     def fill_groups(self, rng: np.random.Generator, rows: int, cols: int) -> None:
-        self.size = 128 if "128" in self.dtype else 32
+        self.size = next((size for size in (64, 128) if f"-{size}" in self.dtype), 32)
         groups = -(-cols // self.size)
         self.stored = rng.integers(-8, 8, (rows, groups * self.size), dtype=np.int8)
         kind = ml_dtypes.bfloat16 if "bf16" in self.dtype else np.float16
@@ -401,6 +403,25 @@ def test_a_row_does_not_see_its_batch(isa: str, dtype: str, rows: int, cols: int
         assert same_bits(linear.apply(POOL, x[300 - tokens :].copy()), together[300 - tokens :])
 
 
+@every_isa
+@pytest.mark.parametrize("kind", ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K"])
+def test_a_row_of_ggufs_types_sees_neither_batch_nor_isa(isa: str, kind: str):
+    weight = normal(1, 70, 768)
+    data, _ = encode(TYPES[kind], weight.shape, lambda rows: weight[rows])
+    stored = data.reshape(len(weight), -1)
+    linear, portable = (
+        _core.Linear(POOL, stored, kind.lower(), None, None, name) for name in (isa, "portable")
+    )
+    x = normal(5, 300, 768)
+    together = linear.apply(POOL, x)
+    assert same_bits(together, portable.apply(POOL, x))
+    for tokens in (1, 2, 5, 6, 7, 64):
+        assert same_bits(linear.apply(POOL, x[:tokens]), together[:tokens])
+    back = np.stack([linear.dequantize_row(row) for row in range(len(weight))])
+    rounding = 2.0**-15 * np.abs(x).max() * np.abs(back).sum(axis=1)  # of inputs, to 16 bits
+    assert (np.abs(together - x.astype(np.float64) @ back.T) <= rounding).all()
+
+
 @every_dtype
 @pytest.mark.parametrize("threads", [1, 3, 8])
 def test_a_row_does_not_see_the_threads(dtype: str, threads: int):
@@ -630,12 +651,24 @@ def test_every_f16_is_widened_exactly(isa: str):
 def test_packed_size_is_the_weight_and_little_more():
     linear = Layer("i8", 4864, 896).packed(ISAS[-1])
     assert 4864 * 896 <= linear.nbytes <= 1.02 * 4864 * 896
-    assert Layer("i4", 4864, 896).packed(ISAS[-1]).nbytes * 8 == 4.5 * 4864 * 896
-    assert Layer("i4-128-bf16", 4864, 896).packed(ISAS[-1]).nbytes * 8 == 4.125 * 4864 * 896
     assert Layer("b4", 4864, 896).packed(ISAS[-1]).nbytes * 8 == 4.5 * 4864 * 896
     six = Layer("b6", 4864, 896).packed(ISAS[-1]).nbytes * 8
     assert six == (6 + 16 / 896) * 4864 * 896
     assert Layer("b4-shifts", 4864, 896).packed(ISAS[-1]).nbytes * 8 == 6 * 4864 * 896
+
+
+@every_isa
+@pytest.mark.parametrize(
+    ("dtype", "bits"),
+    [
+        ("i4", 4 + 16 / 32), ("i4-zeros", 4 + 24 / 32), ("i4-64", 4 + 16 / 64),
+        ("i4-64-bf16-zeros", 4 + 24 / 64), ("i4-128-bf16", 4 + 16 / 128),
+        ("i4-128-zeros", 4 + 24 / 128),
+    ],
+)  # fmt: skip
+def test_int4_takes_its_codes_and_scales(isa: str, dtype: str, bits: float):
+    """And a byte for a zero point."""
+    assert Layer(dtype, 48, 896).packed(isa).nbytes * 8 == bits * 48 * 896
 
 
 @pytest.mark.parametrize(

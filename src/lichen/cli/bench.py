@@ -52,7 +52,7 @@ class Sizes(click.ParamType[tuple[int, ...]]):
     default="0,1024,4096",
     show_default=True,
     metavar="N,...",
-    help="Lengths of contexts to write behind.",
+    help="Lengths of contexts to write behind; 0,4096,8192,16384 shows how they slow it down.",
 )
 @click.option(
     "--batch",
@@ -89,13 +89,16 @@ def command(
     """Measure this machine, then how fast a model loads, reads and writes on it.
 
     MODEL runs in a process of its own.  Rates are medians, in tokens a second; GB/s and TOPS are
-    what they ask of the machine, with their share of what it was measured to be able to do."""
+    what they ask of the machine, with their share of what it was measured to be able to do: of its
+    int8 peak where integers are multiplied.  An input that is multiplied in two parts, as a GGUF
+    model's 16 bits in two of 8 are, counts twice."""
     from lichen import measure
     from lichen.checkpoint.registry import resolve
     from lichen.engine.machine import choose_isa, choose_threads
     from lichen.invocation import cache_bytes
     from lichen.measure.shares import Shares, document, rows
 
+    budget = cache_bytes(cache_gb)  # refused before anything is measured
     path = resolve(model, cache=shared.cache_folder())
     machine = measure.machine(threads=choose_threads(threads), isa=choose_isa(isa))
     workload = measure.Workload(
@@ -113,7 +116,7 @@ def command(
             threads=machine["threads"],
             isa=machine["isa"],
             kv_cache=kv_cache,
-            cache_bytes=cache_bytes(cache_gb),
+            cache_bytes=budget,
             update=update,
         )
     found = rows(speeds, Shares(speeds, limits, workload))
@@ -153,7 +156,9 @@ def _show_model(speeds: Speeds, size: Reading) -> None:
     emit(
         f"{speeds.scheme}: {words.reading(size)} on disk, loaded in"
         f" {words.quantity(speeds.load_s, 's')}, peak memory"
-        f" {words.quantity(speeds.peak_rss_bytes, 'B')}"
+        f" {words.quantity(speeds.peak_rss_bytes, 'B')}:"
+        f" {words.number(speeds.peak_rss_bytes / size.value)} times the files"
+        f" (a full cache takes {words.number(speeds.cache_budget_bytes / size.value)})"
     )
 
 

@@ -58,7 +58,7 @@ def _examine() -> dict[str, Any]:
 
 
 def _invariance(held: dict[str, bool]) -> str:
-    """In words: the number formats for which answers do not depend on batch and threads."""
+    """In words: whether answers depend on batch and threads, in any format of weights or cache."""
     broken = [form for form, holds in held.items() if not holds]
-    tried = f"({', '.join(held)}; 1 and 2 threads)"
+    tried = f"({len(held)} formats of weights and caches; alone and among 64; 1 and 2 threads)"
     return f"BROKEN for {', '.join(broken)} {tried}" if broken else f"holds {tried}"

@@ -117,14 +117,22 @@ class Engine:
             self._busy.release()
 
     def logits(self, ids: npt.NDArray[np.int32]) -> Iterator[npt.NDArray[np.float32]]:
-        """Logits [piece, vocabulary] after each token of one sequence, piece by piece."""
+        """Logits [piece, vocabulary] after each token of one sequence, piece by piece.
+
+        Raises InputError for one that is too long, ResourceError while others hold the cache.
+        """
         self._check_ids(ids)
         ids = np.ascontiguousarray(ids, np.int32)
-        cursor = self.cursor(len(ids)) if len(ids) <= self.token_capacity else None
-        if cursor is None:
+        if len(ids) > self.token_capacity:
             raise InputError(
                 f"a text of {len(ids)} tokens is too long: context and key-value cache have room"
                 f" for {self.token_capacity}; shorten it or give the cache more memory."
+            )
+        cursor = self.cursor(len(ids))
+        if cursor is None:
+            raise ResourceError(
+                "the key-value cache is taken by answers that are being written, or by another"
+                " text that is being scored; end those first, or give it more memory."
             )
         try:
             for begin in range(0, len(ids), LOGIT_TOKENS):

@@ -57,9 +57,10 @@ class Speeds(msgspec.Struct, frozen=True, kw_only=True):
     batch: dict[int, Rate]
     weight_bytes: int  # that every step reads
     cache_bytes: float  # of keys and values, for each token of a context
+    cache_budget_bytes: int  # of keys and values, when the cache is full
     token_operations: int  # of the products that every token goes through, two for a multiply-add
     row_operations: int  # of those for every token that is generated only: the output head
-    integer: bool  # whether most of them multiply int8
+    integer: bool  # whether most of them multiply integers
     peak_rss_bytes: int
     profile: dict[str, dict[str, float]] | None = None  # thread-seconds a token, by operation
 

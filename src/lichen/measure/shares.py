@@ -90,9 +90,12 @@ def document(
 
     decode_read_share   bytes that the tokens of the shortest context read (weights, keys and
                         values) in a second, as a share of the machine's read bandwidth
-    prefill_peak_share  operations of the fastest prompt in a second (two for a multiply-add of a
-                        product), as a share of the machine's int8 peak, or of its bf16 peak for
-                        float weights
+    prefill_peak_share  operations of the fastest prompt in a second (two for a multiply-add), as a
+                        share of the machine's int8 peak, or of its bf16 peak for float weights; an
+                        input that is split in two, into digits of int8 where codes meet 16 bits or
+                        into two bf16, costs two multiply-adds
+    peak_rss_ratio      peak_rss_bytes in sizes of the files on disk; cache_budget_ratio likewise,
+                        what the key-value cache takes when it is full
     A rate that could not be taken is null, and ``missing`` says why.
     """
     decode = [effect for kind, _, _, effect in found if kind == "decode" and effect]
@@ -118,6 +121,8 @@ def document(
         else None,
         "prefill_peak_share": max((effect.share for effect in prefill), default=None),
         "peak_rss_bytes": speeds.peak_rss_bytes,
+        "peak_rss_ratio": speeds.peak_rss_bytes / size.value,
+        "cache_budget_ratio": speeds.cache_budget_bytes / size.value,
         "weight_bytes": speeds.weight_bytes,
         "effects": {f"{kind}_{n}": effect for kind, n, _, effect in found},
         "missing": {f"{kind}_{n}": rate.reason for kind, n, rate, _ in found if rate.reason},

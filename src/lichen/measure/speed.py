@@ -7,7 +7,7 @@ repetition helps.  Greedy, through the same scheduler that answers prompts.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -15,7 +15,8 @@ from statistics import median
 import numpy as np
 
 from lichen.engine import Engine, Generation
-from lichen.engine.scheduler import CACHE_BYTES
+from lichen.engine.machine import choose_isa
+from lichen.engine.scheduler import CACHE_BYTES, MAX_SEQUENCES
 from lichen.loading import load
 from lichen.measure import child
 from lichen.measure.bench import BATCH_PROMPT, Job, Rate, Speeds, Workload
@@ -23,6 +24,15 @@ from lichen.measure.timing import peak_memory_bytes
 
 #: A rate is taken again only while this many seconds have not passed: large models are slow.
 _BUDGET_SECONDS = 3.0
+#: Kernels that multiply integers; in blocks of codes (b), inputs of 16 bits.
+_INTEGER = ("i8", "i4", "b8", "b6", "b4")
+#: Instruction sets that multiply bytes: 16 bits are two digits there, and one number elsewhere
+#: (``native/kernels/linear/widen.inc.h``).
+_MULTIPLY_BYTES = ("avx_vnni", "avx512_vnni", "avx512_bf16", "amx")
+_CROWDED = "they never ran all at once: the engine or its cache has no room"
+
+#: dtype, rows, cols and bytes of a weight, and whether every token meets it.
+Product = tuple[str, int, int, int, bool]
 
 
 def _work(job: Job, update: child.Update) -> Speeds:
@@ -32,18 +42,20 @@ def _work(job: Job, update: child.Update) -> Speeds:
         threads=job.threads,
         isa=job.isa,
         kv_cache=job.kv_cache,
-        cache_bytes=job.cache_bytes or CACHE_BYTES,
+        cache_bytes=CACHE_BYTES if job.cache_bytes is None else job.cache_bytes,
         speculate=False,
     )
     load_s = time.perf_counter() - begin
-    return Bench(model.engine, job.workload, update).run(model.scheme, load_s)
+    bench = Bench(model.engine, job.workload, update, choose_isa(job.isa))
+    return bench.run(model.scheme, load_s)
 
 
 class Bench:
-    """Runs a workload on one engine."""
+    """Runs a workload on one engine, which was made for instruction set ``isa``."""
 
-    def __init__(self, engine: Engine, workload: Workload, update: child.Update) -> None:
+    def __init__(self, engine: Engine, workload: Workload, update: child.Update, isa: str) -> None:
         self._engine = engine
+        self._isa = isa
         self._load = workload
         self._random = np.random.default_rng(0)
         self._done = 0
@@ -66,11 +78,18 @@ class Bench:
             **found,
             weight_bytes=sum(nbytes for _, _, _, nbytes, _ in products),
             cache_bytes=cache.nbytes / (cache.pages * cache.page_tokens),
-            token_operations=sum(2 * r * c for _, r, c, _, every in products if every),
-            row_operations=sum(2 * r * c for _, r, c, _, every in products if not every),
+            cache_budget_bytes=cache.nbytes,
+            token_operations=self._operations(p for p in products if p[-1]),
+            row_operations=self._operations(p for p in products if not p[-1]),
             integer=_mostly_integer(products),
             profile=self._profile() if load.profile else None,
             peak_rss_bytes=peak_memory_bytes(),
+        )
+
+    def _operations(self, products: Iterable[Product]) -> int:
+        """Of one token; a multiply and an add are two."""
+        return sum(
+            2 * multiply_adds(dtype, self._isa) * rows * cols for dtype, rows, cols, *_ in products
         )
 
     def _table(self, sizes: Sequence[int], rate: Callable[[int], float]) -> dict[int, Rate]:
@@ -96,35 +115,42 @@ class Bench:
 
     def _prefill(self, tokens: int) -> float:
         """Tokens of one new prompt a second, until the first token of the answer is known."""
+        self._require(tokens + 1)
         begin, [times] = self._answer([self._ids(tokens)], 1)
         return tokens / (times[0] - begin)
 
     def _decode(self, context: int) -> float:
         """Tokens a second of one answer behind a context, from its first token to its last."""
-        prompt = self._ids(max(1, context), seed=1)  # the same each time: it is computed once
+        length = max(1, context)
+        self._require(length + 1 + self._load.tokens)
+        prompt = self._ids(length, seed=1)  # the same each time: it is computed once
         _, [times] = self._answer([prompt], 1 + self._load.tokens)
         return self._load.tokens / (times[-1] - times[0])
 
     def _batch(self, count: int) -> float:
         """Tokens a second of all answers, while all of them are being written."""
+        self._require(BATCH_PROMPT + 1 + self._load.tokens)
+        if count > MAX_SEQUENCES:
+            raise _ImpossibleError(_CROWDED)
         prompts = [self._ids(BATCH_PROMPT) for _ in range(count)]
         _, answers = self._answer(prompts, 1 + self._load.tokens)
         begin, end = max(t[0] for t in answers), min(t[-1] for t in answers)
         if end <= begin:
-            raise _ImpossibleError(
-                "they never ran all at once: the engine or its cache has no room"
-            )
+            raise _ImpossibleError(_CROWDED)
         written = sum(begin < at <= end for times in answers for at in times)
         return written / (end - begin)
+
+    def _require(self, tokens: int) -> None:
+        """Refuse a sequence that has no room, before it is made: its length may be any number."""
+        capacity = self._engine.token_capacity
+        if tokens > capacity:
+            room = f"context and cache have room for {capacity}"
+            raise _ImpossibleError(f"it needs {tokens} tokens; {room}")
 
     def _answer(
         self, prompts: list[list[int]], tokens: int, heard: Callable[[], None] = lambda: None
     ) -> tuple[float, list[list[float]]]:
         """When it began, and when each token of each answer was known."""
-        needed, capacity = len(prompts[0]) + tokens, self._engine.token_capacity
-        if needed > capacity:
-            room = f"context and cache have room for {capacity}"
-            raise _ImpossibleError(f"it needs {needed} tokens; {room}")
         answers: list[list[float]] = [[] for _ in prompts]
 
         def writer(times: list[float]) -> Callable[[int], bool]:
@@ -168,10 +194,17 @@ class _ImpossibleError(Exception):
     """Why something cannot be timed on this model."""
 
 
-def _mostly_integer(products: Sequence[tuple[str, int, int, int, bool]]) -> bool:
+def multiply_adds(dtype: str, isa: str) -> int:
+    """What one weight and one input cost: two where the input is split into two numbers."""
+    if dtype in ("b8", "b6", "b4"):  # upper and lower digit of 16 bits
+        return 2 if isa in _MULTIPLY_BYTES else 1
+    return 2 if (dtype, isa) == ("bf16", "amx") else 1  # float32 as the sum of two bf16
+
+
+def _mostly_integer(products: Sequence[Product]) -> bool:
     work = {True: 0, False: 0}
     for dtype, rows, cols, _, _ in products:
-        work[dtype in ("i8", "i4")] += rows * cols
+        work[dtype in _INTEGER] += rows * cols
     return work[True] > work[False]
 
 
