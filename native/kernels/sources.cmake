@@ -52,6 +52,7 @@ function(lichen_newer_kernels isa instruction)
     set(LICHEN_KERNEL_SOURCES ${LICHEN_KERNEL_SOURCES} PARENT_SCOPE)
   endif()
   set_property(SOURCE ${CMAKE_CURRENT_LIST_DIR}/dispatch.cpp ${CMAKE_CURRENT_SOURCE_DIR}/native/src/cpu.cpp
+    ${CMAKE_CURRENT_SOURCE_DIR}/native/tests/cpu_test.cpp
     APPEND PROPERTY COMPILE_DEFINITIONS LICHEN_HAS_${name}=$<BOOL:${LICHEN_HAS_${name}}>)
 endfunction()
 

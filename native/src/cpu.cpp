@@ -31,13 +31,8 @@ constexpr std::array<std::pair<Isa, std::string_view>, 10> kNames = {{{Isa::port
                                                                      {Isa::neon_i8mm, "neon_i8mm"}}};
 
 #if defined(__x86_64__)
-struct Registers {
-  std::uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
-};
-
-// All zero where the processor has no such leaf.
-Registers cpuid(std::uint32_t leaf, std::uint32_t subleaf = 0) {
-  Registers r;
+CpuidLeaf cpuid(std::uint32_t leaf, std::uint32_t subleaf = 0) {
+  CpuidLeaf r;
   if (!__get_cpuid_count(leaf, subleaf, &r.eax, &r.ebx, &r.ecx, &r.edx)) return {};
   return r;
 }
@@ -55,18 +50,16 @@ constexpr bool all(std::uint64_t value, std::uint64_t bits) { return (value & bi
 constexpr std::uint32_t kAvxVnni = 1u << 4;
 // Leaf 7, edx: AMX-BF16, AMX-TILE, AMX-INT8.
 constexpr std::uint32_t kAmx = 1u << 22 | 1u << 24 | 1u << 25;
+// XCR0: xmm, ymm; and opmask, zmm0-15 upper halves, zmm16-31; the tiles' configuration and data.
+constexpr std::uint64_t kVectorState = 0x06, kVector512State = 0xe6, kTileState = std::uint64_t{3} << 17;
 
-#if defined(LICHEN_EMULATE_AMX)  // a test build, whose tiles are plain C++
-constexpr bool kAmxEmulated = true;
-#else
-constexpr bool kAmxEmulated = false;
-#endif
+bool has_tiles(const X86Facts& facts) {
+  return LICHEN_HAS_AMX && all(facts.extended.edx, kAmx) && all(facts.saved_state, kTileState);
+}
 
-// Whether the system saves tiles (XCR0 bits 17 and 18), and lets this process use them: Linux hands out
-// their 8 KiB a thread only on request (Documentation/arch/x86/xstate.rst), once for all threads.
-bool tiles_granted(std::uint64_t state) {
-  constexpr std::uint64_t kTileState = std::uint64_t{3} << 17;
-  if (!all(state, kTileState)) return false;
+// Linux hands out the tiles' 8 KiB a thread only on request (Documentation/arch/x86/xstate.rst), once for all
+// threads.
+bool request_tiles() {
 #if defined(__linux__) && defined(SYS_arch_prctl)
   constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
@@ -75,28 +68,27 @@ bool tiles_granted(std::uint64_t state) {
 #endif
 }
 
+// In a test build some kernels are plain C++, which any processor with the sets below can run.
+void add_emulated([[maybe_unused]] X86Facts& facts) {
+#if defined(LICHEN_EMULATE_AVX_VNNI)
+  facts.newer.eax |= kAvxVnni;
+#endif
+#if defined(LICHEN_EMULATE_AMX)
+  facts.extended.edx |= kAmx;
+  facts.saved_state |= kTileState;
+  facts.tiles_granted = true;
+#endif
+}
+
 std::vector<Isa> probe() {
-  std::vector<Isa> found = {Isa::portable};
-  const Registers basic = cpuid(1), extended = cpuid(7);
-  if (!all(basic.ecx, bit_OSXSAVE | bit_AVX | bit_FMA | bit_F16C)) return found;
-  constexpr std::uint64_t kVectorState = 0x06;   // xmm, ymm
-  constexpr std::uint64_t kVector512State = 0xe6;  // and opmask, zmm0-15 upper halves, zmm16-31
-  const std::uint64_t state = saved_state();
-  if (!all(state, kVectorState) || !all(extended.ebx, bit_AVX2)) return found;
-  found.push_back(Isa::avx2);
-  if (LICHEN_HAS_AVX_VNNI && extended.eax >= 1 && all(cpuid(7, 1).eax, kAvxVnni))
-    found.push_back(Isa::avx_vnni);
-  if (!all(state, kVector512State) ||
-      !all(extended.ebx, bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL))
-    return found;
-  found.push_back(Isa::avx512);
-  if (!all(extended.ecx, bit_AVX512VNNI)) return found;
-  found.push_back(Isa::avx512_vnni);
-  if (LICHEN_HAS_AVX512_BF16 && extended.eax >= 1 && all(cpuid(7, 1).eax, bit_AVX512BF16))
-    found.push_back(Isa::avx512_bf16);
-  if (kAmxEmulated || (LICHEN_HAS_AMX && all(extended.edx, kAmx) && tiles_granted(state)))
-    found.push_back(Isa::amx);
-  return found;
+  X86Facts facts;
+  facts.basic = cpuid(1);
+  facts.extended = cpuid(7);
+  if (facts.extended.eax >= 1) facts.newer = cpuid(7, 1);
+  if (all(facts.basic.ecx, bit_OSXSAVE)) facts.saved_state = saved_state();  // else xgetbv is refused
+  facts.tiles_granted = has_tiles(facts) && request_tiles();
+  add_emulated(facts);
+  return x86_isas(facts);
 }
 #elif defined(__aarch64__)
 struct Features {
@@ -138,6 +130,26 @@ std::vector<Isa> probe() { return {Isa::portable}; }
 #endif
 
 }  // namespace
+
+#if defined(__x86_64__)
+std::vector<Isa> x86_isas(const X86Facts& facts) {
+  const auto& [basic, extended, newer, state, tiles_granted] = facts;
+  std::vector<Isa> found = {Isa::portable};
+  if (!all(basic.ecx, bit_OSXSAVE | bit_AVX | bit_FMA | bit_F16C)) return found;
+  if (!all(state, kVectorState) || !all(extended.ebx, bit_AVX2)) return found;
+  found.push_back(Isa::avx2);
+  if (LICHEN_HAS_AVX_VNNI && all(newer.eax, kAvxVnni)) found.push_back(Isa::avx_vnni);
+  if (!all(state, kVector512State) ||
+      !all(extended.ebx, bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL))
+    return found;
+  found.push_back(Isa::avx512);
+  if (!all(extended.ecx, bit_AVX512VNNI)) return found;
+  found.push_back(Isa::avx512_vnni);
+  if (LICHEN_HAS_AVX512_BF16 && all(newer.eax, bit_AVX512BF16)) found.push_back(Isa::avx512_bf16);
+  if (has_tiles(facts) && tiles_granted) found.push_back(Isa::amx);
+  return found;
+}
+#endif
 
 const std::vector<Isa>& supported_isas() {
   static const std::vector<Isa> found = probe();

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "checks.h"
+#include "lichen/attention.h"
 #include "tiny_model.h"
 
 namespace {
@@ -21,18 +22,24 @@ bool same_bits(const float* a, const float* b, std::size_t count) {
   return std::memcmp(a, b, count * sizeof(float)) == 0;
 }
 
-// Logits [ids.size()][kVocabulary] of one sequence, in chunks of at most `chunk` tokens.
-std::vector<float> alone(const TinyModel& model, const std::vector<std::int32_t>& ids, std::int64_t chunk) {
-  Cache cache = model.cache(kPages);
-  cache.fill(NAN);
+// Logits [tokens][kVocabulary] of one sequence from its token `first` on, in chunks of at most `chunk` tokens.
+std::vector<float> in_chunks(const TinyModel& model, Cache& cache, const std::vector<std::int32_t>& ids,
+                             std::int64_t first, std::int64_t chunk, const std::vector<std::int32_t>& pages) {
+  const auto end = static_cast<std::int64_t>(ids.size());
   std::vector<float> logits;
-  for (std::int64_t begin = 0; begin < static_cast<std::int64_t>(ids.size()); begin += chunk) {
-    RaggedBatch batch(kPages);
-    batch.add(ids, begin, std::min<std::int64_t>(begin + chunk, static_cast<std::int64_t>(ids.size())), {2, 0, 1});
+  for (std::int64_t begin = first; begin < end; begin += chunk) {
+    RaggedBatch batch(static_cast<std::int64_t>(pages.size()));
+    batch.add(ids, begin, std::min(begin + chunk, end), pages);
     const std::vector<float> part = batch.run(*model.plan, cache);
     logits.insert(logits.end(), part.begin(), part.end());
   }
   return logits;
+}
+
+std::vector<float> alone(const TinyModel& model, const std::vector<std::int32_t>& ids, std::int64_t chunk) {
+  Cache cache = model.cache(kPages);
+  cache.fill(NAN);
+  return in_chunks(model, cache, ids, 0, chunk, {2, 0, 1});
 }
 
 std::vector<std::int32_t> prompt(unsigned seed, std::size_t length) {
@@ -40,6 +47,28 @@ std::vector<std::int32_t> prompt(unsigned seed, std::size_t length) {
   std::vector<std::int32_t> ids(length);
   for (std::int32_t& id : ids) id = static_cast<std::int32_t>(random() % kVocabulary);
   return ids;
+}
+
+// A sequence that reaches into a second segment of attention, so that threads hand each other what they have of
+// its tokens. Its first keys and values are given, which is quicker; then chunks of 55 cross the border in the
+// middle of a tile, and one token is left for the last step.
+std::vector<float> long_alone(const TinyModel& model) {
+  constexpr std::int64_t kFirst = 990, kLength = kFirst + 2 * 55 + 1, kPageTokens = 16;
+  static_assert(kFirst + 55 > kAttentionSegment && kLength < 2 * kAttentionSegment);
+  std::vector<std::int32_t> pages(kLength / kPageTokens + 1);
+  for (std::size_t i = 0; i < pages.size(); ++i) pages[i] = static_cast<std::int32_t>(i * 5 % pages.size());
+  Cache cache = model.cache(static_cast<std::int64_t>(pages.size()));
+  cache.fill(NAN);
+  std::mt19937 random(5);
+  std::normal_distribution<float> normal(0, 1);
+  std::vector<float> key(kKeyHeads * kHeadDim), value(key.size());
+  for (std::int64_t p = 0; p < kFirst; ++p)
+    for (std::int64_t layer : {0, 1}) {
+      for (float& number : key) number = normal(random);
+      for (float& number : value) number = normal(random);
+      cache.write(layer, pages[static_cast<std::size_t>(p / kPageTokens)], p % kPageTokens, key.data(), value.data());
+    }
+  return in_chunks(model, cache, prompt(6, kLength), kFirst, 55, pages);
 }
 
 const std::vector<std::vector<std::int32_t>> kPrompts = {prompt(1, 40), prompt(2, 3), prompt(3, 1), prompt(4, 17)};
@@ -158,6 +187,8 @@ std::vector<std::vector<float>> plainly(Isa isa) {
   return logits;
 }
 
+std::vector<float> long_plainly(Isa isa) { return long_alone(TinyModel(std::make_shared<ThreadPool>(1), isa)); }
+
 // Sets with bf16 products have bits of their own (lichen/linear.h).
 bool has_own_bits(Isa isa) { return isa == Isa::avx512_bf16 || isa == Isa::amx; }
 
@@ -168,6 +199,7 @@ int main(int argc, char** argv) {
   const std::vector<std::vector<float>> portable = plainly(Isa::portable);
   for (const auto& logits : portable)
     for (float logit : logits) checks.expect(std::isfinite(logit), "a logit is finite");
+  const std::vector<float> long_portable = long_plainly(Isa::portable);
   for (Isa isa : chosen_isas(argc, argv)) {
     const auto expected = has_own_bits(isa) ? plainly(isa) : portable;
     for (int threads : {1, 2, 3}) {
@@ -178,6 +210,9 @@ int main(int argc, char** argv) {
       test_parts(std::make_shared<ThreadPool>(threads), isa, checks, where);
     }
     test_callers(isa, expected, checks);
+    const TinyModel shared(std::make_shared<ThreadPool>(3), isa);
+    checks.expect(long_alone(shared) == (has_own_bits(isa) ? long_plainly(isa) : long_portable),
+                  "a long sequence, " + std::string(isa_name(isa)));
   }
   return checks.finish();
 }

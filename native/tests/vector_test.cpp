@@ -125,7 +125,7 @@ struct Attended {
   std::vector<std::int32_t> pages;
 };
 
-void attend(Isa isa, const Shape& shape, const Attended& attended, Guarded& q, Guarded& out) {
+AttentionTask task_of(const Shape& shape, const Attended& attended, Guarded& q, Guarded& out) {
   AttentionTask task{};
   task.cache = attended.cache.view(0, 0, attended.pages.data());
   task.q = q.data();
@@ -136,22 +136,41 @@ void attend(Isa isa, const Shape& shape, const Attended& attended, Guarded& q, G
   task.head_dim = shape.head_dim;
   task.first_position = shape.first;
   task.scale = 0.3f;
-  Floats scratch(static_cast<std::size_t>(attention_scratch(shape.tokens * shape.group, shape.head_dim)), NAN);
-  attention_kernels(isa).attend(task, scratch.data());
+  return task;
+}
+
+Floats scratch_of(const AttentionTask& task) {
+  return Floats(static_cast<std::size_t>(attention_scratch(task.tokens * task.group, task.head_dim)), NAN);
+}
+
+void attend(Isa isa, const AttentionTask& task) { attention_kernels(isa).attend(task, scratch_of(task).data()); }
+
+// The same, each segment by itself and the last one first, as threads may happen to do it.
+void attend_in_segments(Isa isa, const AttentionTask& task) {
+  const AttentionKernels& kernels = attention_kernels(isa);
+  const std::int64_t segments = attention_segments(task.first_position, task.tokens);
+  const std::int64_t size = attention_partial(task.tokens * task.group, task.head_dim);
+  Floats partials(static_cast<std::size_t>(segments * size), NAN);
+  for (std::int64_t s = segments; s-- > 0;)
+    kernels.attend_segment(task, s, partials.data() + s * size, scratch_of(task).data());
+  kernels.join_segments(task, partials.data(), size);
 }
 
 void test_attention(Isa isa, const Shape& shape, CacheType type, Checks& checks) {
   const Attended attended(shape, type);
   const std::int64_t stride = shape.group * shape.head_dim + 3;
-  Guarded q(normal(shape.tokens * stride)), expected(shape.tokens * stride), result(shape.tokens * stride);
+  Guarded q(normal(shape.tokens * stride)), expected(shape.tokens * stride), result(shape.tokens * stride),
+      joined(shape.tokens * stride);
   for (std::int64_t t = 0; t < shape.tokens; ++t)
     for (std::int64_t i = 1; i <= 3; ++i) q.data()[(t + 1) * stride - i] = NAN;
-  attend(Isa::portable, shape, attended, q, expected);
-  attend(isa, shape, attended, q, result);
+  attend(Isa::portable, task_of(shape, attended, q, expected));
+  attend(isa, task_of(shape, attended, q, result));
+  attend_in_segments(isa, task_of(shape, attended, q, joined));
   const std::string where = std::string(isa_name(isa)) + ", " + std::to_string(shape.tokens) + " tokens from " +
                             std::to_string(shape.first) + ", " + std::to_string(shape.group) + " heads of " +
                             std::to_string(shape.head_dim) + ", cache " + std::to_string(static_cast<int>(type));
   checks.expect(result.equals(expected), "attention, " + where);
+  checks.expect(joined.equals(expected), "attention in segments, " + where);
   bool finite = true;
   for (std::int64_t t = 0; t < shape.tokens; ++t)
     for (std::int64_t i = 0; i < stride - 3; ++i) finite = finite && std::isfinite(result.data()[t * stride + i]);
@@ -171,7 +190,8 @@ int main(int argc, char** argv) {
     test_rope(isa, 2, 20, 9, checks);
     test_rope(isa, 5, 2, 1, checks);
     for (const Shape& shape : std::vector<Shape>{{1, 0, 1, 1}, {1, 200, 7, 64}, {9, 125, 3, 20}, {33, 0, 2, 16},
-                                                 {5, 255, 1, 130}, {70, 61, 1, 33}})
+                                                 {5, 255, 1, 130}, {70, 61, 1, 33}, {1, 1499, 7, 64},
+                                                 {30, 1010, 2, 20}})
       for (const CacheType type : {CacheType::f32, CacheType::f16, CacheType::i8})
         test_attention(isa, shape, type, checks);
   }

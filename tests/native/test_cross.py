@@ -83,7 +83,7 @@ def test_products_are_exact(build: Path, processor: str) -> None:
 
 
 @every_processor
-@pytest.mark.parametrize("program", ["vector_test", "plan_test"])
+@pytest.mark.parametrize("program", ["vector_test", "plan_test", "rounding_test"])
 def test_every_instruction_set_agrees_with_the_portable_one(
     build: Path, processor: str, program: str
 ) -> None:
