@@ -43,7 +43,7 @@ check: $(VENV)/.installed
 		*) exit $$status ;; \
 	esac
 
-test: $(VENV)/.test
+test: $(VENV)/.test $(VENV)/.cmake
 	@echo "== running the tests"
 	$(BIN)/python -m pytest
 
@@ -120,8 +120,9 @@ llama-cpp: $(VENV)/.installed build/llama-cpp/.installed
 	$(BIN)/python bench/llama_cpp.py $(MODEL) --tasks $(TASKS) $(if $(RUN),--run $(RUN))
 
 export-check: $(VENV)/.installed build/llama-cpp/.installed
-	$(BIN)/lichen models fetch $(MODEL)
-	$(BIN)/python bench/export.py $(MODEL) --type auto --type F16 --type Q8_0 --type Q4_K --type Q4_0
+	test -e $(MODEL) || $(BIN)/lichen models fetch $(MODEL)
+	$(BIN)/python bench/export.py $(MODEL) --type auto --type F16 --type Q8_0 --type Q6_K --type Q4_K \
+		--type Q4_1 --type Q4_0
 
 # MODEL should be a folder in full precision: weights of a GGUF file lie on a grid already.
 STUDY_OUT ?= build/study

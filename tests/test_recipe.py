@@ -10,6 +10,7 @@ import pytest
 from lichen.errors import InputError
 from lichen.recipe import Calibration, Choice, Method, Rule, load_recipe, parse_recipe, presets
 from lichen.schemes import ActivationScheme, Scheme
+from lichen.solvers import limits, options, scalings, solvers
 
 ABSMAX = Method("absmax")
 LAYERS = ["model.layers.0.mlp.up_proj", "model.layers.0.mlp.down_proj", "lm_head"]
@@ -212,6 +213,40 @@ def test_unknown_options_and_methods_are_refused(lines, message):
     with pytest.raises(InputError) as caught:
         parse_recipe(rules_of(f'match = "*"\nweights = {{ bits = 8 }}\n{lines}'), "mine")
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ('scaling = "smoothquant"\nscaling_options = { alpha = 2.0 }', "alpha@ is 2.0, not 0 to 1"),
+        ('scaling = "smoothquant"\nscaling_options = { alpha = nan }', "alpha@ is NaN, not 0 to 1"),
+        ('scaling = "smoothquant"\nscaling_options = { grid = 0 }', "grid@ is 0, not 1 to 1000"),
+        ('scaling = "awq"\nscaling_options = { grid = 0 }', "grid@ is 0, not 1 to 1000"),
+        ('solver = "mse"\nsolver_options = { turns = -1 }', "turns@ is -1, not 0 to 1000"),
+        ('solver = "hqq"\nsolver_options = { norm = 1 }', "norm@ is 1, not between 0 and 1"),
+        (
+            'solver = "percentile"\nsolver_options = { percentile = 50 }',
+            "percentile@ is 50, not above 50 and at most 100",
+        ),
+        (
+            'solver = "gptq"\nsolver_options = { damping = 0.0 }',
+            "damping@ is 0.0, not above 0 and at most 10",
+        ),
+        ('solver = "gptq"\nsolver_options = { sweeps = 4294967296 }', "not 0 to 1000"),
+    ],
+)
+def test_options_out_of_range_are_refused_with_what_is_allowed(lines, message):
+    with pytest.raises(InputError) as caught:
+        parse_recipe(rules_of(f'match = "*"\nweights = {{ bits = 8 }}\n{lines}'), "mine")
+    kind = "scaling" if "scaling" in lines else "solver"
+    assert message.replace("@", f" in layers[1].{kind}_options") in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [*solvers(), *scalings()])
+def test_every_option_that_is_a_number_has_limits_and_its_default_keeps_them(name):
+    numbers = {key: value for key, value in options(name).items() if type(value) is not bool}
+    assert numbers.keys() == limits(name).keys()
+    assert all(limits(name)[key].allows(value) for key, value in numbers.items())
 
 
 def test_the_embedding_has_a_table_of_its_own():

@@ -101,15 +101,19 @@ def quantize(
     The other arguments are those of `lichen.quantize.quantize`.
     """
     text = None if calibration is None else code_text.from_path(Path(calibration))
+    sizes = {"sequences": calibration_sequences, "length": calibration_length}
+    asked = {name: size for name, size in sizes.items() if size is not None}
     if like is None:
         chosen = load_recipe(recipe)
     else:
+        if asked:
+            given = ", ".join(asked)
+            raise InputError(f"like takes the calibration of a folder; leave {given} out.")
         chosen, made = recipe_of(Path(like))
         require_same_text(made, text or standard_library())
-    asked = {"sequences": calibration_sequences, "length": calibration_length}
-    if not chosen.calibrated and (text or any(asked.values())):
+    if not chosen.calibrated and (text or asked):
         say(f"recipe {chosen.name} looks at no inputs; calibration text is not read")
-    size = replace(chosen.calibration, **{k: v for k, v in asked.items() if v is not None})
+    size = replace(chosen.calibration, **asked)
     return quantize_path(
         resolve(str(model), cache=cache or default_cache()),
         replace(chosen, calibration=size),

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.engine.test_walk import Recorder
 from tests.quantize.test_pipeline import our_logits, set_weight, snapshot
 from tests.quantized import IN_GROUPS, SHARED_TABLE, stored_tensors
 from tests.tiny import write_tiny_model
 
-from lichen import calibration
+from lichen import calibration, models
+from lichen import graph as ops
 from lichen.checkpoint import open_checkpoint
 from lichen.code_text import CodeText
 from lichen.errors import InputError
@@ -21,6 +23,7 @@ from lichen.quantize.unfinished import UnfinishedFolder
 from lichen.recipe import Calibration, load_recipe, parse_recipe
 from lichen.schemes import dequantize
 from lichen.tensor import QuantizedTensor
+from lichen.tokenizer import Tokenizer
 
 TEXT = CodeText("words", ("def f(x):\n    return x + 1\n" * 400,))
 SIZE = "[calibration]\nsequences = 4\nlength = 64\n"
@@ -80,6 +83,38 @@ def test_static_inputs_have_their_scale(tiny, tmp_path):
     assert q is not None
     assert q > 0
     assert q == k == v, "they read the same input"
+
+
+def largest_inputs(folder: Path) -> dict[str, float]:
+    """The largest magnitude that each product reads, by its weight: the reference runs `TEXT`."""
+    source = open_checkpoint(folder)
+    graph, encode = models.build(source.config), Tokenizer.load(source).encode
+    weights = {name: source.read(name) for name, _ in graph.weights()}
+    texts = calibration.sequences(
+        TEXT, lambda text: encode(text, special=False), count=4, length=64, seed=0
+    )
+    recorders = [Recorder(graph, weights, {}) for _ in texts]
+    for recorder, ids in zip(recorders, texts, strict=True):
+        recorder.step(ids, np.arange(len(ids), dtype=np.int32))
+    return {
+        node.operation.weight: max(
+            float(np.abs(recorder.inputs[node.operation.x.index]).max()) for recorder in recorders
+        )
+        for node in graph.nodes
+        if isinstance(node.operation, ops.Linear)
+    }
+
+
+def test_inputs_are_those_that_quantized_predecessors_give(tiny, tmp_path):
+    """Weights of 2 bits, so that what follows them is not what the source has there."""
+    recipe = recipe_of(STATIC.replace("mse", "absmax"), weights="bits = 2, group_size = 32")
+    quantize(tiny, recipe, tmp_path / "out", calibration=TEXT)
+    made, of_source = open_checkpoint(tmp_path / "out"), largest_inputs(tiny)
+    for name, largest in largest_inputs(tmp_path / "out").items():
+        if isinstance(weight := made.read(name), QuantizedTensor):
+            assert weight.input_scale * 127.5 == pytest.approx(largest, rel=2e-3), name
+            if ".layers.0." not in name:
+                assert weight.input_scale * 127.5 != pytest.approx(of_source[name], rel=1e-2), name
 
 
 def test_an_option_that_weighs_by_inputs_has_them_seen(tiny, tmp_path):

@@ -130,6 +130,64 @@ def test_presets_load_without_mending():
                 assert each.scheme.symmetric, name
 
 
+#: By recipe: what it makes that transformers cannot read, on an untied model and on a tied one.
+ZEROS = "packed zero points"
+UNREAD = {
+    "nothing": (everywhere("bits = 4, group_size = 32"), False, ()),
+    "zeros-of-a-tensor": (
+        everywhere('bits = 4, granularity = "tensor", symmetric = false'),
+        False,
+        (),
+    ),
+    "plain-zeros": (everywhere("bits = 8, symmetric = false", "bits = 8"), False, ()),
+    "zeros-of-groups": (everywhere("bits = 4, symmetric = false"), False, (ZEROS,)),
+    "zeros-of-rows": (
+        everywhere('bits = 6, granularity = "channel", symmetric = false'),
+        False,
+        (ZEROS,),
+    ),
+    "packed-table": (everywhere("bits = 8", table="bits = 4"), False, ("a packed embedding",)),
+    "table-of-a-head": (
+        parse_recipe(
+            "[embedding]\nweights = { bits = 8 }\n"
+            '[[layers]]\nmatch = "*.layers.*"\nweights = { bits = 8 }\n',
+            "mine",
+        ),
+        True,
+        ("a quantized embedding that is the head too",),
+    ),
+    "budget": (
+        parse_recipe(
+            f"bits = 5\n{SIZE}" + '[[layers]]\nmatch = "*.layers.*"\nsolver = "mse"\n'
+            "choices = [{ bits = 3, symmetric = false }, { bits = 4, symmetric = false }]\n",
+            "mine",
+        ),
+        False,
+        (ZEROS,),
+    ),
+}
+
+
+@pytest.mark.parametrize(("recipe", "tied", "unread"), UNREAD.values(), ids=UNREAD)
+def test_what_transformers_cannot_read_is_said(tmp_path, recipe, tied, unread):
+    source = write_tiny_model(tmp_path / "tiny", tied=tied, **SHAPE)
+    told = []
+    report = quantize(source, recipe, tmp_path / "out", calibration=TEXT, say=told.append)
+    assert report.not_for_transformers == unread
+    notes = [f"transformers cannot use this folder, lichen can: it has {what}" for what in unread]
+    assert [line for line in told if "transformers" in line] == notes
+    assert transformers_reads(tmp_path / "out") == (not unread)
+
+
+def transformers_reads(folder) -> bool:
+    """Whether it computes what lichen does, for most prompts where inputs are rounded."""
+    try:
+        theirs = their_logits(loaded(folder))
+    except (AttributeError, RuntimeError):
+        return False
+    return share_of_equal_prompts(our_logits(folder), theirs) >= MANY
+
+
 def test_formats_that_a_budget_chose(source, tmp_path, mended):
     text = f"""
     bits = 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import filecmp
 import json
+import re
 import shutil
 import tracemalloc
 from functools import partial
@@ -22,6 +23,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import lichen.quantize as pipeline
 from lichen import models
 from lichen.checkpoint import open_checkpoint
+from lichen.code_text import CodeText
 from lichen.errors import InputError, ResourceError
 from lichen.export import export
 from lichen.quantize import existing, fingerprint, quantize
@@ -206,6 +208,34 @@ def test_progress_counts_to_the_end(tiny, tmp_path):
     report = quantize(tiny, INT8, tmp_path / "out", progress=lambda *step: seen.append(step))
     assert [done for done, _ in seen] == sorted({done for done, _ in seen})
     assert seen[-1] == (report.manifest.parameters, report.manifest.parameters)
+
+
+FORETOLD = re.compile(r"about (\d+) MB, ([\d.]+) bits per weight, ([\d.]+) in the quantized layers")
+
+
+@pytest.mark.parametrize("solver", ["mse", "gptq"])
+def test_the_size_is_said_before_the_start_and_comes_true(tmp_path, solver):
+    shape = {"hidden": 512, "intermediate": 1024, "vocab": 4096, "dtype": "float16"}
+    source = write_tiny_model(tmp_path / "tiny", layers=1, heads=4, head_dim=128, **shape)
+    text = f'[calibration]\nsequences = 1\nlength = 64\n{SHARED_TABLE}[[layers]]\nmatch = "*"\n'
+    recipe = parse_recipe(f'{text}weights = {{ bits = 4 }}\nsolver = "{solver}"\n', "mine")
+    told: list[str | int] = []
+    made = quantize(
+        source,
+        recipe,
+        tmp_path / "out",
+        calibration=CodeText("words", ("def f(x): return x\n" * 100,)),
+        progress=lambda done, _: told.append(done),
+        say=told.append,
+    ).manifest
+    found = FORETOLD.fullmatch(str(told[0]))
+    assert found, "before any progress"
+    size, bits, quantized = map(float, found.groups())
+    stored = sum(array.nbytes for array in stored_tensors(tmp_path / "out").values())
+    assert abs(size - stored / 1e6) <= 0.5, "whole MB, without the files' headers"
+    assert bits == pytest.approx(8 * stored / made.parameters, abs=0.01)
+    assert quantized == pytest.approx(made.quantized_bits_per_weight, abs=0.006)
+    assert 4.5 < quantized < 8
 
 
 # --- what others compute from it -------------------------------------------------------------

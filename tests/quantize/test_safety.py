@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import resource
 import shutil
@@ -22,7 +23,8 @@ import lichen.quantize as pipeline
 from lichen.checkpoint.atomic import AtomicFolder
 from lichen.errors import InputError, ResourceError
 from lichen.quantize import quantize
-from lichen.quantize.calibrated import _live_bytes
+from lichen.quantize.calibrated import _live_bytes, _weight_bytes
+from lichen.quantize.unfinished import UnfinishedFolder, Unit
 from lichen.recipe import parse_recipe
 
 DIRECT = '[[layers]]\nmatch = "*.layers.*"\nweights = { bits = 4 }\nsolver = "mse"\n'
@@ -132,6 +134,36 @@ def test_what_is_written_already_needs_no_space_again(tmp_path, monkeypatch):
     pipeline.require_space(tmp_path, 5000)
 
 
+def test_too_small_a_disk_is_noticed_before_text_is_read(tiny, tmp_path, monkeypatch):
+    usage = shutil._ntuple_diskusage(10**9, 10**9, 1000)
+    monkeypatch.setattr(pipeline.shutil, "disk_usage", lambda _: usage)
+    before, told = sorted(tmp_path.iterdir()), []
+    with pytest.raises(ResourceError, match=r"needs \d+ MB, but .* 0 MB free"):
+        quantize(
+            tiny,
+            RECIPES["gptq"],
+            tmp_path / "out",
+            calibration=TEXT,
+            progress=lambda *at: told.append(at),
+        )
+    assert not told
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_budget_asks_for_the_space_that_it_may_take(tiny, tmp_path):
+    """Not for that of all layers in their largest formats; and folders keep to it."""
+    work = pipeline.Assignment(pipeline.open_checkpoint(tiny), parse_recipe(BUDGET, "mine"))
+    chosen = [work.linears[layer] for layer in work.choices]
+    weights, most = sum(map(work.count, chosen)), sum(map(work.stored_bits, chosen))
+    saved = work.predicted_bytes() - _weight_bytes(work)
+    assert saved == pytest.approx((most - 4.7 * weights) / 8, abs=2)
+    made = quantize(tiny, work.recipe, tmp_path / "out", calibration=TEXT).manifest
+    assert made.predicted_bytes <= _weight_bytes(work)
+    rich = parse_recipe(BUDGET.replace("4.7", "30"), "mine")
+    work = pipeline.Assignment(pipeline.open_checkpoint(tiny), rich)
+    assert _weight_bytes(work) == work.predicted_bytes()
+
+
 def test_what_is_saved_to_go_on_with_needs_space_too(tiny):
     work = pipeline.Assignment(pipeline.open_checkpoint(tiny), RECIPES["gptq"])
     assert _live_bytes(work, [np.zeros(64, np.int32)] * 4) == 2 * 2 * 4 * 64 * 64 * 4
@@ -211,20 +243,82 @@ def test_too_small_a_budget_is_refused_before_anything_is_measured(tiny, tmp_pat
     assert not hidden(tmp_path)
 
 
-def test_a_missing_weight_file_of_the_beginning_means_a_new_beginning(tiny, tmp_path):
-    out = tmp_path / "out"
+def begin(tiny: Path, out: Path) -> Path:
+    """Interrupt a run when its first block is saved; the folder that it leaves beside ``out``."""
+    unfinished = out.with_name(f".{out.name}.unfinished")
 
     def strike(done: int, total: int) -> None:
-        if list(tmp_path.glob(".out.unfinished/state.json")):
+        if (unfinished / "state.json").is_file():
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         quantize(tiny, RECIPES["gptq"], out, calibration=TEXT, progress=strike)
-    [first] = tmp_path.glob(".out.unfinished/*.safetensors")
-    first.unlink()
-    quantize(tiny, RECIPES["gptq"], out, calibration=TEXT)
+    return unfinished
+
+
+def shorten(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, shorten], ids=["missing", "cut-off"])
+@pytest.mark.parametrize("kind", ["*.safetensors", "live-*.npy"], ids=["weights", "values"])
+def test_a_file_of_the_beginning_that_is_not_as_it_was_means_a_new_one(tiny, tmp_path, kind, spoil):
+    out, told = tmp_path / "out", []
+    [file, *_] = begin(tiny, out).glob(kind)
+    spoil(file)
+    quantize(tiny, RECIPES["gptq"], out, calibration=TEXT, say=told.append)
+    assert f"{file.name} is not as it was written, so all blocks are made anew" in told
     quantize(tiny, RECIPES["gptq"], tmp_path / "fresh", calibration=TEXT)
     assert snapshot(out) == snapshot(tmp_path / "fresh")
+
+
+def test_what_was_measured_is_kept_where_weights_are_made_anew(tmp_path):
+    marks = [UnfinishedFolder(tmp_path / "out", "mark") for _ in range(2)]
+    with pytest.raises(KeyboardInterrupt), marks[0] as folder:
+        (folder / "a").write_bytes(bytes(10))
+        marks[0].state.sensitivity["layer"] = 0.5
+        marks[0].state.units = [Unit(file="a", tensors=[], bytes=10, layers=[], narrowed=[])]
+        marks[0].save()
+        (folder / "a").write_bytes(bytes(9))
+        marks[0].save()  # must not take the file for what was written
+        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt), marks[1]:
+        assert (marks[1].spoilt, marks[1].state.units) == ("a", [])
+        assert marks[1].state.sensitivity == {"layer": 0.5}
+        raise KeyboardInterrupt
+
+
+def without_sizes(state: bytes) -> bytes:
+    return json.dumps({k: v for k, v in json.loads(state).items() if k != "sizes"}).encode()
+
+
+STATES = {"older": without_sizes, "newer": lambda _: b'{"units": {}}', "no-json": lambda _: b"\xff"}
+
+
+@pytest.mark.parametrize("change", STATES.values(), ids=STATES)
+def test_a_beginning_that_cannot_be_read_is_refused_and_kept(tiny, tmp_path, change):
+    out = tmp_path / "out"
+    unfinished = begin(tiny, out)
+    state = unfinished / "state.json"
+    state.write_bytes(change(state.read_bytes()))
+    before = snapshot(unfinished)
+    with pytest.raises(InputError, match=r"state\.json that cannot be read.*--force to discard it"):
+        quantize(tiny, RECIPES["gptq"], out, calibration=TEXT)
+    assert snapshot(unfinished) == before
+    quantize(tiny, RECIPES["gptq"], out, calibration=TEXT, force=True)
+    assert not hidden(tmp_path)
+
+
+def test_what_was_discarded_is_not_in_the_way_of_the_next_run(tmp_path):
+    for mark, force in (("one", False), ("two", True)):
+        run = UnfinishedFolder(tmp_path / "out", mark, force=force)
+        with pytest.raises(KeyboardInterrupt), run:
+            assert not run.begun
+            run.state.sensitivity["layer"] = 0.5
+            if mark == "two":  # killed before it has anything to save
+                assert not list(tmp_path.glob(".out.unfinished/*"))
+            run.save()
+            raise KeyboardInterrupt
 
 
 def test_a_folder_left_between_two_renames_is_not_left_for_long(tmp_path):

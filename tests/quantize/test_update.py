@@ -58,6 +58,11 @@ def test_the_command_does_it(tiny, tmp_path):
         lichen.quantize(tiny, out=tmp_path / "new", like=tmp_path / "old", calibration=text)
 
 
+def test_another_size_of_calibration_is_refused(tiny, tmp_path):
+    with pytest.raises(InputError, match="leave sequences out"):
+        lichen.quantize(tiny, out=tmp_path / "new", like=tmp_path / "old", calibration_sequences=4)
+
+
 def test_other_text_is_refused(tiny, tmp_path):
     made = quantize(tiny, RECIPES["gptq"], tmp_path / "old", calibration=TEXT).manifest
     require_same_text(made, TEXT)

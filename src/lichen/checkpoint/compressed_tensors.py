@@ -1,4 +1,4 @@
-"""Folders quantized in the compressed-tensors format, which vLLM and transformers read and write.
+"""Folders quantized in the compressed-tensors format; tests load them with transformers too.
 
 A quantized layer ``X`` is stored as ``X.weight`` int8 [out, in] (format "int-quantized"), or as
 ``X.weight_packed`` int32 [out, words] and ``X.weight_shape`` int64 [2] ("pack-quantized", see

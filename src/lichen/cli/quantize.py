@@ -50,12 +50,13 @@ def command(
 ) -> None:
     """Quantize MODEL into a folder.
 
-    It is in the compressed-tensors format, which vLLM and transformers load too. A recipe that
-    looks at inputs takes minutes; interrupted, it goes on when the same command is given again."""
+    It is in the compressed-tensors format. transformers loads it, which is tested for every preset;
+    vLLM was not tried. A recipe that looks at inputs takes minutes; interrupted, it goes on when
+    the same command is given again."""
     from lichen.check import quantize
 
-    if like is not None and recipe is not None:
-        raise click.UsageError("--like takes the recipe of a folder; leave --recipe out.")
+    if like is not None:
+        _refuse_beside_like(recipe, calibration_sequences, calibration_length)
     old = _manifest(like)  # now, for --out may replace the folder
     progress = shared.progress()
     with progress.step(f"Quantizing by {recipe or 'int8'}" if not like else "Quantizing") as update:
@@ -77,12 +78,25 @@ def command(
         )
     changes = _changes(old, report)
     if shared.wants_json():
-        found = {"path": str(report.path), "seconds": report.seconds, "manifest": report.manifest}
+        found = vars(report) | {"path": str(report.path)}
         emit_json(found | ({"changes": changes} if changes else {}))
         return
     _tell(report)
     if changes:
         _tell_changes(changes)
+
+
+def _refuse_beside_like(recipe: str | None, sequences: int | None, length: int | None) -> None:
+    """The folder says these; the text itself may be given, for it is none of the folder's."""
+    given = {
+        "--recipe": recipe,
+        "--calibration-sequences": sequences,
+        "--calibration-length": length,
+    }
+    if others := [option for option, value in given.items() if value is not None]:
+        raise click.UsageError(
+            f"--like takes recipe and calibration of a folder; leave {', '.join(others)} out."
+        )
 
 
 def _tell(report: QuantizeReport) -> None:

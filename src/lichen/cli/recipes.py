@@ -56,8 +56,8 @@ def show(recipe: str) -> None:
 def explain(recipe: str, model: str | None) -> None:
     """What RECIPE makes of each layer of MODEL: format, bits, error, and why.
 
-    A quantized folder in place of both tells what was made of its layers; the errors of recipes
-    that look at inputs are known only then."""
+    A quantized folder in place of both tells what was made of its layers; errors that depend on
+    inputs are known only then."""
     from lichen.checkpoint.registry import resolve
     from lichen.quantize.explain import explain_folder, explain_recipe
     from lichen.recipe import load_recipe
@@ -75,29 +75,27 @@ def explain(recipe: str, model: str | None) -> None:
 
 
 def _tell(found: Explained) -> None:
-    emit_columns(
-        [
-            ("layer", "shape", "bits", "error", "of output", "format", "solver", "why"),
-            *(
-                (
-                    layer.name,
-                    f"{layer.rows} x {layer.columns}",
-                    f"{layer.bits:.2f}",
-                    _share(layer.error),
-                    _share(layer.output_error),
-                    layer.format,
-                    layer.solver,
-                    layer.why,
-                )
-                for layer in found.layers
-            ),
-        ]
-    )
+    columns = {
+        "layer": [layer.name for layer in found.layers],
+        "shape": [f"{layer.rows} x {layer.columns}" for layer in found.layers],
+        "bits": [f"{layer.bits:.2f}" for layer in found.layers],
+        "error": [_share(layer.error, layer.unknown) for layer in found.layers],
+        "of output": [_share(layer.output_error) for layer in found.layers],
+        "format": [layer.format for layer in found.layers],
+        "solver": [layer.solver for layer in found.layers],
+        "why": [layer.why for layer in found.layers],
+    }
+    if all(layer.output_error is None for layer in found.layers):
+        del columns["of output"]  # no inputs were seen
+    emit_columns([tuple(columns), *zip(*columns.values(), strict=True)])
+    for offered in dict.fromkeys(layer.offered for layer in found.layers if layer.offered):
+        emit("\n  ".join((f"one of {len(offered)} formats:", *offered)))
+    budget = "" if found.budget is None else f", {found.budget:.2f} at most where there is a choice"
     emit(
-        f"{found.recipe}: {found.quantized_bits:.2f} bits per weight in the quantized layers,"
-        f" {found.bits:.2f} in all, {found.bytes / 1e6:.0f} MB"
+        f"{found.recipe}: {found.quantized_bits:.2f} bits per weight in the quantized layers"
+        f"{budget}, {found.bits:.2f} in all, {found.bytes / 1e6:.0f} MB"
     )
 
 
-def _share(error: float | None) -> str:
-    return "-" if error is None else f"{error:.2e}"
+def _share(error: float | None, unknown: str = "") -> str:
+    return unknown or "-" if error is None else f"{error:.2e}"

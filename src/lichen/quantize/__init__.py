@@ -26,9 +26,10 @@ from lichen.checkpoint import Checkpoint, manifest, open_checkpoint
 from lichen.checkpoint.atomic import AtomicFolder, write_shards, write_tokenizer
 from lichen.checkpoint.disk import folder_bytes
 from lichen.checkpoint.manifest import CalibrationRecord, Manifest, RecipeRecord, SourceRecord
+from lichen.checkpoint.quantization_config import PACKED, stored_as
 from lichen.code_text import CodeText
 from lichen.errors import InputError, ResourceError
-from lichen.quantize.assignment import Assignment
+from lichen.quantize.assignment import Assignment, layer_format
 from lichen.quantize.assignment import linear_layers as linear_layers
 from lichen.quantize.layers import kept, quantized, read_floats, written
 from lichen.quantize.progress import Counting, Say, Told, silent
@@ -45,11 +46,15 @@ _SMALL_FILES_BYTES = 32 << 20
 
 @dataclass(frozen=True)
 class QuantizeReport:
-    """A finished folder: where, what is in it, and how long it took."""
+    """A finished folder: where, what is in it, and how long it took.
+
+    ``not_for_transformers`` says in words what transformers cannot read of it; nothing as a rule.
+    """
 
     path: Path
     manifest: Manifest
     seconds: float
+    not_for_transformers: tuple[str, ...] = ()
 
 
 def quantize(
@@ -87,6 +92,8 @@ def quantize(
         )
     work = Assignment(source, recipe)
     _require_apart(model, out)
+    if not work.choices:
+        _say_unread(work, say)
     if recipe.calibrated:
         from lichen.quantize.calibrated import quantize_calibrated
 
@@ -103,7 +110,32 @@ def quantize(
         )
     else:
         made = _quantize_directly(work, out, force=force, told=Told(progress, say))
-    return QuantizeReport(out, made, time.monotonic() - start)
+    if work.choices:
+        work = Assignment(source, recipe.settled(made.chosen))
+        _say_unread(work, say)
+    return QuantizeReport(out, made, time.monotonic() - start, _unread(work))
+
+
+def _unread(work: Assignment) -> tuple[str, ...]:
+    """What transformers 5.24 with compressed-tensors 0.20 cannot read of a folder, in words.
+
+    See "Who reads the folders" in docs/recipes.md.
+    """
+    found = {}
+    for name, (layer, rule) in work.to_quantize.items():
+        packed = stored_as(layer, layer_format(rule)) == PACKED
+        if packed and name in work.tables:
+            found["packed"] = "a packed embedding"
+        elif packed and not rule.scheme.symmetric and rule.scheme.granularity != "tensor":
+            found["zeros"] = "packed zero points"
+    if not work.sharing and work.tables & work.to_quantize.keys() & {*work.linears.values()}:
+        found["head"] = "a quantized embedding that is the head too"
+    return tuple(found.values())
+
+
+def _say_unread(work: Assignment, say: Say) -> None:
+    if faults := _unread(work):
+        say(f"transformers cannot use this folder, lichen can: it has {' and '.join(faults)}")
 
 
 def fingerprint(source_digest: str, recipe: Recipe, calibration: CodeText | None = None) -> str:

@@ -7,6 +7,7 @@ A block of the model is one weight file, and what an interrupted run goes on aft
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ from lichen.errors import InputError
 from lichen.quantize import calibration_record, fingerprint, finish, prediction, require_space
 from lichen.quantize.absorb import absorber
 from lichen.quantize.assignment import Assignment
-from lichen.quantize.layers import kept, quantized, read_floats, written
+from lichen.quantize.layers import kept, quantized, read_finite, read_floats, written
 from lichen.quantize.progress import Told
 from lichen.quantize.records import Records
 from lichen.quantize.unfinished import State, UnfinishedFolder, Unit
@@ -63,10 +64,12 @@ def quantize_calibrated(
     )
     unfinished = UnfinishedFolder(out, _mark(work, text), force=force)
     with unfinished as folder:
-        require_space(folder, work.predicted_bytes() + _live_bytes(work, pieces))
+        require_space(folder, _weight_bytes(work) + _live_bytes(work, pieces))
         chosen_isa, cores = choose_isa(isa), choose_threads(threads)
         work = _with_formats(work, pieces[0], unfinished, told, isa=chosen_isa, threads=cores)
         told.say(prediction(work))
+        if unfinished.spoilt:
+            told.say(f"{unfinished.spoilt} is not as it was written, so all blocks are made anew")
         if unfinished.state.units:
             told.say(f"going on after {len(unfinished.state.units)} whole weight files")
         run = _Run(work, unfinished, folder, told)
@@ -88,6 +91,14 @@ def _mark(work: Assignment, text: CodeText) -> str:
     """What the beginning of a run has to show to be gone on with."""
     mark = fingerprint(work.source.digest(), work.recipe, text)
     return f"{mark} {sorted(work.chosen.items())}" if work.chosen else mark
+
+
+def _weight_bytes(work: Assignment) -> int:
+    """The size of the weight files; layers with a choice take no more than the recipe's budget."""
+    open_to_choice = [work.linears[layer] for layer in work.choices]
+    most = sum(map(work.stored_bits, open_to_choice))
+    budget = math.ceil((work.recipe.bits or 0) * sum(map(work.count, open_to_choice)))
+    return work.predicted_bytes() - max(0, most - budget) // 8
 
 
 def _live_bytes(work: Assignment, pieces: Sequence[npt.NDArray[np.int32]]) -> int:
@@ -209,14 +220,20 @@ class _Run:
         if rule.scaling is None or place is None:
             return None
         inputs = self._seen(stop, needs(rule.scaling.name))
-        weights = [read_floats(self._work, name) for name in names]
-        factors = scaling(rule.scaling.name).balance(
-            weights,
-            self._work.scheme(names[0]),
-            inputs,
-            rule.activations,
-            **rule.scaling.options,
-        )
+        weights = [read_finite(self._work, name) for name in names]
+        try:
+            factors = scaling(rule.scaling.name).balance(
+                weights,
+                self._work.scheme(names[0]),
+                inputs,
+                rule.activations,
+                **rule.scaling.options,
+            )
+        except ValueError as error:  # of one of them, in a format that need not be its own
+            raise InputError(
+                f"{self._work.source.path}: {', '.join(names)}: {error}, so {rule.scaling.name} has"
+                " nothing to go by; choose a recipe without scaling."
+            ) from None
         moved = place.divide(to_float32(factors), self.read, self._made.__setitem__)
         stop.divide(moved)
         return moved

@@ -13,12 +13,13 @@ import numpy.typing as npt
 
 from lichen.engine.sampling import log_softmax
 from lichen.engine.variants import Variants
+from lichen.errors import InputError
 from lichen.quantize.assignment import Assignment, shared_inputs
 from lichen.quantize.budget import Offer, require_enough, spend
-from lichen.quantize.layers import kept, read_floats
+from lichen.quantize.layers import kept, read_floats, solved
 from lichen.recipe import Choice, Method, Rule, recipe_error
 from lichen.schemes import map_row_blocks
-from lichen.solvers import calibrated, native, solver
+from lichen.solvers import calibrated, native
 from lichen.tensor import QuantizedTensor
 
 Float32 = npt.NDArray[np.float32]
@@ -98,6 +99,11 @@ def _measure(
         threads=threads,
     )
     original = log_softmax(variants.logits(ids, {}))
+    if not np.isfinite(original).all():
+        raise InputError(
+            f"{work.source.path}: logits are not finite on the calibration text, though the weights"
+            " are; this model cannot be calibrated."
+        )
     for number, group in enumerate(found):
         if group.names[0] not in known:
             coarse = group.choice.rules[_coarsest(work, group)]
@@ -130,7 +136,8 @@ def _offer(work: Assignment, group: Group, sensitivity: float) -> Offer:
     """What the group takes and costs in each format."""
     coarsest = _coarsest(work, group)
     errors = [_error(work, group, rule) for rule in group.choice.rules]
-    costs = [sensitivity * error / errors[coarsest] for error in errors]
+    most = errors[coarsest] or 1.0  # where the coarsest is exact, as for zeros, nothing costs
+    costs = [sensitivity * error / most for error in errors]
     return Offer(tuple(_bits(work, group, rule) for rule in group.choice.rules), tuple(costs))
 
 
@@ -156,8 +163,7 @@ def _solved(work: Assignment, name: str, rule: Rule) -> QuantizedTensor:
     """A weight in a format, without inputs: to compare formats, not to be kept."""
     blind = not calibrated(rule.solver.name, rule.solver.options)
     method = rule.solver if blind else _WITHOUT_INPUTS
-    weight = read_floats(work, name)
-    return solver(method.name).solve(weight, work.scheme(name, rule), None, **method.options)
+    return solved(work, name, read_floats(work, name), work.scheme(name, rule), method)
 
 
 def _why(group: Group, known: dict[str, float], taken: dict[str, int]) -> Iterator[tuple[str, str]]:

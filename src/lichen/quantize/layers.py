@@ -14,8 +14,8 @@ from lichen.checkpoint.manifest import LayerRecord, NarrowedRecord
 from lichen.checkpoint.protocol import FLOAT_TYPES
 from lichen.errors import InputError
 from lichen.quantize.assignment import Assignment, layer_format
-from lichen.recipe import Rule
-from lichen.schemes import FLOATS, dequantize_rows, in_floats, map_row_blocks, to_float32
+from lichen.recipe import Method, Rule
+from lichen.schemes import FLOATS, Scheme, dequantize_rows, in_floats, map_row_blocks, to_float32
 from lichen.solvers import native, solver
 from lichen.solvers.ranges import input_scale
 from lichen.solvers.statistics import InputStatistics
@@ -33,21 +33,39 @@ def read_floats(work: Assignment, name: str) -> FloatArray:
     return in_floats(work.source.read(name))
 
 
+def read_finite(work: Assignment, name: str) -> FloatArray:
+    """As `read_floats`; InputError where it is not finite."""
+    return _require_finite(work, name, read_floats(work, name))
+
+
+def solved(
+    work: Assignment,
+    name: str,
+    weight: FloatArray,
+    scheme: Scheme,
+    method: Method,
+    inputs: InputStatistics | None = None,
+) -> QuantizedTensor:
+    """A weight in a format; InputError where it is not finite, or has no place in that format."""
+    try:
+        return solver(method.name).solve(weight, scheme, inputs, **method.options)
+    except ValueError as error:
+        raise InputError(f"{work.source.path}: {name}: {error}.") from None
+
+
 def quantized(
     work: Assignment,
     name: str,
     weight: FloatArray,
     inputs: InputStatistics | None = None,
 ) -> tuple[QuantizedTensor, LayerRecord]:
-    """A weight by its rule, and what there is to say of it; InputError where it is not finite."""
+    """A weight by its rule, and what there is to say of it; InputError as for `solved`."""
     layer, rule = work.to_quantize[name]
-    try:
-        solved = solver(rule.solver.name).solve(
-            weight, work.scheme(name), inputs, **rule.solver.options
-        )
-    except ValueError as error:
-        raise InputError(f"{work.source.path}: {layer}.weight: {error}.") from None
-    made = replace(solved, activations=rule.activations, input_scale=_input_scale(rule, inputs))
+    made = replace(
+        solved(work, name, weight, work.scheme(name), rule.solver, inputs),
+        activations=rule.activations,
+        input_scale=_input_scale(rule, inputs),
+    )
     rows, columns = made.shape
     record = LayerRecord(
         name=layer,
@@ -106,8 +124,7 @@ def kept(
     """A tensor that stays in floats: as it was stored, or narrowed where it was dequantized."""
     if name not in work.in_use:
         return tensor, None  # a buffer that others may want; it need not even be floats
-    if not _all_finite(tensor):
-        raise InputError(f"{work.source.path}: {name} has values that are not finite.")
+    _require_finite(work, name, tensor)
     if work.source.dtype(name) in FLOAT_TYPES:
         return tensor.astype(FLOATS[work.float_type(name)], copy=False), None
     narrow = np.empty(tensor.shape, np.float16)
@@ -122,6 +139,12 @@ def kept(
     dtype, error = ("float16", error) if fits else ("float32", 0.0)
     record = NarrowedRecord(name=name, dtype=dtype, error=error)
     return narrow if fits else tensor.astype(np.float32, copy=False), record
+
+
+def _require_finite(work: Assignment, name: str, tensor: FloatArray) -> FloatArray:
+    if not native.all_finite(tensor):
+        raise InputError(f"{work.source.path}: {name} has values that are not finite.")
+    return tensor
 
 
 def _relative_error(tensor: FloatArray, approximation: Callable[[slice], Float32]) -> float:
@@ -141,10 +164,3 @@ def _relative_error(tensor: FloatArray, approximation: Callable[[slice], Float32
 def _sum_of_squares(block: Float32) -> float:
     """The sum of squares, in an order that does not depend on threads as a BLAS product's does."""
     return float(np.square(block).sum())
-
-
-def _all_finite(tensor: FloatArray) -> bool:
-    def finite(rows: slice) -> bool:
-        return bool(np.isfinite(to_float32(tensor[rows])).all())
-
-    return all(map_row_blocks(finite, tensor.shape))

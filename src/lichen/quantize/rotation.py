@@ -21,6 +21,7 @@ from lichen.checkpoint import Checkpoint
 from lichen.checkpoint.view import View
 from lichen.errors import InputError
 from lichen.schemes import in_floats, to_float32
+from lichen.solvers import native
 from lichen.solvers.hadamard import rotate
 from lichen.tensor import AnyTensor, FloatArray, QuantizedTensor
 
@@ -48,15 +49,15 @@ class Rotated(View):
         self._gains = {turn.gain for turn in self._turns.values() if turn.gain is not None}
 
     def read(self, name: str) -> FloatArray | QuantizedTensor:
-        """One tensor, float32 where it is rotated."""
+        """One tensor, float32 where it is rotated; InputError where it is then not finite."""
         if name in self._gains:
             return np.ones_like(in_floats(self._base.read(name)))
         if name not in self._turns:
             return self._base.read(name)
-        turn, stored = self._turns[name], in_floats(self._base.read(name))
+        turn, stored = self._turns[name], self._finite(name)
         x = stored.copy() if stored.dtype == np.float32 else to_float32(stored)
         if turn.gain is not None:
-            x *= to_float32(in_floats(self._base.read(turn.gain)))
+            x *= to_float32(self._finite(turn.gain))
         matrix = x.reshape(len(x), -1)  # a bias is one column
         if turn.columns:
             rotate(matrix, 1, turn.columns)
@@ -67,6 +68,13 @@ class Rotated(View):
     def read_exact(self, name: str) -> AnyTensor:
         """One tensor; none has codes of its own."""
         return self.read(name)
+
+    def _finite(self, name: str) -> FloatArray:
+        """A tensor of the base in floats, or an error under the name that it has there."""
+        stored = in_floats(self._base.read(name))
+        if not native.all_finite(stored):
+            raise InputError(f"{self.path}: {name} has values that are not finite.")
+        return stored
 
 
 def _turns(model: Path, graph: ops.Graph) -> dict[str, Turn]:

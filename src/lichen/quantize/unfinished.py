@@ -34,11 +34,13 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
 class State(msgspec.Struct, kw_only=True):
     """How far a run has come.
 
+    sizes        bytes of every file that counts, by its name
     stop         the next product input to look at
     sensitivity  divergence measured with one group of layers quantized, by its first layer
     """
 
     fingerprint: str
+    sizes: dict[str, int]
     units: list[Unit] = []
     stop: int = 0
     sensitivity: dict[str, float] = {}
@@ -47,15 +49,17 @@ class State(msgspec.Struct, kw_only=True):
 class UnfinishedFolder(AtomicFolder):
     """An `AtomicFolder` that stays beside its target when it is left with an error.
 
-    InputError where what lies there belongs to other work (``force`` discards it).  Input that
-    turns out to be unusable is no reason to keep anything.
+    InputError where what lies there belongs to other work, or cannot be read (``force`` discards
+    it).  Input that turns out to be unusable is no reason to keep anything.
     """
 
     def __init__(self, target: Path, fingerprint: str, *, force: bool = False) -> None:
         super().__init__(target, force=force)
         self._partial = self.target.with_name(f".{self.target.name}.unfinished")
         self._fingerprint = fingerprint
-        self.state = State(fingerprint=fingerprint)
+        self.state = State(fingerprint=fingerprint, sizes={})
+        #: The file for which all weights are made again, since it is not as it was written; or "".
+        self.spoilt = ""
 
     @property
     def begun(self) -> bool:
@@ -66,6 +70,10 @@ class UnfinishedFolder(AtomicFolder):
         """Make the state of now the one to go on from, with the values that it needs."""
         for value, array in (live or {}).items():
             _write_array(self._partial / self._live_name(value), array)
+        files = [unit.file for unit in self.state.units]
+        files += [path.name for path in self._live_files()]
+        known = self.state.sizes  # of files when they were written, not of what became of them
+        self.state.sizes = {n: known.get(n, _size(self._partial / n)) for n in files}
         fresh = self._partial / f"{_STATE}.new"
         fresh.write_bytes(msgspec.json.encode(self.state))
         to_disk(fresh)
@@ -76,8 +84,10 @@ class UnfinishedFolder(AtomicFolder):
     def live(self) -> dict[int, Float32]:
         """The values that were saved with the state."""
         prefix = self._live_name("")
-        files = self._partial.glob(f"{prefix}*")
-        return {int(f.stem.removeprefix(prefix)): np.load(f) for f in files}
+        return {int(f.stem.removeprefix(prefix)): np.load(f) for f in self._live_files()}
+
+    def _live_files(self) -> list[Path]:
+        return sorted(self._partial.glob(f"{self._live_name('')}*"))
 
     def _live_name(self, value: int | str) -> str:
         suffix = "" if value == "" else ".npy"
@@ -85,20 +95,46 @@ class UnfinishedFolder(AtomicFolder):
 
     def _begin(self) -> None:
         """Go on with what lies there, if it is this work's."""
+        found = self._found()
+        if found is None:
+            self._clear()
+            return
+        self.state = found
+        self._forget_spoilt()
+        self._clear(keep=self._counts)
+
+    def _found(self) -> State | None:
+        """The state that lies there; None where there is none, or it is to be discarded."""
         try:
             found = msgspec.json.decode((self._partial / _STATE).read_bytes(), type=State)
-        except (OSError, msgspec.DecodeError):
-            found = State(fingerprint="")
-        if not all((self._partial / unit.file).is_file() for unit in found.units):
-            found = State(fingerprint="")
-        if found.fingerprint == self._fingerprint:
-            self.state = found
-        elif found.fingerprint and not self._force:
-            raise InputError(
-                f"{self._partial} is the beginning of another run (of another model, recipe,"
-                " calibration or lichen); finish that one, or use --force to discard it."
+            if found.fingerprint == self._fingerprint:
+                return found
+            fault = (
+                "is the beginning of another run (of another model, recipe, calibration or lichen);"
+                " finish that one"
             )
-        self._clear(keep=self._counts)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError):  # msgspec's are among them
+            fault = (
+                f"has a {_STATE} that cannot be read, damaged or of another lichen; finish it with"
+                " that one"
+            )
+        if not self._force:
+            raise InputError(f"{self._partial} {fault}, or use --force to discard it.")
+        return None
+
+    def _forget_spoilt(self) -> None:
+        """Begin the weights anew where a file is not what was written.
+
+        All of them: the values that one block reads are gone when the next ones are saved.
+        """
+        sizes = self.state.sizes
+        spoilt = [name for name in sizes if _size(self._partial / name) != sizes[name]]
+        if spoilt:
+            self.spoilt = spoilt[0]
+            measured = self.state.sensitivity
+            self.state = State(fingerprint=self._fingerprint, sizes={}, sensitivity=measured)
 
     def _finish(self) -> None:
         self._check_target()  # a refusal must not cost what was done
@@ -121,12 +157,16 @@ class UnfinishedFolder(AtomicFolder):
 
     def _counts(self, name: str) -> bool:
         """Whether a file belongs to the state."""
-        whole = {unit.file for unit in self.state.units}
-        return name in {*whole, _STATE} or name.startswith(self._live_name(""))
+        return name == _STATE or name in self.state.sizes
 
     @staticmethod
     def _is_result(name: str) -> bool:
         return not name.startswith((_STATE, "live-"))
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; -1 where there is none."""
+    return path.stat().st_size if path.is_file() else -1
 
 
 def _write_array(path: Path, array: Float32) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from lichen.recipe import Calibration, Choice, Method, Option, Recipe, Rule, recipe_error
 from lichen.schemes import BITS, GROUP_SIZES, ActivationScheme, Scheme
-from lichen.solvers import RANGES, Range, options, scalings, solvers
+from lichen.solvers import RANGES, Range, limits, options, scalings, solvers
 
 _WEIGHTS: dict[str, list[Any]] = {
     "bits": list(BITS),
@@ -235,7 +235,7 @@ class _Reader:
         return Method(name, self._options(name, given, f"{where}.{key}_options"))
 
     def _options(self, method: str, given: dict[str, Any], where: str) -> dict[str, Option]:
-        known = options(method)
+        known, limit = options(method), limits(method)
         good: dict[str, Any] = {}
         for key, value in given.items():
             if key not in known:
@@ -244,6 +244,8 @@ class _Reader:
             elif not _same_kind(value, known[key]):
                 wanted = _TOML_NAMES[type(known[key])]
                 self.faults.append(f"{key} in {where} is {_toml(value)}, not {wanted}")
+            elif key in limit and not limit[key].allows(value):
+                self.faults.append(f"{key} in {where} is {_toml(value)}, not {limit[key].words}")
             else:
                 good[key] = value
         return good

@@ -7,8 +7,9 @@ A file of this folder offers one of two things, and recipes name it:
   input is divided by, and the columns of all weights that read it multiplied by, so that the
   product is the same.
 
-``OPTIONS`` has the options of either with their defaults, ``NEEDS`` what it has to know of inputs
-beyond their sizes (`lichen.solvers.statistics`), and ``CALIBRATED_OPTIONS`` those that need sizes.
+``OPTIONS`` has the options of either with their defaults, ``LIMITS`` the values that numbers among
+them may have (`lichen.solvers.limit`), ``NEEDS`` what it has to know of inputs beyond their sizes
+(`lichen.solvers.statistics`), and ``CALIBRATED_OPTIONS`` those that need sizes.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from lichen.schemes import ActivationScheme, Scheme
 from lichen.tensor import FloatArray, QuantizedTensor
 
 if TYPE_CHECKING:
+    from lichen.solvers.limit import Limit
     from lichen.solvers.statistics import InputStatistics
 
 #: What may choose the scale of static activations (`lichen.solvers.ranges`).
@@ -84,6 +86,11 @@ def scaling(name: str) -> Scaling:
 def options(name: str) -> Mapping[str, Any]:
     """The options of a solver or scaling, with their defaults."""
     return cast("Mapping[str, Any]", getattr(_module(name), "OPTIONS", {}))
+
+
+def limits(name: str) -> Mapping[str, Limit]:
+    """The values that options of a solver or scaling may have; any, where one is not there."""
+    return cast("Mapping[str, Limit]", getattr(_module(name), "LIMITS", {}))
 
 
 def needs(name: str) -> frozenset[str]:

@@ -14,11 +14,13 @@ import numpy as np
 from lichen.schemes import ActivationScheme, Scheme
 from lichen.solvers import mse
 from lichen.solvers.balancing import least_error
+from lichen.solvers.limit import Limit, require, tries
 from lichen.solvers.native import Float32
 from lichen.solvers.statistics import InputStatistics
 from lichen.tensor import FloatArray
 
 OPTIONS: dict[str, bool | int | float | str] = {"grid": 20}
+LIMITS: dict[str, Limit] = {"grid": tries(1)}
 NEEDS: frozenset[str] = frozenset({"sample"})
 
 _LEAST_MEAN = 1e-4
@@ -35,8 +37,10 @@ def balance(
     """Factors s [in] for weights [out, in] that meet one input.
 
     alpha is one of 0 (no change), 1 / grid, ..., (grid - 1) / grid; weights are rounded to their
-    least squared error, inputs as ``activations`` says.
+    least squared error, inputs as ``activations`` says.  ValueError for a grid outside
+    `LIMITS`.
     """
+    require(LIMITS, grid=grid)
     candidates = [factors(inputs.mean_absolute, step / grid) for step in range(grid)]
     return least_error(weights, inputs, candidates, lambda w: mse.solve(w, scheme), activations)
 

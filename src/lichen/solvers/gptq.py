@@ -33,6 +33,7 @@ from lichen import _core
 from lichen.schemes import Scheme, dequantize, map_row_blocks, to_float32
 from lichen.solvers import absmax, mse, native
 from lichen.solvers.descent import descend
+from lichen.solvers.limit import Limit, tries
 from lichen.solvers.native import Float32, Float64
 from lichen.solvers.statistics import InputStatistics
 from lichen.tensor import FloatArray, QuantizedTensor
@@ -42,6 +43,11 @@ NEEDS: frozenset[str] = frozenset({"second_moment"})
 
 _GRID, _TURNS = 16, 4
 _MOST_DAMPING = 10.0
+
+LIMITS: dict[str, Limit] = {
+    "damping": Limit("above 0 and at most 10", lambda damping: 0 < damping <= _MOST_DAMPING),
+    "sweeps": tries(0),
+}
 
 
 def solve(

@@ -17,10 +17,16 @@ from __future__ import annotations
 
 from lichen.schemes import Scheme
 from lichen.solvers import absmax, mse, native
+from lichen.solvers.limit import Limit, require, tries
 from lichen.solvers.statistics import InputStatistics
 from lichen.tensor import FloatArray, QuantizedTensor
 
 OPTIONS: dict[str, bool | int | float | str] = {"norm": 0.7, "beta": 10.0, "turns": 10}
+LIMITS: dict[str, Limit] = {
+    "norm": Limit("between 0 and 1", lambda norm: 0 < norm < 1),
+    "beta": Limit("above 0 and at most 1000000", lambda beta: 0 < beta <= 1_000_000),
+    "turns": tries(0),
+}
 NEEDS: frozenset[str] = frozenset()
 
 
@@ -36,12 +42,8 @@ def solve(
     """Quantize ``weight`` [out, in].
 
     There are at most ``turns`` for a part; they end when one changes nothing.
-    ValueError for weights that are not finite, a norm that is not between 0 and 1, and a beta that
-    is not above 0.
+    ValueError for weights that are not finite, and for options outside `LIMITS`.
     """
-    if not 0 < norm < 1:
-        raise ValueError(f"norm is {norm}, not between 0 and 1")
-    if not beta > 0:
-        raise ValueError(f"beta is {beta}, not above 0")
+    require(LIMITS, norm=norm, beta=beta, turns=turns)
     plain, fitted = (solver.solve(weight, scheme) for solver in (absmax, mse))
     return native.lower_norm(weight, plain, fitted, norm=norm, beta=beta, turns=turns)

@@ -11,11 +11,13 @@ what absmax gives where that is better.
 from __future__ import annotations
 
 from lichen.schemes import Scheme
+from lichen.solvers.limit import Limit, tries
 from lichen.solvers.native import Search, fit
 from lichen.solvers.statistics import InputStatistics
 from lichen.tensor import FloatArray, QuantizedTensor
 
 OPTIONS: dict[str, bool | int | float | str] = {"grid": 16, "turns": 4, "weighted": False}
+LIMITS: dict[str, Limit] = {"grid": tries(0), "turns": tries(0)}
 NEEDS: frozenset[str] = frozenset()
 CALIBRATED_OPTIONS: frozenset[str] = frozenset({"weighted"})
 

@@ -70,6 +70,16 @@ def extremes(weight: FloatArray, scheme: Scheme) -> tuple[Float32, Float32]:
     return low, high
 
 
+def all_finite(tensor: FloatArray) -> bool:
+    """Whether a tensor of any shape has no number that is infinite or none at all."""
+    rows = tensor.reshape(len(tensor), -1)
+    try:
+        extremes(rows, Scheme(8))
+    except ValueError:
+        return False
+    return True
+
+
 def fit(
     weight: FloatArray, scheme: Scheme, search: Search, importance: Float32 | None = None
 ) -> QuantizedTensor:

@@ -6,11 +6,15 @@ import numpy as np
 
 from lichen.schemes import Scheme, in_groups, map_row_blocks, to_float32
 from lichen.solvers import absmax, native
+from lichen.solvers.limit import Limit, require
 from lichen.solvers.native import Float32
 from lichen.solvers.statistics import InputStatistics
 from lichen.tensor import FloatArray, QuantizedTensor
 
 OPTIONS: dict[str, bool | int | float | str] = {"percentile": 99.9}
+LIMITS: dict[str, Limit] = {
+    "percentile": Limit("above 50 and at most 100", lambda percentile: 50 < percentile <= 100)
+}
 NEEDS: frozenset[str] = frozenset()
 
 
@@ -28,8 +32,7 @@ def solve(
     Between two weights the percentile is interpolated.  ValueError for weights that are not finite
     and for a percentile that is not above 50 and at most 100.
     """
-    if not 50 < percentile <= 100:
-        raise ValueError(f"percentile is {percentile}, not above 50 and at most 100")
+    require(LIMITS, percentile=percentile)
     native.extremes(weight, scheme)  # refuses what is not finite
     if scheme.granularity == "tensor":
         low, high = _ends(to_float32(weight).reshape(1, -1), 1, scheme, percentile)

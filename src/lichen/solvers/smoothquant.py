@@ -13,11 +13,16 @@ import numpy as np
 from lichen.schemes import ActivationScheme, Scheme, to_float32
 from lichen.solvers import absmax
 from lichen.solvers.balancing import least_error
+from lichen.solvers.limit import Limit, require, tries
 from lichen.solvers.native import Float32
 from lichen.solvers.statistics import InputStatistics
 from lichen.tensor import FloatArray
 
 OPTIONS: dict[str, bool | int | float | str] = {"alpha": 0.5, "search": False, "grid": 20}
+LIMITS: dict[str, Limit] = {
+    "alpha": Limit("0 to 1", lambda alpha: 0 <= alpha <= 1),
+    "grid": tries(1),
+}
 NEEDS: frozenset[str] = frozenset({"sample"})
 
 #: A column of weights smaller than this counts as so large.
@@ -38,10 +43,10 @@ def balance(
 
     With ``search`` alpha is one of 0, 1 / grid, ..., 1, or all factors are 1: whatever leaves the
     least error in the products of the sample, inputs quantized too as ``activations`` says.
-    A column whose input is always zero has factor 1.  ValueError for an alpha outside 0 to 1.
+    A column whose input is always zero has factor 1.  ValueError for an alpha or a grid
+    outside `LIMITS`.
     """
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha is {alpha}, not 0 to 1")
+    require(LIMITS, alpha=alpha, grid=grid)
     largest = largest_weights(weights)
     if not search:
         return factors(inputs.absmax, largest, alpha)
