@@ -174,7 +174,7 @@ def test_a_study_of_a_model(model: Path, tmp_path: Path) -> None:
         good, bad = study.rows([INT8, twisted])
     assert good.fault == ""
     assert 0 < good.kld < 0.1
-    assert 8 <= good.bits < 9
+    assert 8 < good.bits < 9
     assert 0 < good.error < 1e-3
     assert min(good.decode, good.seconds, good.peak_megabytes, good.megabytes) > 0
     assert "bits" in bad.fault, "what was wrong with the recipe is lost"

@@ -20,6 +20,8 @@ from bench.studying.reference import Reference
 from lichen import __version__
 from lichen.calibration import standard_library
 from lichen.checkpoint import manifest, open_checkpoint
+from lichen.checkpoint.manifest import LayerRecord
+from lichen.checkpoint.quantization_config import TIED_HEAD, is_embedding
 from lichen.engine import Generation
 from lichen.engine.sampling import Sampler
 from lichen.loading import LanguageModel, load
@@ -30,7 +32,7 @@ _POLL_SECONDS = 0.1
 class Row(msgspec.Struct, kw_only=True):
     """The figures of one recipe; ``fault`` says why there are none.
 
-    bits           of the quantized layers, scales included
+    bits           of the blocks' weights, scales included; not of embedding and head
     megabytes      of all weight files
     error, output_error  means over layers of relative squared errors (weights; products on text)
     decode         tokens a second, one answer
@@ -117,7 +119,7 @@ class Study:
         made = manifest.read(self._folder)
         assert made is not None
         errors = [layer.output_error for layer in made.layers if layer.output_error is not None]
-        row.bits = made.quantized_bits_per_weight
+        row.bits = _bits(made.layers)
         row.megabytes = made.bytes / 1e6
         row.error = float(np.mean([layer.error for layer in made.layers]))
         row.output_error = float(np.mean(errors)) if errors else None
@@ -167,6 +169,12 @@ class Study:
         from bench.studying.solving import solved
 
         return solved(candidate, tasks)
+
+
+def _bits(layers: Sequence[LayerRecord]) -> float:
+    blocks = [layer for layer in layers if layer.name != TIED_HEAD and not is_embedding(layer.name)]
+    weights = [layer.rows * layer.columns for layer in blocks]
+    return float(np.average([layer.bits or 0 for layer in blocks], weights=weights))
 
 
 def peak_megabytes(process: int) -> float:

@@ -46,7 +46,7 @@ def _divergence(axes: Axes, rows: Sequence[Row]) -> None:
         points = [(row.bits, row.kld) for row in rows if row.family == family]
         axes.scatter(*zip(*points, strict=True), s=22, label=family, alpha=0.8)
     axes.set_yscale("log")
-    axes.set_xlabel("bits per weight of the quantized layers, scales included")
+    axes.set_xlabel("bits per weight of the blocks, scales included")
     axes.set_ylabel("KL divergence, nats")
     axes.legend(frameon=False)
 
