@@ -19,21 +19,24 @@ ALLOWED = {
     "stats": set(),
     "tensor": {"schemes", "_core"},  # for type checking only
     "tokenizer": {"errors"},
-    "schemes": {"errors", "tensor"},
-    "solvers": {"errors", "tensor", "schemes", "_core"},
+    "row_blocks": set(),
+    "schemes": {"errors", "row_blocks", "tensor"},
+    "solvers": {"errors", "row_blocks", "tensor", "schemes", "_core"},
     "recipe": {"errors", "tensor", "schemes", "solvers"},
     "graph": set(),
     "read_ahead": set(),
     "reference": {"graph", "tensor", "schemes"},
     "models": {"errors", "graph"},
-    "engine": {"errors", "graph", "read_ahead", "tensor", "schemes", "_core"},
+    "engine": {"errors", "graph", "read_ahead", "row_blocks", "tensor", "schemes", "_core"},
     "code_text": {"errors"},
     "calibration": {"errors", "code_text"},
     "hub_bars": set(),
     # _core: codes of GGUF files, and rows that it reads by itself
-    "checkpoint": {"errors", "hub_bars", "tensor", "schemes", "tokenizer", "_core"},
+    "checkpoint": {
+        *("errors", "hub_bars", "row_blocks", "tensor", "schemes", "tokenizer", "_core"),
+    },
     "quantize": {
-        *("errors", "tensor", "schemes", "solvers", "recipe"),
+        *("errors", "row_blocks", "tensor", "schemes", "solvers", "recipe"),
         *("checkpoint", "engine", "graph", "models", "tokenizer"),
         *("calibration", "code_text", "read_ahead"),
     },
@@ -49,7 +52,7 @@ ALLOWED = {
     "measure": {"errors", "completion", "loading", "engine", "_core"},
     "verify": {
         *("errors", "completion", "code_text", "tasks", "perturb", "sandbox"),
-        *("measure", "stats"),
+        *("measure", "stats", "row_blocks"),
     },
     "disk_model": {"models", "checkpoint", "tokenizer", "engine", "loading", "verify"},
     "remote": {"errors", "completion", "verify"},

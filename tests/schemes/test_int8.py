@@ -12,14 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from lichen.row_blocks import BLOCK_ELEMENTS
 from lichen.schemes import (
-    BLOCK_ELEMENTS,
     Scheme,
     dequantize,
     int8,
-    map_row_blocks,
     quantize,
-    row_blocks,
     to_float32,
 )
 from lichen.tensor import QuantizedTensor
@@ -98,14 +96,3 @@ def test_dequantize_of_one_scale_for_the_tensor():
     codes = np.arange(-6, 6, dtype=np.int8).reshape(3, 4)
     tensor = QuantizedTensor(codes, np.array([[0.5]], np.float32), None, Scheme(8))
     np.testing.assert_array_equal(dequantize(tensor), codes * np.float32(0.5))
-
-
-@given(st.integers(0, 5000), st.integers(1, 1 << 20))
-def test_row_blocks_cover_every_row_once(rows, columns):
-    covered = [row for block in row_blocks((rows, columns)) for row in range(rows)[block]]
-    assert covered == list(range(rows))
-
-
-def test_results_of_row_blocks_keep_their_order():
-    starts = map_row_blocks(lambda rows: rows.start, (1000, BLOCK_ELEMENTS))
-    assert starts == list(range(1000))

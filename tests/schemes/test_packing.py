@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lichen.schemes import BITS, BLOCK_ELEMENTS
+from lichen.row_blocks import BLOCK_ELEMENTS
+from lichen.schemes import BITS
 from lichen.schemes.packing import pack, packed_columns, unpack
 
 every_bits = pytest.mark.parametrize("bits", [*BITS, 7])

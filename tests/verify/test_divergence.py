@@ -56,6 +56,11 @@ def test_a_model_does_not_diverge_from_itself() -> None:
     assert (found.kld_max, found.top1_agreement, found.nll_difference) == (0.0, 1.0, 0.0)
 
 
+def test_a_last_token_may_be_a_piece_of_its_own() -> None:
+    text = CodeText("a window of 201 tokens", ("x = 1; y = 2; z = 3; " * 10)[:201].splitlines())
+    assert measure(Table(1), Table(2), text).tokens == 200
+
+
 def test_windows_can_be_limited_for_each_document() -> None:
     assert measure(Table(1), Table(2), TEXT, windows=1).tokens == 511 + 9
 

@@ -23,7 +23,8 @@ from lichen.checkpoint.word_layers import (
     quantized_layers,
 )
 from lichen.errors import InputError
-from lichen.schemes import GROUP_SIZES, map_row_blocks
+from lichen.row_blocks import map_row_blocks
+from lichen.schemes import GROUP_SIZES
 from lichen.tensor import QuantizedTensor
 
 _BITS = 4

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 from lichen import _core
 from lichen.checkpoint.gguf_blocks import BLOCK_TYPES, BlockType, Bytes
-from lichen.schemes import Scheme, dequantize_rows, in_groups, map_row_blocks
+from lichen.row_blocks import map_row_blocks
+from lichen.schemes import Scheme, dequantize_rows, in_groups
 from lichen.tensor import QuantizedTensor
 
 Codes = npt.NDArray[np.int8]

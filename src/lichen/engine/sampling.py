@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from lichen.row_blocks import map_row_blocks
+
 Float32 = npt.NDArray[np.float32]
 
 #: Of the largest probability: what is sorted to draw a token, as far down as it takes.
@@ -13,9 +15,16 @@ _FLOORS = (1e-2, 1e-4, 0.0)
 
 def log_softmax(logits: Float32) -> Float32:
     """Logarithms of probabilities, row by row of ``logits`` [rows, vocabulary]."""
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    total = np.exp(shifted).sum(axis=-1, keepdims=True, dtype=np.float64)
-    return np.asarray(shifted - np.log(total), np.float32)
+    out = np.empty(logits.shape, np.float32)
+
+    def block(rows: slice) -> None:
+        largest = logits[rows].max(axis=-1, keepdims=True)
+        shifted = np.subtract(logits[rows], largest, out=out[rows])
+        total = np.exp(shifted).sum(axis=-1, keepdims=True, dtype=np.float64)
+        np.subtract(shifted, np.log(total), out=shifted, casting="same_kind")
+
+    map_row_blocks(block, logits.shape)
+    return out
 
 
 class Sampler:

@@ -18,7 +18,7 @@ from lichen.quantize.assignment import Assignment, shared_inputs
 from lichen.quantize.budget import Offer, require_enough, spend
 from lichen.quantize.layers import kept, read_floats, solved
 from lichen.recipe import Choice, Method, Rule, recipe_error
-from lichen.schemes import map_row_blocks
+from lichen.row_blocks import map_row_blocks
 from lichen.solvers import calibrated, native
 from lichen.tensor import QuantizedTensor
 

@@ -15,7 +15,8 @@ from lichen.checkpoint.protocol import FLOAT_TYPES
 from lichen.errors import InputError
 from lichen.quantize.assignment import Assignment, layer_format
 from lichen.recipe import Method, Rule
-from lichen.schemes import FLOATS, Scheme, dequantize_rows, in_floats, map_row_blocks, to_float32
+from lichen.row_blocks import map_row_blocks
+from lichen.schemes import FLOATS, Scheme, dequantize_rows, in_floats, to_float32
 from lichen.solvers import native, solver
 from lichen.solvers.ranges import input_scale
 from lichen.solvers.statistics import InputStatistics

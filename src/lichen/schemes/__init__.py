@@ -7,9 +7,6 @@ integer formats share; `packing` is how codes of any number of bits lie in words
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -17,6 +14,7 @@ import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
+from lichen.row_blocks import map_row_blocks
 from lichen.tensor import FloatArray, QuantizedTensor
 
 Granularity = Literal["tensor", "channel", "group"]
@@ -25,12 +23,6 @@ FloatType = Literal["float32", "float16", "bfloat16"]
 #: Bits of a stored code, and columns that may share a scale: what the engine's kernels know.
 BITS = (8, 6, 5, 4, 3, 2)
 GROUP_SIZES = (32, 64, 128)
-
-#: Elements that one pass of blocked arithmetic works on: 512 KiB of float32, which stays in cache.
-BLOCK_ELEMENTS = 1 << 17
-
-#: NumPy lets other threads run; beyond a few of them memory is what everyone waits for.
-_THREADS = min(4, os.cpu_count() or 1)
 
 _FLOAT_BITS = {"float32": 32, "float16": 16, "bfloat16": 16}
 
@@ -41,7 +33,6 @@ FLOATS: dict[str, Any] = {
     "bfloat16": ml_dtypes.bfloat16,
 }
 
-T = TypeVar("T")
 Number = TypeVar("Number", bound=np.generic)
 
 
@@ -190,19 +181,3 @@ def dequantize_rows(tensor: QuantizedTensor, rows: slice) -> npt.NDArray[np.floa
         grouped -= tensor.zeros[part, :, None]
     grouped *= scales[:, :, None]
     return codes
-
-
-def map_row_blocks(function: Callable[[slice], T], shape: tuple[int, ...]) -> list[T]:
-    """``function`` of every block of rows of an array, on several threads, results in order."""
-    blocks = list(row_blocks(shape))
-    if len(blocks) == 1:
-        return [function(blocks[0])]
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(function, blocks))
-
-
-def row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Runs of whole rows of about `BLOCK_ELEMENTS` elements, so that temporaries stay small."""
-    rows = shape[0]
-    step = max(1, BLOCK_ELEMENTS // max(1, math.prod(shape[1:])))
-    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))

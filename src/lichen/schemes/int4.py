@@ -12,7 +12,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from lichen.schemes import Scheme, map_row_blocks
+from lichen.row_blocks import map_row_blocks
+from lichen.schemes import Scheme
 
 #: Columns that may share a scale; the engine's kernels know these.
 GROUP_SIZES = (32, 64, 128)

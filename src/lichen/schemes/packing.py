@@ -15,7 +15,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from lichen.schemes import map_row_blocks
+from lichen.row_blocks import map_row_blocks
 
 Words = npt.NDArray[np.int32]
 

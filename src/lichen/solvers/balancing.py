@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from lichen.schemes import ActivationScheme, dequantize, in_groups, map_row_blocks, to_float32
+from lichen.row_blocks import map_row_blocks
+from lichen.schemes import ActivationScheme, dequantize, in_groups, to_float32
 from lichen.solvers.native import Float32, multiply
 from lichen.solvers.statistics import InputStatistics
 from lichen.tensor import FloatArray, QuantizedTensor

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lichen.schemes import Scheme, map_row_blocks, to_float32
+from lichen.row_blocks import map_row_blocks
+from lichen.schemes import Scheme, to_float32
 from lichen.solvers import absmax, native
 from lichen.solvers.native import Float32
 from lichen.solvers.statistics import InputStatistics

@@ -30,7 +30,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lichen import _core
-from lichen.schemes import Scheme, dequantize, map_row_blocks, to_float32
+from lichen.row_blocks import map_row_blocks
+from lichen.schemes import Scheme, dequantize, to_float32
 from lichen.solvers import absmax, mse, native
 from lichen.solvers.descent import descend
 from lichen.solvers.limit import Limit, tries

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lichen.schemes import Scheme, in_groups, map_row_blocks, to_float32
+from lichen.row_blocks import map_row_blocks
+from lichen.schemes import Scheme, in_groups, to_float32
 from lichen.solvers import absmax, native
 from lichen.solvers.limit import Limit, require
 from lichen.solvers.native import Float32

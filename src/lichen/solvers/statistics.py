@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lichen import _core
-from lichen.schemes import map_row_blocks
+from lichen.row_blocks import map_row_blocks
 from lichen.solvers import native
 
 Float32 = npt.NDArray[np.float32]

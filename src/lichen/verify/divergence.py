@@ -16,6 +16,7 @@ import numpy.typing as npt
 from lichen import code_text
 from lichen.code_text import CodeText
 from lichen.errors import InputError
+from lichen.row_blocks import map_row_blocks
 from lichen.verify.record import Divergence
 
 Float32 = npt.NDArray[np.float32]
@@ -94,16 +95,23 @@ def _compare(reference: TokenModel, candidate: TokenModel, ids: list[int]) -> Fl
                 " divergence needs the same one."
             )
         known = following[position : position + len(p)]
-        rows.append(_rows(p[: len(known)], q[: len(known)], known))
+        if len(known):  # nothing follows the last token, which may be a piece of its own
+            rows.append(_rows(p[: len(known)], q[: len(known)], known))
         position += len(p)
     return np.concatenate(rows)
 
 
 def _rows(p: Float32, q: Float32, following: npt.NDArray[np.intp]) -> Float32:
-    kl = np.einsum("tv,tv->t", np.exp(p), p - q, dtype=np.float64)
-    same = p.argmax(axis=1) == q.argmax(axis=1)
-    at = np.arange(len(following)), following
-    return np.stack([np.maximum(kl, 0.0), same, -p[at], -q[at]], axis=1).astype(np.float32)
+    """As `_compare`, of the same rows of both."""
+
+    def block(rows: slice) -> Float32:
+        x, y = p[rows], q[rows]
+        kl = np.einsum("tv,tv->t", np.exp(x), x - y, dtype=np.float64)
+        same = x.argmax(axis=1) == y.argmax(axis=1)
+        at = np.arange(len(x)), following[rows]
+        return np.stack([np.maximum(kl, 0.0), same, -x[at], -y[at]], axis=1).astype(np.float32)
+
+    return np.concatenate(map_row_blocks(block, p.shape))
 
 
 def _summary(text: CodeText, rows: Float32) -> Divergence:
