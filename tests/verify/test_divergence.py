@@ -57,7 +57,7 @@ def test_a_model_does_not_diverge_from_itself() -> None:
 
 
 def test_a_last_token_may_be_a_piece_of_its_own() -> None:
-    text = CodeText("a window of 201 tokens", ("x = 1; y = 2; z = 3; " * 10)[:201].splitlines())
+    text = CodeText("a window of 201 tokens", (("x = 1; y = 2; z = 3; " * 10)[:201],))
     assert measure(Table(1), Table(2), text).tokens == 200
 
 
