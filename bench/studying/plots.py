@@ -56,6 +56,7 @@ def _speed(axes: Axes, rows: Sequence[Row]) -> None:
     axes.scatter([row.decode for row in rows], [row.kld for row in rows], s=22)
     for row in rows:
         axes.annotate(row.name, (row.decode, row.kld), xytext=(5, 3), textcoords="offset points")
+    axes.margins(x=0.2)  # room for the names
     axes.set_yscale("log")
     axes.set_xlabel("tokens a second, one answer")
     axes.set_ylabel("KL divergence, nats")
