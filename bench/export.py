@@ -16,8 +16,6 @@ import inspect
 import json
 import subprocess
 import textwrap
-from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,7 @@ import numpy as np
 
 from lichen.check import default_cache
 from lichen.checkpoint.registry import resolve
-from lichen.export import ASKED, ExportedTensor, export
+from lichen.export import ASKED, export
 from lichen.loading import LanguageModel, load
 
 WORKER = Path(__file__).with_name("llama_greedy.py")
@@ -45,12 +43,6 @@ PROMPTS = (
     "class Stack:\n    def __init__(self):\n",
     "# Sort the words of a sentence by length.\n",
 )
-
-
-def fallbacks(tensors: Iterable[ExportedTensor]) -> str:
-    """The tensors that got another type than was wanted, counted."""
-    found = Counter((t.wanted, t.type) for t in tensors if t.type != t.wanted)
-    return ", ".join(f"{count} {kind} for {wanted}" for (wanted, kind), count in found.items())
 
 
 def answers(args: argparse.Namespace, path: Path, prompts: list[list[int]]) -> Any:
@@ -109,8 +101,8 @@ def main() -> int:
         path = args.out / f"{source.name.removesuffix('.gguf')}-{kind}.gguf"
         report = export(source, path, type=kind, force=True)
         print(f"{path}: {report.bits_per_weight:.2f} bits per weight, {report.seconds:.1f} s")
-        if instead := fallbacks(report.tensors):
-            print(f"  blocks that do not divide rows: {instead}")
+        for (wanted, instead), count in report.fallbacks.items():
+            print(f"  {count} tensors: {instead}, for blocks of {wanted} do not divide their rows")
         agree &= compare(args, path)
     print("agree" if agree else "do NOT agree")
     return 0 if agree else 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import matplotlib as mpl
 from bench.studying.measuring import Row
@@ -29,8 +29,7 @@ def plots(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
         yield "solved", _drawn(_solved, solved, 0.8 + 0.28 * len(solved))
 
 
-def _drawn(draw: object, rows: Sequence[Row], height: float) -> str:
-    assert callable(draw)
+def _drawn(draw: Callable[[Axes, Sequence[Row]], None], rows: Sequence[Row], height: float) -> str:
     figure = Figure(figsize=(8, height), layout="constrained")
     axes = figure.subplots()
     axes.grid(visible=True, alpha=0.3)

@@ -72,8 +72,7 @@ def _told(report: ExportReport) -> Iterator[str]:
         f"{report.bits_per_weight:.2f} bits per weight"
     )
     yield _counted(report.tensors)
-    narrowed = [t for t in report.tensors if t.type != t.wanted]
-    for (wanted, kind), count in Counter((t.wanted, t.type) for t in narrowed).items():
+    for (wanted, kind), count in report.fallbacks.items():
         yield f"{count} tensors: {kind}, for blocks of {wanted} do not divide their rows"
     codes = [t for t in report.tensors if t.how == "codes"]
     if codes:

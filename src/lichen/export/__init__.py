@@ -77,6 +77,11 @@ class ExportReport:
         """Bits of the file over all parameters."""
         return 8 * self.bytes / self.parameters
 
+    @property
+    def fallbacks(self) -> Counter[tuple[str, str]]:
+        """By wanted type and the one in its place: tensors whose rows its blocks do not divide."""
+        return Counter((t.wanted, t.type) for t in self.tensors if t.type != t.wanted)
+
 
 def export(
     model: Path,

@@ -24,8 +24,10 @@ from lichen.measure.timing import peak_memory_bytes
 
 #: A rate is taken again only while this many seconds have not passed: large models are slow.
 _BUDGET_SECONDS = 3.0
-#: Kernels that multiply integers; in blocks of codes (b), inputs of 16 bits.
-_INTEGER = ("i8", "i4", "b8", "b6", "b4")
+#: Kernels of blocks of codes, which meet inputs of 16 bits; with those of int8 inputs, all that
+#: multiply integers.
+_BLOCKS = ("b8", "b6", "b4")
+_INTEGER = ("i8", "i4", *_BLOCKS)
 #: Instruction sets that multiply bytes: 16 bits are two digits there, and one number elsewhere
 #: (``native/kernels/linear/widen.inc.h``).
 _MULTIPLY_BYTES = ("avx_vnni", "avx512_vnni", "avx512_bf16", "amx")
@@ -196,7 +198,7 @@ class _ImpossibleError(Exception):
 
 def multiply_adds(dtype: str, isa: str) -> int:
     """What one weight and one input cost: two where the input is split into two numbers."""
-    if dtype in ("b8", "b6", "b4"):  # upper and lower digit of 16 bits
+    if dtype in _BLOCKS:  # upper and lower digit of 16 bits
         return 2 if isa in _MULTIPLY_BYTES else 1
     return 2 if (dtype, isa) == ("bf16", "amx") else 1  # float32 as the sum of two bf16
 

@@ -80,6 +80,11 @@ class Assignment:
         """The layers that have not been given a format yet."""
         return {layer: r for layer, r in self.rules.items() if isinstance(r, Choice)}
 
+    @property
+    def undecided(self) -> list[str]:
+        """The weights of `choices`."""
+        return [self.linears[layer] for layer in self.choices]
+
     def settled(self, numbers: Mapping[str, int], why: dict[str, str]) -> Assignment:
         """The same with the choices made: by weight, the number of its format, and why."""
         chosen = {layer: numbers[self.linears[layer]] for layer in self.choices}

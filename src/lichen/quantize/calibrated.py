@@ -95,9 +95,8 @@ def _mark(work: Assignment, text: CodeText) -> str:
 
 def _weight_bytes(work: Assignment) -> int:
     """The size of the weight files; layers with a choice take no more than the recipe's budget."""
-    open_to_choice = [work.linears[layer] for layer in work.choices]
-    most = sum(map(work.stored_bits, open_to_choice))
-    budget = math.ceil((work.recipe.bits or 0) * sum(map(work.count, open_to_choice)))
+    most = sum(map(work.stored_bits, work.undecided))
+    budget = math.ceil((work.recipe.bits or 0) * sum(map(work.count, work.undecided)))
     return work.predicted_bytes() - max(0, most - budget) // 8
 
 

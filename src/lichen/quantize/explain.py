@@ -14,7 +14,7 @@ from lichen.quantize.assignment import Assignment, layer_format, linear_layers
 from lichen.quantize.layers import read_floats, solved
 from lichen.quantize.progress import Counting, Progress
 from lichen.recipe import Choice, Recipe, Rule
-from lichen.solvers import calibrated, native
+from lichen.solvers import native
 
 #: Why an error is not known before the model is quantized.
 UNSEEN = "needs calibration"
@@ -65,7 +65,7 @@ def explain_recipe(recipe: Recipe, model: Path, *, progress: Progress | None = N
     planned = [(layer, work.rules[layer], weight) for layer, weight in work.linears.items()]
     tables = sorted(work.tables & work.to_quantize.keys())
     planned += [(*work.to_quantize[table], table) for table in tables]
-    quantized = [*work.to_quantize, *_undecided(work)]
+    quantized = [*work.to_quantize, *work.undecided]
     total = round(sum(bits.values())) // 8
     return Explained(
         recipe=recipe.name,
@@ -119,15 +119,10 @@ def _recorded(made: Manifest, order: Sequence[str]) -> list[LayerReport]:
     ]
 
 
-def _undecided(work: Assignment) -> list[str]:
-    """The weights whose format is still to be chosen."""
-    return [work.linears[layer] for layer in work.choices]
-
-
 def _bits(work: Assignment) -> dict[str, float]:
     """What every tensor takes; of an undecided one its share of the budget."""
     bits: dict[str, float] = {name: work.stored_bits(name) for name in work.names}
-    for name in _undecided(work):
+    for name in work.undecided:
         assert work.recipe.bits is not None
         bits[name] = min(bits[name], work.recipe.bits * work.count(name))
     return bits
@@ -135,18 +130,13 @@ def _bits(work: Assignment) -> dict[str, float]:
 
 def _errors(work: Assignment, progress: Progress | None) -> dict[str, float]:
     """By weight, each once: the errors that can be known without inputs."""
-    blind = {name: rule for name, (_, rule) in work.to_quantize.items() if not _unseen(rule)}
+    blind = {name: rule for name, (_, rule) in work.to_quantize.items() if rule.blind}
     done = Counting(progress, sum(map(work.count, blind)))
     errors = {}
     for name, rule in blind.items():
         errors[name] = _error(work, name, rule)
         done.add(work.count(name))
     return errors
-
-
-def _unseen(rule: Rule) -> bool:
-    """Whether the weight itself cannot be chosen before inputs are seen."""
-    return rule.scaling is not None or calibrated(rule.solver.name, rule.solver.options)
 
 
 def _error(work: Assignment, name: str, rule: Rule) -> float:

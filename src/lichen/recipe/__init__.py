@@ -60,10 +60,14 @@ class Rule:
         return self.activations is not None and not self.activations.dynamic
 
     @property
+    def blind(self) -> bool:
+        """Whether the weight can be chosen without seeing inputs."""
+        return self.scaling is None and not calibrated(self.solver.name, self.solver.options)
+
+    @property
     def calibrated(self) -> bool:
         """Whether the choice needs to see inputs."""
-        sees = calibrated(self.solver.name, self.solver.options)
-        return self.static or self.scaling is not None or sees
+        return self.static or not self.blind
 
     def __str__(self) -> str:
         return f"{self.scheme}, {self.activations or 'float activations'}"
