@@ -104,7 +104,7 @@ LinearKernels with_amx(LinearKernels kernels) {
   kernels.i8 = linear_i8_amx;
   kernels.i4 = linear_i4_amx;
   kernels.bf16_depth = 2;
-  kernels.split = split_amx;
+  kernels.halve = halve_amx;
   return kernels;
 }
 

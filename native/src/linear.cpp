@@ -79,8 +79,8 @@ void quantize_rows(Isa isa, const float* x, std::int64_t x_stride, std::int64_t 
 Input input_of(const Linear& linear) {
   if (takes_codes(linear.dtype)) return Input::codes;
   if (in_blocks(linear.dtype)) return Input::wide;
-  const bool splits = linear.dtype == Dtype::bf16 && linear_kernels(linear.isa).split;
-  return splits ? Input::halves : Input::floats;
+  const bool halves = linear.dtype == Dtype::bf16 && linear_kernels(linear.isa).halve;
+  return halves ? Input::halves : Input::floats;
 }
 
 void prepare_rows(const Linear& linear, const float* x, std::int64_t x_stride, std::int64_t begin,
@@ -91,8 +91,8 @@ void prepare_rows(const Linear& linear, const float* x, std::int64_t x_stride, s
     quantize_rows(linear.isa, x, x_stride, begin, end, cols, out, linear.input_scale,
                   linear.input_group);
   if (input == Input::halves)
-    linear_kernels(linear.isa).split({x + begin * x_stride, x_stride, end - begin, cols,
-                                      out.halves + begin * kHalves * stride, stride});
+    linear_kernels(linear.isa).halve({x + begin * x_stride, x_stride, end - begin, cols,
+                                      out.halves + begin * stride, stride});
   if (input == Input::wide)
     linear_kernels(linear.isa).widen({x + begin * x_stride, x_stride, end - begin, cols,
                                       out.wide + begin * 2 * stride, out.wide_sums + begin * (stride / 16),
@@ -104,7 +104,7 @@ QuantizedBuffer::QuantizedBuffer(std::int64_t tokens, std::int64_t cols)
       signed_codes_(static_cast<std::size_t>(tokens * code_stride(cols))),
       minus_sums_(static_cast<std::size_t>(tokens * code_stride(cols) / 32) * sizeof(std::int32_t)),
       scales_(static_cast<std::size_t>(tokens * code_stride(cols) / 32) * sizeof(float)),
-      halves_(static_cast<std::size_t>(kHalves * tokens * code_stride(cols)) * sizeof(std::uint16_t)),
+      halves_(static_cast<std::size_t>(tokens * code_stride(cols)) * sizeof(std::uint16_t)),
       wide_(static_cast<std::size_t>(2 * tokens * code_stride(cols))),
       wide_sums_(static_cast<std::size_t>(tokens * code_stride(cols) / 16) * sizeof(std::int32_t)),
       wide_scales_(static_cast<std::size_t>(tokens * code_stride(cols) / 32) * sizeof(float)) {}
@@ -164,7 +164,7 @@ void linear_chunk(const Linear& linear, const float* x, std::int64_t x_stride,
     task.bf16_scales = linear.bf16_scales;
   } else if (input_of(linear) == Input::halves) {
     task.code_stride = code_stride(linear.cols);
-    task.halves = quantized->halves + token * kHalves * task.code_stride;
+    task.halves = quantized->halves + token * task.code_stride;
   } else if (input_of(linear) == Input::wide) {
     task.code_stride = code_stride(linear.cols);
     task.wide = quantized->wide + token * 2 * task.code_stride;

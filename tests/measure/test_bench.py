@@ -133,7 +133,7 @@ def test_a_gguf_model_that_stays_codes_multiplies_integers(
         ("b6", "amx", 2),
         ("b6", "neon_i8mm", 1),
         ("i8", "amx", 1),
-        ("bf16", "amx", 2),
+        ("bf16", "amx", 1),
         ("bf16", "avx512_bf16", 1),
         ("f32", "amx", 1),
     ],

@@ -105,7 +105,7 @@ struct QuantizedRows {
   std::int32_t* minus_sums;   // [tokens][code_stride(cols) / 32]: minus the sum of 32 q, or of
                               // each group that has a scale
   float* scales;              // [tokens][groups]
-  std::uint16_t* halves;      // [tokens][2][code_stride(cols)]: bf16, see Input::halves
+  std::uint16_t* halves;      // [tokens][code_stride(cols)]: see Input::halves
   std::int8_t* wide;          // [tokens][2 * code_stride(cols)]: see Input::wide
   std::int32_t* wide_sums;    // [tokens][code_stride(cols) / 16]
   float* wide_scales;         // [tokens][code_stride(cols) / 32]
@@ -142,10 +142,8 @@ void quantize_rows(Isa isa, const float* x, std::int64_t x_stride, std::int64_t 
 void fake_quantize_row(const float* x, std::int64_t cols, float given_scale, std::int64_t group,
                        float* out);
 
-// What a product reads of its input: floats; codes in int8 (i8 and i4 weights); or halves (bf16 weights,
-// where the instruction set multiplies in bf16), each x as two numbers of bf16, both rounded to nearest:
-//   high = bf16(x), low = bf16(x - high), 0 where high is not finite;  |x - high - low| <= 2^-17 |x|
-// Or wide (blocks): in fixed point of 16 bits, so that integers are multiplied. Each 32 columns share
+// What a product reads of its input: floats; codes in int8 (i8 and i4 weights); halves (bf16 weights, where tiles
+// of bf16 are multiplied): x rounded to bf16, to nearest. Or wide (blocks): in fixed point of 16 bits, so that integers are multiplied. Each 32 columns share
 //   scale = largest |x| / 32639;  q = round_half_even(x * (32639 / largest |x|));  |x - q scale| <= 2^-16 largest |x|
 // where the largest is below 2^-100, all q are 0; with a NaN or an infinity the scale is NaN and all q are 0.
 enum class Input { floats, codes, halves, wide };
@@ -179,10 +177,9 @@ Span linear_weights(const Linear& linear, std::int64_t tokens, std::int64_t chun
 // Sums of blocks are exact in each 32 columns, or each 16 of blocks of 16, then y is one chain, columns ascending
 // from 0, of total = fma(float(sum of code * q) * w_scale, x_scale, total) and where there are shifts of
 // total = fma(shift, float(sum of q) * x_scale, total).
-// Every instruction set gives the same bits, but for bf16 weights where it multiplies in bf16. avx512_bf16
-// rounds x to bf16 and takes columns in pairs, the second of each first (KLD to float32 inputs on code, 0.5B:
-// 3e-5); amx makes one chain of the sums of 32 columns for the high halves of x and one for the low ones, and
-// then the sum of these two (kernels/linear/amx.cpp).
+// Every instruction set gives the same bits, but for bf16 weights where it multiplies in bf16. avx512_bf16 and
+// amx round x to bf16 (KLD to float32 inputs on code, 0.5B: 3e-5), as the runtimes of bfloat16 models do;
+// avx512_bf16 takes columns in pairs, the second of each first, and amx sums 32 columns at a time.
 void linear_chunk(const Linear& linear, const float* x, std::int64_t x_stride,
                   const QuantizedRows* quantized, std::int64_t tokens, float* y,
                   std::int64_t y_stride, bool accumulate, std::int64_t chunk);

@@ -6,11 +6,9 @@
 // enough for the first-level cache to hold both sides, and the next block of the weight is fetched to the
 // second level meanwhile.
 //
-// bf16: an activation is the sum of two bf16 numbers, each a row of its own, so x is two rows. An output is
-//   (chain over k of the tile sums of the high row) + (the same of the low row)
-// where a tile sum adds 32 columns as TDPBF16PS does. That order does not depend on the number of tokens, so
-// all numbers of them come here. Integer sums are exact in any order, so few tokens go to the VNNI kernels,
-// which are tuned to stream.
+// bf16: an output is one chain of tile sums, 32 columns each as TDPBF16PS adds them. That order does not depend
+// on the number of tokens, so all numbers of them come here. Integer sums are exact in any order, so few tokens
+// go to the VNNI kernels, which are tuned to stream.
 #include <immintrin.h>
 
 #include "kernels/linear/kernel.h"
@@ -79,30 +77,19 @@ struct Next {
 
 struct I8 {
   using Lane = int32_t;
-  static constexpr int64_t kRowsPerToken = 1;
 
   template <int C, int A, int B>
   static void dot() {
     Tiles::dot_unsigned<C, A, B>();
   }
-  static void finish(const Lane* sums, int64_t, const LinearTask& task, int64_t token, int64_t row) {
-    finish_panel(sums, task, token, row);
-  }
 };
 
 struct Bf16 {
   using Lane = float;
-  static constexpr int64_t kRowsPerToken = kHalves;
 
   template <int C, int A, int B>
   static void dot() {
     Tiles::dot_bf16<C, A, B>();
-  }
-  static void finish(const Lane* sums, int64_t stride, const LinearTask& task, int64_t token,
-                     int64_t row) {
-    alignas(64) float total[kRows];
-    for (int64_t r = 0; r < kRows; ++r) total[r] = kHalves == 2 ? sums[r] + sums[stride + r] : sums[r];
-    finish_panel(total, task, token, row);
   }
 };
 
@@ -208,10 +195,9 @@ int64_t multiply_panels(const LinearTask& task, const Rows& rows, int64_t panel,
     sum_panels<Op, P>(rows, task.weights + panel * task.panel_bytes, task.panel_bytes, more, sums);
     for (int64_t tile = 0; tile < rows.tiles(); ++tile) {
       const int64_t start = rows.start(tile);
-      for (int64_t r = tile * kTileRows - start; r < rows.height(); r += Op::kRowsPerToken)
+      for (int64_t r = tile * kTileRows - start; r < rows.height(); ++r)
         for (int64_t p = 0; p < P; ++p)
-          Op::finish(sums + ((tile * kTileRows + r) * P + p) * kRows, P * kRows, task,
-                     (start + r) / Op::kRowsPerToken, (panel + p) * kRows);
+          finish_panel(sums + ((tile * kTileRows + r) * P + p) * kRows, task, start + r, (panel + p) * kRows);
     }
   }
   return panel;
@@ -219,8 +205,8 @@ int64_t multiply_panels(const LinearTask& task, const Rows& rows, int64_t panel,
 
 template <class Op>
 void multiply_tiles(const LinearTask& task, const void* x, int64_t stride) {
-  alignas(64) typename Op::Lane sums[kTaskTokens * Op::kRowsPerToken * 2 * kRows];
-  const Rows rows = {static_cast<const char*>(x), stride, task.tokens * Op::kRowsPerToken};
+  alignas(64) typename Op::Lane sums[kTaskTokens * 2 * kRows];
+  const Rows rows = {static_cast<const char*>(x), stride, task.tokens};
   Tiles::configure(tile_config(rows.height(), kLine));
   const int64_t panel = multiply_panels<Op, 2>(task, rows, 0, sums);
   multiply_panels<Op, 1>(task, rows, panel, sums);
@@ -229,33 +215,12 @@ void multiply_tiles(const LinearTask& task, const void* x, int64_t stride) {
 
 #include "kernels/linear/amx_groups.inc.h"
 
-// The nearest number of bf16, halves to even; a NaN stays one.
+// The nearest number of bf16, ties to even; a NaN stays one.
 inline uint16_t to_bf16(float value) {
   uint32_t bits;
   __builtin_memcpy(&bits, &value, sizeof bits);
   const uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
   return static_cast<uint16_t>((bits & 0x7fffffff) > 0x7f800000 ? bits >> 16 | 0x40 : rounded);
-}
-
-inline float from_bf16(uint16_t half) {
-  const uint32_t bits = static_cast<uint32_t>(half) << 16;
-  float value;
-  __builtin_memcpy(&value, &bits, sizeof value);
-  return value;
-}
-
-void round_row(const float* x, int64_t cols, int64_t stride, uint16_t* high) {
-  for (int64_t k = 0; k < cols; ++k) high[k] = to_bf16(x[k]);
-  for (int64_t k = cols; k < stride; ++k) high[k] = 0;
-}
-
-// What `high` lacks of x.
-void round_rest(const float* x, int64_t cols, int64_t stride, const uint16_t* high, uint16_t* low) {
-  for (int64_t k = 0; k < cols; ++k) {
-    const uint16_t rest = to_bf16(x[k] - from_bf16(high[k]));
-    low[k] = (high[k] & 0x7f80) == 0x7f80 ? uint16_t{0} : rest;
-  }
-  for (int64_t k = cols; k < stride; ++k) low[k] = 0;
 }
 
 }  // namespace
@@ -276,12 +241,12 @@ void linear_i4_amx(const LinearTask& task) {
                    : multiply_in_groups<ExpandNibbles<F16Scales>>(task);
 }
 
-void split_amx(const SplitTask& task) {
+void halve_amx(const HalveTask& task) {
   for (int64_t t = 0; t < task.tokens; ++t) {
     const float* x = task.x + t * task.x_stride;
-    uint16_t* high = task.halves + t * kHalves * task.stride;
-    round_row(x, task.cols, task.stride, high);
-    if (kHalves == 2) round_rest(x, task.cols, task.stride, high, high + task.stride);
+    uint16_t* halves = task.halves + t * task.stride;
+    for (int64_t k = 0; k < task.cols; ++k) halves[k] = to_bf16(x[k]);
+    for (int64_t k = task.cols; k < task.stride; ++k) halves[k] = 0;
   }
 }
 

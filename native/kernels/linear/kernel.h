@@ -31,7 +31,7 @@ struct LinearTask {
   bool x_groups;            // whether inputs have a scale for each group
   const int8_t* wide;       // [tokens][2 * code_stride], blocks only: inputs in 16 bits (widen.inc.h),
   const int32_t* wide_sums;  // [tokens][code_stride / 16]: their sums; x_scales is [tokens][code_stride / 32]
-  const uint16_t* halves;   // [tokens][kHalves][code_stride], bf16 only, where it is multiplied in bf16
+  const uint16_t* halves;   // [tokens][code_stride], bf16 only, where tiles of it are multiplied
   int64_t group;            // columns that share a scale: i4, blocks, and inputs of i8
   bool zeros;               // whether groups have zero points, i4 only
   bool bf16_scales;         // or f16, i4 only
@@ -73,18 +73,14 @@ struct WidenTask {
 };
 using WidenKernel = void (*)(const WidenTask&);
 
-// Numbers of bf16 that an activation is split in. With 1 it would be rounded, to within 2^-8, and AMX
-// would do half the work.
-constexpr int64_t kHalves = 2;
-
 // See Input::halves in lichen/linear.h. Rows [0, tokens), columns from cols to the stride are 0.
-struct SplitTask {
+struct HalveTask {
   const float* x;
   int64_t x_stride, tokens, cols;
-  uint16_t* halves;  // [tokens][kHalves][stride]
+  uint16_t* halves;  // [tokens][stride]
   int64_t stride;
 };
-using SplitKernel = void (*)(const SplitTask&);
+using HalveKernel = void (*)(const HalveTask&);
 
 void linear_f32_portable(const LinearTask&);
 void linear_f16_portable(const LinearTask&);
@@ -138,7 +134,7 @@ void linear_bf16_avx512_bf16(const LinearTask&);
 void linear_bf16_amx(const LinearTask&);
 void linear_i8_amx(const LinearTask&);
 void linear_i4_amx(const LinearTask&);
-void split_amx(const SplitTask&);
+void halve_amx(const HalveTask&);
 
 void linear_f32_neon(const LinearTask&);
 void linear_f16_neon(const LinearTask&);

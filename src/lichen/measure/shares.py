@@ -92,8 +92,8 @@ def document(
                         values) in a second, as a share of the machine's read bandwidth
     prefill_peak_share  operations of the fastest prompt in a second (two for a multiply-add), as a
                         share of the machine's int8 peak, or of its bf16 peak for float weights; an
-                        input that is split in two, into digits of int8 where codes meet 16 bits or
-                        into two bf16, costs two multiply-adds
+                        input of 16 bits that is split into two digits of int8 costs two
+                        multiply-adds
     peak_rss_ratio      peak_rss_bytes in sizes of the files on disk; cache_budget_ratio likewise,
                         what the key-value cache takes when it is full
     A rate that could not be taken is null, and ``missing`` says why.

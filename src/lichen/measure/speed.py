@@ -197,10 +197,8 @@ class _ImpossibleError(Exception):
 
 
 def multiply_adds(dtype: str, isa: str) -> int:
-    """What one weight and one input cost: two where the input is split into two numbers."""
-    if dtype in _BLOCKS:  # upper and lower digit of 16 bits
-        return 2 if isa in _MULTIPLY_BYTES else 1
-    return 2 if (dtype, isa) == ("bf16", "amx") else 1  # float32 as the sum of two bf16
+    """What one weight and one input cost: two where the input is split into two digits of 8 bits."""
+    return 2 if dtype in _BLOCKS and isa in _MULTIPLY_BYTES else 1
 
 
 def _mostly_integer(products: Sequence[Product]) -> bool:
