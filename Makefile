@@ -80,14 +80,15 @@ humaneval: $(VENV)/.installed
 	$(BIN)/lichen models fetch $(MODEL)
 	$(BIN)/lichen check $(MODEL) --tasks humaneval --robustness 0 --out $(OUT)-humaneval
 
-# PEER_ISA=avx2: also lichen with LICHEN_ISA=avx2 against a llama.cpp built for AVX2 alone.
+# PEER_ISA="avx2": also lichen with LICHEN_ISA=avx2 against a llama.cpp built for AVX2 alone; likewise
+# avx512_vnni where there is AMX, or both.
 PEER_ISA ?=
 PEERS_OUT ?= build/peers
 
 peers: $(VENV)/.installed build/peers/venv/.installed build/llama-cpp/.installed \
-		$(if $(PEER_ISA),build/llama-cpp-$(PEER_ISA)/.installed)
+		$(PEER_ISA:%=build/llama-cpp-%/.installed)
 	$(BIN)/lichen models fetch $(MODEL)
-	$(BIN)/python -m bench.peers $(MODEL) --out $(PEERS_OUT) $(if $(PEER_ISA),--isa $(PEER_ISA)) $(PEER_ARGS)
+	$(BIN)/python -m bench.peers $(MODEL) --out $(PEERS_OUT) $(PEER_ISA:%=--isa %) $(PEER_ARGS)
 
 build/peers/venv/.installed:
 	@echo "== installing the peers in an environment of their own"
@@ -109,10 +110,13 @@ $(OUT)-int8: | $(VENV)/.installed
 statistics: $(VENV)/.installed
 	$(BIN)/python bench/simulation.py
 
-# Built for plain AVX2 or AVX-512: with GGML_NATIVE, gcc 12 drops the stores of the AMX tile
-# configuration, and the first prompt ends in SIGILL.
-LLAMA_CMAKE ?= -DGGML_NATIVE=OFF $(if $(shell grep -om1 avx512_vbmi /proc/cpuinfo 2>/dev/null),\
-	-DGGML_AVX512=ON -DGGML_AVX512_VNNI=ON -DGGML_AVX512_VBMI=ON)
+# Built for what this processor has, by name: with GGML_NATIVE, gcc 12 drops the stores of the AMX tile
+# configuration, and the first prompt ends in SIGILL. tile_config.h says to the compiler what is read.
+LLAMA_AVX512 := -DGGML_AVX512=ON -DGGML_AVX512_VNNI=ON -DGGML_AVX512_VBMI=ON
+LLAMA_AMX := -DGGML_AVX512_BF16=ON -DGGML_AMX_TILE=ON -DGGML_AMX_INT8=ON -DGGML_AMX_BF16=ON \
+	-DCMAKE_CXX_FLAGS='-include $(CURDIR)/bench/peer/tile_config.h'
+LLAMA_CMAKE ?= -DGGML_NATIVE=OFF $(if $(shell grep -om1 avx512_vbmi /proc/cpuinfo 2>/dev/null),$(LLAMA_AVX512)) \
+	$(if $(shell grep -om1 amx_int8 /proc/cpuinfo 2>/dev/null),$(LLAMA_AMX))
 TASKS ?= humaneval
 
 llama-cpp: $(VENV)/.installed build/llama-cpp/.installed
@@ -144,6 +148,9 @@ kills: $(VENV)/.installed
 
 build/llama-cpp/.installed:
 	$(call llama,build/llama-cpp,$(LLAMA_CMAKE))
+
+build/llama-cpp-avx512_vnni/.installed:
+	$(call llama,build/llama-cpp-avx512_vnni,-DGGML_NATIVE=OFF $(LLAMA_AVX512))
 
 build/llama-cpp-avx2/.installed:
 	$(call llama,build/llama-cpp-avx2,-DGGML_NATIVE=OFF -DGGML_AVX2=ON -DGGML_AVX512=OFF)
