@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "kernels/dispatch.h"
@@ -14,14 +15,45 @@ constexpr std::int64_t kPanelsPerBlock = 4;  // the widest register tile
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-// How a product is cut: blocks of panels, each for every block of tokens.
+std::int64_t whole_tiles(std::int64_t tokens) { return ceil_div(tokens, kTileTokens) * kTileTokens; }
+
+// How a product is cut: blocks of so many panels, each for every block of tokens.
 struct Cut {
+  std::int64_t panels;
   std::int64_t blocks;
   std::int64_t token_blocks;
 };
 
+// Whether tokens are many and multiplied in tiles, so that large tasks are faster.
+bool in_large_tasks(const Linear& linear, std::int64_t tokens) {
+  const bool in_tiles = linear.dtype == Dtype::bf16 || (linear.dtype == Dtype::i8 && linear.input_group == 0);
+  return linear_kernels(linear.isa).tiles && in_tiles && tokens > kTaskTokens / 2;
+}
+
+// Each thread gets several blocks, since some are slower than others.
 Cut cut(const Linear& linear, std::int64_t tokens) {
-  return {ceil_div(linear.panels, kPanelsPerBlock), ceil_div(tokens, kTaskTokens)};
+  constexpr std::int64_t kBlocksPerThread = 4;
+  std::int64_t panels = kPanelsPerBlock, task_tokens = kTaskTokens;
+  if (in_large_tasks(linear, tokens)) {
+    const std::int64_t share = linear.panels / (kBlocksPerThread * linear.threads);
+    panels = std::clamp(share - share % kPanelsPerBlock, kPanelsPerBlock, kTileTaskPanels);
+    if (ceil_div(linear.panels, panels) >= linear.threads) task_tokens = kTileTaskTokens;
+  }
+  return {panels, ceil_div(linear.panels, panels), ceil_div(tokens, task_tokens)};
+}
+
+// Where a block of tokens starts: tiles are not cut.
+std::int64_t token_start(const Cut& cut, std::int64_t tokens, std::int64_t token_block) {
+  if (token_block == cut.token_blocks) return tokens;
+  const std::int64_t even = tokens * token_block / cut.token_blocks;
+  return even - even % kTileTokens;
+}
+
+// A row of tokens as rows of tiles of 64 bytes of columns: [ceil(tokens / 16)][bytes / 64][16][64].
+void lay_in_tiles(const std::int8_t* row, std::int64_t bytes, std::int64_t token, std::int8_t* tiles) {
+  constexpr std::int64_t kTileRow = 64;
+  std::int8_t* to = tiles + token / kTileTokens * kTileTokens * bytes + token % kTileTokens * kTileRow;
+  for (std::int64_t k = 0; k < bytes; k += kTileRow, to += kTileTokens * kTileRow) std::memcpy(to, row + k, kTileRow);
 }
 
 LinearKernel kernel_of(const LinearKernels& kernels, Dtype dtype) {
@@ -86,17 +118,19 @@ Input input_of(const Linear& linear) {
 void prepare_rows(const Linear& linear, const float* x, std::int64_t x_stride, std::int64_t begin,
                   std::int64_t end, const QuantizedRows& out) {
   const std::int64_t cols = linear.cols, stride = code_stride(cols);
+  const LinearKernels& kernels = linear_kernels(linear.isa);
   const Input input = input_of(linear);
-  if (input == Input::codes)
+  if (input == Input::codes) {
     quantize_rows(linear.isa, x, x_stride, begin, end, cols, out, linear.input_scale,
                   linear.input_group);
-  if (input == Input::halves)
-    linear_kernels(linear.isa).halve({x + begin * x_stride, x_stride, end - begin, cols,
-                                      out.halves + begin * stride, stride});
+    for (std::int64_t t = begin; kernels.tiles && t < end; ++t)
+      lay_in_tiles(out.signed_codes + t * stride, stride, t, out.code_tiles);
+  }
+  if (input == Input::halves) kernels.halve({x, x_stride, begin, end, cols, out.halves, stride});
   if (input == Input::wide)
-    linear_kernels(linear.isa).widen({x + begin * x_stride, x_stride, end - begin, cols,
-                                      out.wide + begin * 2 * stride, out.wide_sums + begin * (stride / 16),
-                                      out.wide_scales + begin * (stride / 32), stride});
+    kernels.widen({x + begin * x_stride, x_stride, end - begin, cols,
+                   out.wide + begin * 2 * stride, out.wide_sums + begin * (stride / 16),
+                   out.wide_scales + begin * (stride / 32), stride});
 }
 
 QuantizedBuffer::QuantizedBuffer(std::int64_t tokens, std::int64_t cols)
@@ -104,15 +138,16 @@ QuantizedBuffer::QuantizedBuffer(std::int64_t tokens, std::int64_t cols)
       signed_codes_(static_cast<std::size_t>(tokens * code_stride(cols))),
       minus_sums_(static_cast<std::size_t>(tokens * code_stride(cols) / 32) * sizeof(std::int32_t)),
       scales_(static_cast<std::size_t>(tokens * code_stride(cols) / 32) * sizeof(float)),
-      halves_(static_cast<std::size_t>(tokens * code_stride(cols)) * sizeof(std::uint16_t)),
+      code_tiles_(static_cast<std::size_t>(whole_tiles(tokens) * code_stride(cols))),
+      halves_(static_cast<std::size_t>(whole_tiles(tokens) * code_stride(cols)) * sizeof(std::uint16_t)),
       wide_(static_cast<std::size_t>(2 * tokens * code_stride(cols))),
       wide_sums_(static_cast<std::size_t>(tokens * code_stride(cols) / 16) * sizeof(std::int32_t)),
       wide_scales_(static_cast<std::size_t>(tokens * code_stride(cols) / 32) * sizeof(float)) {}
 
 QuantizedRows QuantizedBuffer::rows() {
   return {codes_.as<std::uint8_t>(), signed_codes_.as<std::int8_t>(), minus_sums_.as<std::int32_t>(),
-          scales_.as<float>(), halves_.as<std::uint16_t>(), wide_.as<std::int8_t>(),
-          wide_sums_.as<std::int32_t>(), wide_scales_.as<float>()};
+          scales_.as<float>(), code_tiles_.as<std::int8_t>(), halves_.as<std::uint16_t>(),
+          wide_.as<std::int8_t>(), wide_sums_.as<std::int32_t>(), wide_scales_.as<float>()};
 }
 
 std::int64_t linear_chunks(const Linear& linear, std::int64_t tokens) {
@@ -120,10 +155,11 @@ std::int64_t linear_chunks(const Linear& linear, std::int64_t tokens) {
   return c.blocks * c.token_blocks;
 }
 
-bool linear_in_ranges(std::int64_t tokens) { return tokens <= kTaskTokens; }
+bool linear_in_ranges(const Linear& linear, std::int64_t tokens) { return cut(linear, tokens).token_blocks == 1; }
 
 Span linear_weights(const Linear& linear, std::int64_t tokens, std::int64_t chunk) {
-  const std::int64_t panel = chunk / cut(linear, tokens).token_blocks * kPanelsPerBlock;
+  const Cut c = cut(linear, tokens);
+  const std::int64_t panel = chunk / c.token_blocks * c.panels;
   return {linear.weights.as<char>() + panel * linear.panel_bytes, (linear.panels - panel) * linear.panel_bytes};
 }
 
@@ -131,16 +167,15 @@ void linear_chunk(const Linear& linear, const float* x, std::int64_t x_stride,
                   const QuantizedRows* quantized, std::int64_t tokens, float* y,
                   std::int64_t y_stride, bool accumulate, std::int64_t chunk) {
   const Cut c = cut(linear, tokens);
-  const std::int64_t panel = chunk / c.token_blocks * kPanelsPerBlock, token_block = chunk % c.token_blocks;
-  const std::int64_t token = tokens * token_block / c.token_blocks;
-  const std::int64_t token_end = tokens * (token_block + 1) / c.token_blocks;
+  const std::int64_t panel = chunk / c.token_blocks * c.panels, token_block = chunk % c.token_blocks;
+  const std::int64_t token = token_start(c, tokens, token_block), token_end = token_start(c, tokens, token_block + 1);
   const std::int64_t row = panel * kPanelRows;
 
   LinearTask task{};
   task.weights = linear.weights.as<char>() + panel * linear.panel_bytes;
   task.panel_bytes = linear.panel_bytes;
-  task.panels = std::min(kPanelsPerBlock, linear.panels - panel);
-  task.stored_panels = linear_in_ranges(tokens) ? linear.panels - panel : task.panels;
+  task.panels = std::min(c.panels, linear.panels - panel);
+  task.stored_panels = c.token_blocks == 1 ? linear.panels - panel : task.panels;
   task.rows = std::min(task.panels * kPanelRows, linear.rows - row);
   task.cols = linear.cols;
   task.bias = linear.bias.empty() ? nullptr : linear.bias.as<float>() + row;
@@ -157,6 +192,8 @@ void linear_chunk(const Linear& linear, const float* x, std::int64_t x_stride,
     task.code_stride = code_stride(linear.cols);
     task.codes = quantized->codes + token * task.code_stride;
     task.signed_codes = quantized->signed_codes + token * task.code_stride;
+    task.tile_bytes = kTileTokens * task.code_stride;
+    task.tiles = reinterpret_cast<const char*>(quantized->code_tiles + token * task.code_stride);
     task.minus_sums = quantized->minus_sums + token * (task.code_stride / 32);
     task.x_groups = linear.input_group != 0;
     task.x_scales = quantized->scales + token * (task.x_groups ? linear.cols / linear.input_group : 1);
@@ -164,7 +201,8 @@ void linear_chunk(const Linear& linear, const float* x, std::int64_t x_stride,
     task.bf16_scales = linear.bf16_scales;
   } else if (input_of(linear) == Input::halves) {
     task.code_stride = code_stride(linear.cols);
-    task.halves = quantized->halves + token * task.code_stride;
+    task.tile_bytes = kTileTokens * task.code_stride * static_cast<std::int64_t>(sizeof(std::uint16_t));
+    task.tiles = reinterpret_cast<const char*>(quantized->halves + token * task.code_stride);
   } else if (input_of(linear) == Input::wide) {
     task.code_stride = code_stride(linear.cols);
     task.wide = quantized->wide + token * 2 * task.code_stride;

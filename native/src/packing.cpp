@@ -222,6 +222,7 @@ std::unique_ptr<Linear> pack_linear(ThreadPool& pool, const Weight& weight, Isa 
   const std::int64_t rows = weight.rows, cols = weight.cols;
   auto linear = std::make_unique<Linear>();
   linear->isa = isa;
+  linear->threads = pool.size();
   linear->dtype = dtype;
   linear->rows = rows;
   linear->cols = cols;

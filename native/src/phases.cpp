@@ -79,7 +79,11 @@ void LinearPhase::run(const Step& step, std::int64_t chunk, int) const {
                accumulate_, at.chunk);
 }
 
-bool LinearPhase::in_ranges(const Step& step) const { return linear_in_ranges(step.count(domain())); }
+bool LinearPhase::in_ranges(const Step& step) const {
+  return std::all_of(products_.begin(), products_.end(), [&](const Product& product) {
+    return linear_in_ranges(*product.linear, step.count(domain()));
+  });
+}
 
 Span LinearPhase::weights(const Step& step, std::int64_t chunk) const {
   const std::int64_t rows = step.count(domain());

@@ -109,7 +109,7 @@ void measure(ThreadPool& pool, Isa isa, const Kind& kind, const Shape& shape,
     const std::size_t used = tokens >= 64 ? 1 + copies.size() / 16 : copies.size();
     const double time = best_time(
         [&] {
-          for (ChunkRanges& ranges : work) ranges.reset(chunks, linear_in_ranges(tokens) ? pool.size() : 1);
+          for (ChunkRanges& ranges : work) ranges.reset(chunks, linear_in_ranges(*copies[0], tokens) ? pool.size() : 1);
           pool.run([&](int thread) {
             for (std::size_t i = 0; i < used; ++i) {
               for (std::int64_t chunk; (chunk = work[i].take(thread)) >= 0;)

@@ -49,6 +49,7 @@ struct Linear {
   std::int64_t panels;       // ceil(rows / 16)
   std::int64_t panel_bytes;
   std::int64_t depth;        // columns of a row that lie together: i8 4 or 8, bf16 1 or 2, else 1
+  std::int64_t threads;      // that share a product
   AlignedBuffer weights;     // [panels][panel_bytes]
   AlignedBuffer scales;      // i8: float[panels * 16]; else empty
   AlignedBuffer bias;        // float[panels * 16], or empty
@@ -105,7 +106,8 @@ struct QuantizedRows {
   std::int32_t* minus_sums;   // [tokens][code_stride(cols) / 32]: minus the sum of 32 q, or of
                               // each group that has a scale
   float* scales;              // [tokens][groups]
-  std::uint16_t* halves;      // [tokens][code_stride(cols)]: see Input::halves
+  std::int8_t* code_tiles;    // q once more, where tiles are multiplied: [ceil(tokens / 16)][code_stride(cols) / 64][16][64]
+  std::uint16_t* halves;      // [ceil(tokens / 16)][code_stride(cols) / 32][16][32]: see Input::halves
   std::int8_t* wide;          // [tokens][2 * code_stride(cols)]: see Input::wide
   std::int32_t* wide_sums;    // [tokens][code_stride(cols) / 16]
   float* wide_scales;         // [tokens][code_stride(cols) / 32]
@@ -124,7 +126,7 @@ class QuantizedBuffer {
   QuantizedRows rows();
 
  private:
-  AlignedBuffer codes_, signed_codes_, minus_sums_, scales_, halves_, wide_, wide_sums_, wide_scales_;
+  AlignedBuffer codes_, signed_codes_, minus_sums_, scales_, code_tiles_, halves_, wide_, wide_sums_, wide_scales_;
 };
 
 // Quantizes rows [begin, end) of x[tokens][x_stride] into the same rows of `out`: symmetric, dynamic per
@@ -159,7 +161,7 @@ std::int64_t linear_chunks(const Linear& linear, std::int64_t tokens);
 
 // Whether each thread should walk a range of chunks of its own: then what a chunk reads ahead is what its thread
 // needs next. Not with several blocks of tokens, where threads share weights, each with the tokens in its cache.
-bool linear_in_ranges(std::int64_t tokens);
+bool linear_in_ranges(const Linear& linear, std::int64_t tokens);
 
 // The weights from the first of a chunk to the last of all: chunks that lie behind one another have rising numbers.
 Span linear_weights(const Linear& linear, std::int64_t tokens, std::int64_t chunk);

@@ -1,10 +1,12 @@
-// AMX: int8 and bf16 in tiles of 16 rows of activations by 16 rows of a weight, and int4 through int8.
+// AMX: int8 and bf16 in tiles of 16 tokens by 16 rows of a weight, and int4 through int8.
 //
 // A packed panel is a run of right-hand tiles as it lies: 16 times four bytes of columns for each of its 16
-// rows is a kilobyte. The left-hand tile is 16 rows of activations by the same 64 bytes. Two by two of them
-// make four tiles of sums, so that two tiles are loaded for every two products; a block of columns is short
-// enough for the first-level cache to hold both sides, and the next block of the weight is fetched to the
-// second level meanwhile.
+// rows is a kilobyte. The left-hand tile is 16 tokens of the same 64 bytes, laid in one piece when they were
+// quantized. Two by two of them make four tiles of sums, so that two tiles are loaded for every two products.
+//
+// What limits them is the operands' way from the second-level cache. So a task is large (see kernel.h): a block
+// of columns of all its tokens stays there, while its panels pass by two at a time and the next two are fetched.
+// Where there are several blocks, all sums wait in memory from one to the next.
 //
 // bf16: an output is one chain of tile sums, 32 columns each as TDPBF16PS adds them. That order does not depend
 // on the number of tokens, so all numbers of them come here. Integer sums are exact in any order, so few tokens
@@ -30,9 +32,12 @@ namespace {
 // With up to so many tokens the VNNI kernels wait for memory, not for arithmetic.
 constexpr int64_t kFewTokensInt8 = 6, kFewTokensInt4 = 6;
 
-constexpr int64_t kTileRows = 16;
 constexpr int64_t kTileBytes = 1024;
-constexpr int64_t kStepsPerBlock = 10;  // 20 KiB of activations and 20 of weights
+constexpr int64_t kBlockBytes = 896 << 10;  // of tokens in a block of columns: less than half the second-level cache
+constexpr int64_t kSumsBytes = 4 * kTileBytes;
+
+// Of each two panels by 32 tokens of a task. Too large for some stacks.
+alignas(64) thread_local char kept_sums[kTileTaskPanels / 2 * (kTileTaskTokens / (2 * kTileTokens)) * kSumsBytes];
 
 // Sums are tiles 0 to 3, activations 4 and 5, weights 6 and 7. `depth` bytes of columns make a step.
 TileConfig tile_config(int64_t height, int64_t depth) {
@@ -44,22 +49,7 @@ TileConfig tile_config(int64_t height, int64_t depth) {
   return config;
 }
 
-// Rows of activations, cut in tiles of one height. The last tile overlaps the one before rather than be
-// shorter, so that one configuration serves a whole task; each tile has sums of its own.
-struct Rows {
-  const char* data;
-  int64_t stride;  // bytes
-  int64_t count;
-
-  int64_t height() const { return smaller(count, kTileRows); }
-  int64_t tiles() const { return ceil_div(count, kTileRows); }
-  int64_t start(int64_t tile) const { return smaller(tile * kTileRows, count - height()); }
-  const char* tile(int64_t tile, int64_t column_byte) const {
-    return data + start(tile) * stride + column_byte;
-  }
-};
-
-// The next block of the weight, fetched a few lines at a time in each of its panels.
+// The piece of the weight that comes next, fetched a few lines at a time in each of its panels.
 struct Next {
   const char* line;
   int64_t lines;
@@ -75,12 +65,37 @@ struct Next {
   }
 };
 
+// The outputs that the sums at work will be written to, fetched to be written a few tokens at a time. While a store
+// waits for its line, tile loads at the same offset in another page wait, too: from memory that takes longer than
+// the products.
+struct Outputs {
+  const float* row;
+  int64_t stride;
+  int64_t rows;
+  int64_t rows_per_step;
+
+  template <int P>
+  void fetch() {
+    const int64_t count = smaller(rows_per_step, rows);
+    for (int64_t i = 0; i < count; ++i, row += stride)
+#pragma GCC unroll 2
+      for (int p = 0; p < P; ++p) __builtin_prefetch(row + p * kRows, 1);
+    rows -= count;
+  }
+};
+
 struct I8 {
   using Lane = int32_t;
 
   template <int C, int A, int B>
   static void dot() {
-    Tiles::dot_unsigned<C, A, B>();
+    Tiles::dot_signed<C, A, B>();
+  }
+  static void finish(const Lane* sums, const LinearTask& task, int64_t token, int64_t row) {
+    alignas(64) float values[kRows];
+    for (int64_t r = 0; r < kRows; ++r)
+      values[r] = static_cast<float>(sums[r]) * (task.x_scales[token] * task.scales[row + r]);
+    finish_values(values, task, token, row);
   }
 };
 
@@ -91,9 +106,12 @@ struct Bf16 {
   static void dot() {
     Tiles::dot_bf16<C, A, B>();
   }
+  static void finish(const Lane* sums, const LinearTask& task, int64_t token, int64_t row) {
+    finish_panel(sums, task, token, row);
+  }
 };
 
-// The M by P tiles of sums, which lie in memory as [M][16][P][16].
+// M tiles of tokens by P panels of sums, which lie in memory as [M][2][16][16].
 template <int M, int P>
 void zero_sums() {
   Tiles::zero<0>();
@@ -102,43 +120,41 @@ void zero_sums() {
   if constexpr (M > 1 && P > 1) Tiles::zero<3>();
 }
 
-template <int M, int P, typename Lane>
-void load_sums(const Lane* sums) {
-  Tiles::load<0>(sums, P * kLine);
-  if constexpr (P > 1) Tiles::load<1>(sums + kRows, P * kLine);
-  if constexpr (M > 1) Tiles::load<2>(sums + kTileRows * P * kRows, P * kLine);
-  if constexpr (M > 1 && P > 1) Tiles::load<3>(sums + kTileRows * P * kRows + kRows, P * kLine);
+template <int M, int P>
+void load_sums(const char* sums) {
+  Tiles::load<0>(sums, kLine);
+  if constexpr (P > 1) Tiles::load<1>(sums + kTileBytes, kLine);
+  if constexpr (M > 1) Tiles::load<2>(sums + 2 * kTileBytes, kLine);
+  if constexpr (M > 1 && P > 1) Tiles::load<3>(sums + 3 * kTileBytes, kLine);
 }
 
-template <int M, int P, typename Lane>
-void store_sums(Lane* sums) {
-  Tiles::store<0>(sums, P * kLine);
-  if constexpr (P > 1) Tiles::store<1>(sums + kRows, P * kLine);
-  if constexpr (M > 1) Tiles::store<2>(sums + kTileRows * P * kRows, P * kLine);
-  if constexpr (M > 1 && P > 1) Tiles::store<3>(sums + kTileRows * P * kRows + kRows, P * kLine);
+template <int M, int P>
+void store_sums(char* sums) {
+  Tiles::store<0>(sums, kLine);
+  if constexpr (P > 1) Tiles::store<1>(sums + kTileBytes, kLine);
+  if constexpr (M > 1) Tiles::store<2>(sums + 2 * kTileBytes, kLine);
+  if constexpr (M > 1 && P > 1) Tiles::store<3>(sums + 3 * kTileBytes, kLine);
 }
 
-// A block of columns: M tiles of rows, from `tile` on, times P panels. Not inlined: the loop needs most of
-// the general registers.
+// Some columns of M tiles of tokens by P panels, added to `sums` unless they are `fresh`.
+// Not inlined: the loop needs most of the general registers.
 template <class Op, int M, int P>
-[[gnu::noinline]] void sum_tiles(const Rows& rows, int64_t tile, int64_t column_byte, const char* weights,
-               int64_t panel_bytes, int64_t steps, bool fresh, typename Op::Lane* sums, Next& following) {
+[[gnu::noinline]] void sum_tiles(const char* tokens, int64_t tile_bytes, const char* weights, int64_t panel_bytes,
+                                 int64_t steps, bool fresh, char* sums, Next& following, Outputs outputs) {
   Next next = following;
-  const char* first = rows.tile(tile, column_byte);
-  const char* second = rows.tile(tile + M - 1, column_byte);
-  const int64_t stride = rows.stride;
   fresh ? zero_sums<M, P>() : load_sums<M, P>(sums);
   for (int64_t step = 0; step < steps; ++step) {
     next.fetch<P>(panel_bytes);
+    outputs.fetch<P>();
     Tiles::load<6>(weights + step * kTileBytes, kLine);
-    Tiles::load<4>(first + step * kLine, stride);
+    Tiles::load<4>(tokens + step * kTileBytes, kLine);
     Op::template dot<0, 4, 6>();
     if constexpr (P > 1) {
       Tiles::load<7>(weights + panel_bytes + step * kTileBytes, kLine);
       Op::template dot<1, 4, 7>();
     }
     if constexpr (M > 1) {
-      Tiles::load<5>(second + step * kLine, stride);
+      Tiles::load<5>(tokens + tile_bytes + step * kTileBytes, kLine);
       Op::template dot<2, 5, 6>();
     }
     if constexpr (M > 1 && P > 1) Op::template dot<3, 5, 7>();
@@ -147,69 +163,102 @@ template <class Op, int M, int P>
   following = next;
 }
 
-// A block of columns for all rows.
+// Columns in blocks of whole steps, as even as they can be.
+struct Blocks {
+  int64_t steps, count;
+
+  int64_t start(int64_t block) const { return steps * block / count; }
+  int64_t size(int64_t block) const { return start(block + 1) - start(block); }
+};
+
+// Some steps of all tokens of a task, where they come in it, and whether its sums wait for more.
+struct Pass {
+  int64_t step, steps;
+  bool first, last;
+  bool keeps() const { return !first || !last; }
+};
+
+// From the sums of M tiles of tokens by P panels to their outputs.
+template <class Op, int M, int P>
+void finish_tiles(const LinearTask& task, int64_t tile, int64_t panel, const char* sums) {
+  const int64_t token = tile * kTileTokens, count = smaller(M * kTileTokens, task.tokens - token);
+  for (int64_t t = 0; t < count; ++t)
+    for (int64_t p = 0; p < P; ++p) {
+      const char* of_token = sums + (t / kTileTokens * 2 + p) * kTileBytes + t % kTileTokens * kLine;
+      Op::finish(reinterpret_cast<const typename Op::Lane*>(of_token), task, token + t, (panel + p) * kRows);
+    }
+}
+
+template <class Op, int M, int P>
+void multiply_tiles(const LinearTask& task, const Pass& pass, int64_t tile, int64_t panel, const char* weights,
+                    int64_t panel_bytes, Next& next) {
+  const int64_t pairs = ceil_div(task.tokens, 2 * kTileTokens);
+  char* sums = kept_sums + (pass.keeps() ? panel / 2 * pairs + tile / 2 : 0) * kSumsBytes;
+  const char* tokens = task.tiles + tile * task.tile_bytes + pass.step * kTileBytes;
+  const int64_t token = tile * kTileTokens, count = smaller(M * kTileTokens, task.tokens - token);
+  const Outputs outputs = {task.y + token * task.y_stride + panel * kRows, task.y_stride, pass.last ? count : 0,
+                           ceil_div(count, pass.steps)};
+  sum_tiles<Op, M, P>(tokens, task.tile_bytes, weights, panel_bytes, pass.steps, pass.first, sums, next, outputs);
+  if (pass.last) finish_tiles<Op, M, P>(task, tile, panel, sums);
+}
+
+// P panels by all tokens; `weights` are the first panel's at this pass's columns.
 template <class Op, int P>
-void sum_block(const Rows& rows, int64_t column_byte, const char* weights, int64_t panel_bytes,
-               int64_t steps, bool fresh, typename Op::Lane* sums, Next next) {
-  constexpr int64_t kTileSums = kTileRows * P * kRows;
-  const int64_t tiles = rows.tiles();
-  next.lines_per_step = ceil_div(next.lines, steps * ceil_div(tiles, 2));
+void multiply_panels(const LinearTask& task, const Pass& pass, int64_t panel, const char* weights,
+                     int64_t panel_bytes, Next next) {
+  const int64_t tiles = ceil_div(task.tokens, kTileTokens);
+  next.lines_per_step = ceil_div(next.lines, pass.steps * ceil_div(tiles, 2));
   int64_t tile = 0;
   for (; tile + 2 <= tiles; tile += 2)
-    sum_tiles<Op, 2, P>(rows, tile, column_byte, weights, panel_bytes, steps, fresh,
-                        sums + tile * kTileSums, next);
-  if (tile < tiles)
-    sum_tiles<Op, 1, P>(rows, tile, column_byte, weights, panel_bytes, steps, fresh,
-                        sums + tile * kTileSums, next);
+    multiply_tiles<Op, 2, P>(task, pass, tile, panel, weights, panel_bytes, next);
+  if (tile < tiles) multiply_tiles<Op, 1, P>(task, pass, tile, panel, weights, panel_bytes, next);
 }
 
-// Sums of P panels over all columns: sums[tile][16][P][16]. `more` panels follow. Columns that do not fill
-// a step are padded with zeros.
-template <class Op, int P>
-void sum_panels(const Rows& rows, const char* weights, int64_t panel_bytes, bool more,
-                typename Op::Lane* sums) {
-  const int64_t steps = panel_bytes / kTileBytes, rest = panel_bytes % kTileBytes;
-  const int64_t blocks = ceil_div(steps, kStepsPerBlock);
-  for (int64_t b = 0; b < blocks; ++b) {
-    const int64_t step = steps * b / blocks, count = steps * (b + 1) / blocks - step;
-    const char* here = weights + step * kTileBytes;
-    const bool last = b + 1 == blocks;
-    const char* next = last ? weights + P * panel_bytes : here + count * kTileBytes;
-    const int64_t lines = last && !more ? 0 : count * kTileRows;
-    sum_block<Op, P>(rows, step * kLine, here, panel_bytes, count, b == 0, sums, {next, lines, 0});
+// What follows `panels` of them from `panel` on in a block: the next panels, the next block, or the next task.
+Next piece_after(const LinearTask& task, const Blocks& blocks, int64_t block, int64_t panel, int64_t panels) {
+  panel += panels;
+  if (panel >= task.panels) {
+    const bool another = block + 1 < blocks.count;
+    block = another ? block + 1 : 0;
+    if (another) panel = 0;
   }
-  if (rest == 0) return;
+  const int64_t lines = panel + panels <= task.stored_panels ? blocks.size(block) * kTileTokens : 0;
+  return {task.weights + panel * task.panel_bytes + blocks.start(block) * kTileBytes, lines, 0};
+}
+
+// Columns that do not fill a step, padded with zeros.
+template <class Op, int P>
+void multiply_rest(const LinearTask& task, const Pass& pass, int64_t panel) {
   alignas(64) char padded[P * kTileBytes] = {};
+  const int64_t at = pass.step * kTileBytes;
   for (int p = 0; p < P; ++p)
-    __builtin_memcpy(padded + p * kTileBytes, weights + p * panel_bytes + steps * kTileBytes,
-                     static_cast<size_t>(rest));
-  sum_block<Op, P>(rows, steps * kLine, padded, kTileBytes, 1, steps == 0, sums, {padded, 0, 0});
-}
-
-// All panels of the task in groups of P, from `panel` on; returns the first panel that is left over.
-template <class Op, int P>
-int64_t multiply_panels(const LinearTask& task, const Rows& rows, int64_t panel,
-                        typename Op::Lane* sums) {
-  for (; panel + P <= task.panels; panel += P) {
-    const bool more = panel + 2 * P <= task.stored_panels;
-    sum_panels<Op, P>(rows, task.weights + panel * task.panel_bytes, task.panel_bytes, more, sums);
-    for (int64_t tile = 0; tile < rows.tiles(); ++tile) {
-      const int64_t start = rows.start(tile);
-      for (int64_t r = tile * kTileRows - start; r < rows.height(); ++r)
-        for (int64_t p = 0; p < P; ++p)
-          finish_panel(sums + ((tile * kTileRows + r) * P + p) * kRows, task, start + r, (panel + p) * kRows);
-    }
-  }
-  return panel;
+    __builtin_memcpy(padded + p * kTileBytes, task.weights + (panel + p) * task.panel_bytes + at,
+                     static_cast<size_t>(task.panel_bytes - at));
+  multiply_panels<Op, P>(task, pass, panel, padded, kTileBytes, {padded, 0, 0});
 }
 
 template <class Op>
-void multiply_tiles(const LinearTask& task, const void* x, int64_t stride) {
-  alignas(64) typename Op::Lane sums[kTaskTokens * 2 * kRows];
-  const Rows rows = {static_cast<const char*>(x), stride, task.tokens};
-  Tiles::configure(tile_config(rows.height(), kLine));
-  const int64_t panel = multiply_panels<Op, 2>(task, rows, 0, sums);
-  multiply_panels<Op, 1>(task, rows, panel, sums);
+void multiply_task(const LinearTask& task) {
+  const int64_t whole = task.panel_bytes / kTileBytes, even = task.panels - task.panels % 2;
+  const bool rest = task.panel_bytes % kTileBytes != 0;
+  const int64_t step_bytes = ceil_div(task.tokens, kTileTokens) * kTileBytes;
+  const Blocks blocks = {whole, ceil_div(whole * step_bytes, kBlockBytes)};
+  Tiles::configure(tile_config(smaller(task.tokens, kTileTokens), kLine));
+  for (int64_t b = 0; b < blocks.count; ++b) {
+    const Pass pass = {blocks.start(b), blocks.size(b), b == 0, !rest && b + 1 == blocks.count};
+    const char* weights = task.weights + pass.step * kTileBytes;
+    for (int64_t panel = 0; panel < even; panel += 2)
+      multiply_panels<Op, 2>(task, pass, panel, weights + panel * task.panel_bytes, task.panel_bytes,
+                             piece_after(task, blocks, b, panel, 2));
+    if (even < task.panels)
+      multiply_panels<Op, 1>(task, pass, even, weights + even * task.panel_bytes, task.panel_bytes,
+                             piece_after(task, blocks, b, even, 1));
+  }
+  if (rest) {
+    const Pass pass = {whole, 1, whole == 0, true};
+    for (int64_t panel = 0; panel < even; panel += 2) multiply_rest<Op, 2>(task, pass, panel);
+    if (even < task.panels) multiply_rest<Op, 1>(task, pass, even);
+  }
   Tiles::release();
 }
 
@@ -226,13 +275,12 @@ inline uint16_t to_bf16(float value) {
 }  // namespace
 
 void linear_bf16_amx(const LinearTask& task) {
-  multiply_tiles<Bf16>(task, task.halves, task.code_stride * 2);
+  multiply_task<Bf16>(task);
 }
 
 void linear_i8_amx(const LinearTask& task) {
   if (task.tokens <= kFewTokensInt8) return linear_i8_avx512_vnni(task);
-  task.x_groups ? multiply_in_groups<ExpandBytes>(task)
-                : multiply_tiles<I8>(task, task.codes, task.code_stride);
+  task.x_groups ? multiply_in_groups<ExpandBytes>(task) : multiply_task<I8>(task);
 }
 
 void linear_i4_amx(const LinearTask& task) {
@@ -242,11 +290,14 @@ void linear_i4_amx(const LinearTask& task) {
 }
 
 void halve_amx(const HalveTask& task) {
-  for (int64_t t = 0; t < task.tokens; ++t) {
+  constexpr int64_t kHalves = kLine / 2;
+  for (int64_t t = task.begin; t < task.end; ++t) {
     const float* x = task.x + t * task.x_stride;
-    uint16_t* halves = task.halves + t * task.stride;
-    for (int64_t k = 0; k < task.cols; ++k) halves[k] = to_bf16(x[k]);
-    for (int64_t k = task.cols; k < task.stride; ++k) halves[k] = 0;
+    uint16_t* to = task.halves + t / kTileTokens * kTileTokens * task.stride + t % kTileTokens * kHalves;
+    for (int64_t k = 0; k < task.stride; k += kHalves, to += kTileTokens * kHalves) {
+      const int64_t count = smaller(kHalves, task.cols - k);
+      for (int64_t i = 0; i < kHalves; ++i) to[i] = i < count ? to_bf16(x[k + i]) : uint16_t{0};
+    }
   }
 }
 

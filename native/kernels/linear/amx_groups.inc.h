@@ -7,6 +7,7 @@
 
 constexpr int64_t kColumnsPerBlock = 1024;  // expanded, 16 KiB of a panel
 constexpr int64_t kInFlight = 4;            // tiles of sums
+constexpr int64_t kTileRows = kTileTokens;
 
 struct Workspace {
   alignas(64) int8_t codes[kColumnsPerBlock * kRows];  // [column/4][16][4]: a block, less its zero points
@@ -53,8 +54,7 @@ struct ExpandBytes {
 
 // A tile of tokens and the groups of one block that it meets.
 struct Meeting {
-  const char* x;
-  int64_t x_stride;
+  const char* x;   // tiles of 64 columns, from the first group on
   int64_t group;   // columns
   int64_t groups;
   const float* x_scales;  // [height][x_groups] from the first group on; null where tokens have one scale
@@ -69,7 +69,7 @@ template <int C>
   const int64_t depth = smaller(meeting.group, kLine);
   Tiles::zero<C>();
   for (int64_t k = g * meeting.group; k < (g + 1) * meeting.group; k += depth) {
-    Tiles::load<4 + C % 2>(meeting.x + k, meeting.x_stride);
+    Tiles::load<4 + C % 2>(meeting.x + k / kLine * kTileBytes + k % kLine, kLine);
     Tiles::load<6 + C % 2>(work.codes + k * kRows, kLine);
     Tiles::dot_signed<C, 4 + C % 2, 6 + C % 2>();
   }
@@ -120,9 +120,9 @@ void add_groups(Meeting meeting, bool fresh, Workspace& work, float (*totals)[kR
 
 // One panel: work.totals[tile][16][16] over all groups. `more` panels follow.
 template <class Op>
-void total_panel(const LinearTask& task, const Rows& rows, const char* panel, bool more, Workspace& work) {
+void total_panel(const LinearTask& task, const char* panel, bool more, Workspace& work) {
   const int64_t groups = task.cols / task.group, group_bytes = task.panel_bytes / groups;
-  const int64_t block = kColumnsPerBlock / task.group, tiles = rows.tiles();
+  const int64_t block = kColumnsPerBlock / task.group, tiles = ceil_div(task.tokens, kTileRows);
   const int64_t share = ceil_div(group_bytes, tiles);  // of the next block, that a tile fetches
   for (int64_t g = 0; g < groups; g += block) {
     const int64_t count = smaller(block, groups - g);
@@ -130,9 +130,10 @@ void total_panel(const LinearTask& task, const Rows& rows, const char* panel, bo
     const bool last = !more && g + count == groups;
     Op::expand(task, panel + g * group_bytes, count, work);
     for (int64_t tile = 0; tile < tiles; ++tile) {
-      const float* x_scales = task.x_groups ? task.x_scales + rows.start(tile) * groups + g : nullptr;
-      add_groups<Op>({rows.tile(tile, g * task.group), rows.stride, task.group, count, x_scales, groups,
-                  rows.height(), {next + tile * share * count, last ? 0 : share}},
+      const int64_t token = tile * kTileRows;
+      const float* x_scales = task.x_groups ? task.x_scales + token * groups + g : nullptr;
+      const char* x = task.tiles + tile * task.tile_bytes + g * task.group / kLine * kTileBytes;
+      add_groups<Op>({x, task.group, count, x_scales, groups, smaller(task.tokens - token, kTileRows), {next + tile * share * count, last ? 0 : share}},
                  g == 0, work, work.totals[tile]);
     }
   }
@@ -142,13 +143,11 @@ template <class Op>
 void multiply_in_groups(const LinearTask& task) {
   Workspace work;
   __builtin_memset(work.sums, 0, sizeof work.sums);  // rows below the height of a tile are never stored
-  const Rows rows = {reinterpret_cast<const char*>(task.signed_codes), task.code_stride, task.tokens};
-  Tiles::configure(tile_config(rows.height(), smaller(task.group, kLine)));
+  Tiles::configure(tile_config(smaller(task.tokens, kTileRows), smaller(task.group, kLine)));
   for (int64_t p = 0; p < task.panels; ++p) {
-    total_panel<Op>(task, rows, task.weights + p * task.panel_bytes, p + 1 < task.stored_panels, work);
+    total_panel<Op>(task, task.weights + p * task.panel_bytes, p + 1 < task.stored_panels, work);
     for (int64_t t = 0; t < task.tokens; ++t) {
-      const int64_t tile = t / kTileRows;
-      float* total = work.totals[tile][t - rows.start(tile)];
+      float* total = work.totals[t / kTileRows][t % kTileRows];
       for (int64_t r = 0; r < kRows && !task.x_groups; ++r) total[r] *= task.x_scales[t];
       Op::kScales ? finish_panel(total, task, t, p * kRows) : finish_scaled(total, task, t, p * kRows);
     }

@@ -31,19 +31,25 @@ struct LinearTask {
   bool x_groups;            // whether inputs have a scale for each group
   const int8_t* wide;       // [tokens][2 * code_stride], blocks only: inputs in 16 bits (widen.inc.h),
   const int32_t* wide_sums;  // [tokens][code_stride / 16]: their sums; x_scales is [tokens][code_stride / 32]
-  const uint16_t* halves;   // [tokens][code_stride], bf16 only, where tiles of it are multiplied
+  const char* tiles;        // where tiles are multiplied: QuantizedRows::code_tiles, or of bf16 halves, from a tile on
+  int64_t tile_bytes;       // of 16 tokens
   int64_t group;            // columns that share a scale: i4, blocks, and inputs of i8
   bool zeros;               // whether groups have zero points, i4 only
   bool bf16_scales;         // or f16, i4 only
   ScaleType scale_type;     // blocks only
   bool shifts;              // whether groups have shifts, blocks only
-  int64_t tokens;           // at most kTaskTokens
+  int64_t tokens;           // at most kTaskTokens, or with tiles kTileTaskTokens
   float* y;                 // [tokens][y_stride], at these panels' first row
   int64_t y_stride;
   bool accumulate;
 };
 
 constexpr int64_t kTaskTokens = 128;  // bounds the partial sums that a kernel keeps on its stack
+
+// Products of tiles are limited by how far their operands have to come, so a task is as large as its sums allow:
+// its tokens are read once for all its panels, and a panel once for all tokens.
+constexpr int64_t kTileTaskTokens = 512, kTileTaskPanels = 16;
+constexpr int64_t kTileTokens = 16;
 
 using LinearKernel = void (*)(const LinearTask&);
 
@@ -73,11 +79,11 @@ struct WidenTask {
 };
 using WidenKernel = void (*)(const WidenTask&);
 
-// See Input::halves in lichen/linear.h. Rows [0, tokens), columns from cols to the stride are 0.
+// See Input::halves in lichen/linear.h. Rows [begin, end), columns from cols to the stride are 0.
 struct HalveTask {
   const float* x;
-  int64_t x_stride, tokens, cols;
-  uint16_t* halves;  // [tokens][stride]
+  int64_t x_stride, begin, end, cols;
+  uint16_t* halves;  // [ceil(end / 16)][stride / 32][16][32]
   int64_t stride;
 };
 using HalveKernel = void (*)(const HalveTask&);
