@@ -520,6 +520,11 @@ NB_MODULE(_core, m) {
            nb::arg("q"), nb::arg("k"), nb::arg("v"), nb::arg("out"), nb::arg("layer"),
            nb::arg("heads"), nb::arg("kv_heads"), nb::arg("head_dim"), nb::arg("scale"),
            nb::arg("key_units").noconvert().none() = nb::none())
+      .def("gated",
+           [](PyPlan& plan, int x, const std::shared_ptr<Linear>& gate, const std::shared_ptr<Linear>& up, int out) {
+             plan.gated(x, gate, up, out);
+           },
+           nb::arg("x"), nb::arg("gate"), nb::arg("up"), nb::arg("out"))
       .def("silu_mul",
            [](PyPlan& plan, int gate, int up, int out) { plan.silu_mul(gate, up, out); },
            nb::arg("gate"), nb::arg("up"), nb::arg("out"))

@@ -35,8 +35,11 @@ Cut cut(const Linear& linear, std::int64_t tokens) {
   constexpr std::int64_t kBlocksPerThread = 4;
   std::int64_t panels = kPanelsPerBlock, task_tokens = kTaskTokens;
   if (in_large_tasks(linear, tokens)) {
+    // Tokens that do not stay in the cache should come for many panels.
+    const std::int64_t token_bytes = linear.cols * (linear.dtype == Dtype::bf16 ? 2 : 1);
+    const bool fits = std::min(tokens, kTileTaskTokens) * token_bytes <= kTileBlockBytes;
     const std::int64_t share = linear.panels / (kBlocksPerThread * linear.threads);
-    panels = std::clamp(share - share % kPanelsPerBlock, kPanelsPerBlock, kTileTaskPanels);
+    panels = std::clamp(share - share % kPanelsPerBlock, kPanelsPerBlock, fits ? kPanelsPerBlock : kTileTaskPanels);
     if (ceil_div(linear.panels, panels) >= linear.threads) task_tokens = kTileTaskTokens;
   }
   return {panels, ceil_div(linear.panels, panels), ceil_div(tokens, task_tokens)};
@@ -163,24 +166,48 @@ Span linear_weights(const Linear& linear, std::int64_t tokens, std::int64_t chun
   return {linear.weights.as<char>() + panel * linear.panel_bytes, (linear.panels - panel) * linear.panel_bytes};
 }
 
-void linear_chunk(const Linear& linear, const float* x, std::int64_t x_stride,
-                  const QuantizedRows* quantized, std::int64_t tokens, float* y,
-                  std::int64_t y_stride, bool accumulate, std::int64_t chunk) {
+Chunk linear_place(const Linear& linear, std::int64_t tokens, std::int64_t chunk) {
   const Cut c = cut(linear, tokens);
   const std::int64_t panel = chunk / c.token_blocks * c.panels, token_block = chunk % c.token_blocks;
   const std::int64_t token = token_start(c, tokens, token_block), token_end = token_start(c, tokens, token_block + 1);
-  const std::int64_t row = panel * kPanelRows;
+  const std::int64_t row = panel * kPanelRows, panels = std::min(c.panels, linear.panels - panel);
+  return {row, std::min(panels * kPanelRows, linear.rows - row), token, token_end - token};
+}
+
+std::int64_t linear_chunk_floats(const Linear& linear, std::int64_t most_tokens) {
+  const bool large = in_large_tasks(linear, most_tokens);
+  return std::min(most_tokens, large ? kTileTaskTokens : kTaskTokens + kTileTokens) *
+         (large ? kTileTaskPanels : kPanelsPerBlock) * kPanelRows;
+}
+
+bool cut_alike(const Linear& a, const Linear& b) {
+  return a.isa == b.isa && a.dtype == b.dtype && a.rows == b.rows && a.cols == b.cols && a.threads == b.threads &&
+         (a.input_group == 0) == (b.input_group == 0);
+}
+
+void linear_chunk(const Linear& linear, const float* x, std::int64_t x_stride,
+                  const QuantizedRows* quantized, std::int64_t tokens, float* y,
+                  std::int64_t y_stride, bool accumulate, std::int64_t chunk) {
+  const Chunk at = linear_place(linear, tokens, chunk);
+  linear_chunk_at(linear, x, x_stride, quantized, tokens, y + at.token * y_stride + at.row, y_stride, accumulate, chunk);
+}
+
+void linear_chunk_at(const Linear& linear, const float* x, std::int64_t x_stride,
+                     const QuantizedRows* quantized, std::int64_t tokens, float* y,
+                     std::int64_t y_stride, bool accumulate, std::int64_t chunk) {
+  const auto [row, rows, token, count] = linear_place(linear, tokens, chunk);
+  const std::int64_t panel = row / kPanelRows;
 
   LinearTask task{};
   task.weights = linear.weights.as<char>() + panel * linear.panel_bytes;
   task.panel_bytes = linear.panel_bytes;
-  task.panels = std::min(c.panels, linear.panels - panel);
-  task.stored_panels = c.token_blocks == 1 ? linear.panels - panel : task.panels;
-  task.rows = std::min(task.panels * kPanelRows, linear.rows - row);
+  task.panels = ceil_div(rows, kPanelRows);
+  task.stored_panels = linear_in_ranges(linear, tokens) ? linear.panels - panel : task.panels;
+  task.rows = rows;
   task.cols = linear.cols;
   task.bias = linear.bias.empty() ? nullptr : linear.bias.as<float>() + row;
-  task.tokens = token_end - token;
-  task.y = y + token * y_stride + row;
+  task.tokens = count;
+  task.y = y;
   task.y_stride = y_stride;
   task.accumulate = accumulate;
   task.group = linear.dtype == Dtype::i8 ? linear.input_group : linear.group;

@@ -101,6 +101,35 @@ LinearPhase::Place LinearPhase::place(std::int64_t rows, std::int64_t chunk) con
   return {products_[product], chunk};
 }
 
+GatedPhase::GatedPhase(Domain domain, int x, std::shared_ptr<const Linear> gate, std::shared_ptr<const Linear> up,
+                       int out, void (*silu_mul)(const float*, const float*, float*, std::int64_t))
+    : Phase(domain), x_(x), gate_(std::move(gate)), up_(std::move(up)), out_(out), silu_mul_(silu_mul) {}
+
+std::int64_t GatedPhase::prepare(Step& step) const { return linear_chunks(*gate_, step.count(domain())); }
+
+std::int64_t GatedPhase::scratch(const Linear& gate, std::int64_t most_tokens) {
+  return 2 * linear_chunk_floats(gate, most_tokens);
+}
+
+void GatedPhase::run(const Step& step, std::int64_t chunk, int thread) const {
+  const std::int64_t tokens = step.count(domain());
+  const Matrix &x = step.values[x_], &out = step.values[out_];
+  const Chunk at = linear_place(*gate_, tokens, chunk);
+  const std::int64_t stride = (at.rows + kPanelRows - 1) / kPanelRows * kPanelRows;
+  float* const gated = step.scratch + thread * step.scratch_stride;
+  float* const up = gated + at.tokens * stride;
+  linear_chunk_at(*gate_, x.data, x.stride, &step.quantized, tokens, gated, stride, false, chunk);
+  linear_chunk_at(*up_, x.data, x.stride, &step.quantized, tokens, up, stride, false, chunk);
+  for (std::int64_t t = 0; t < at.tokens; ++t)
+    silu_mul_(gated + t * stride, up + t * stride, out.row(at.token + t) + at.row, at.rows);
+}
+
+bool GatedPhase::in_ranges(const Step& step) const { return linear_in_ranges(*gate_, step.count(domain())); }
+
+Span GatedPhase::weights(const Step& step, std::int64_t chunk) const {
+  return linear_weights(*gate_, step.count(domain()), chunk);
+}
+
 std::int64_t AttentionShape::tile_tokens() const {
   return std::max<std::int64_t>(1, kAttentionRows / group());
 }

@@ -133,6 +133,27 @@ class LinearPhase : public Phase {
   const bool accumulate_;
 };
 
+// silu(gate x) * (up x), chunk by chunk: both products of all tokens would not stay in any cache.
+class GatedPhase : public Phase {
+ public:
+  // `silu_mul` as in ElementwiseKernels. The two are cut alike.
+  GatedPhase(Domain domain, int x, std::shared_ptr<const Linear> gate, std::shared_ptr<const Linear> up, int out,
+             void (*silu_mul)(const float*, const float*, float*, std::int64_t));
+  std::string name() const override { return "linear"; }
+  std::int64_t prepare(Step& step) const override;
+  void run(const Step& step, std::int64_t chunk, int thread) const override;
+  bool in_ranges(const Step& step) const override;
+  bool reads_weights() const override { return true; }
+  Span weights(const Step& step, std::int64_t chunk) const override;
+  static std::int64_t scratch(const Linear& gate, std::int64_t most_tokens);  // floats for one chunk
+
+ private:
+  const int x_;
+  const std::shared_ptr<const Linear> gate_, up_;
+  const int out_;
+  void (*const silu_mul_)(const float*, const float*, float*, std::int64_t);
+};
+
 struct AttentionShape {
   std::int64_t layer;
   std::int64_t heads;

@@ -271,23 +271,16 @@ void Plan::prepare(Value x, const std::shared_ptr<const Linear>& linear) {
   touch(x);
 }
 
-void Plan::linear(Value x, const std::vector<Product>& products, bool accumulate) {
+// Checks products of one input, and prepares what they read of it.
+void Plan::open_products(Value x, const std::vector<std::shared_ptr<const Linear>>& weights) {
   require_open();
-  require(!products.empty(), "linear needs at least one (weight, out)");
   const std::int64_t width = read(x).width;
   std::map<Input, std::shared_ptr<const Linear>> readers;
-  std::vector<LinearPhase::Product> checked;
-  for (const auto& [linear, out] : products) {
+  for (const auto& linear : weights) {
     require(linear->cols == width, "linear: the input has width ", width, ", the weight ",
             linear->cols, " columns");
     require(linear->isa == isa_, "linear: the weight was packed for ", isa_name(linear->isa),
             ", the plan runs ", isa_name(isa_));
-    require(out != x, "linear cannot write its own input, value ", x);
-    if (accumulate) read(out);
-    write(out, linear->rows);
-    for (const LinearPhase::Product& other : checked)
-      require(other.out != out, "linear: two products would write value ", out);
-    checked.push_back({linear, out});
     const auto& [input, first] = *readers.emplace(input_of(*linear), linear).first;
     require(input != Input::codes || (first->input_scale == linear->input_scale &&
                                       first->input_group == linear->input_group),
@@ -295,13 +288,48 @@ void Plan::linear(Value x, const std::vector<Product>& products, bool accumulate
   }
   for (const auto& [input, linear] : readers)
     if (input != Input::floats) prepare(x, linear);
+  for (const auto& linear : weights) products_.push_back({linear, domain_ == Domain::tokens});
+}
+
+void Plan::linear(Value x, const std::vector<Product>& products, bool accumulate) {
+  require_open();
+  require(!products.empty(), "linear needs at least one (weight, out)");
+  read(x);
+  std::vector<LinearPhase::Product> checked;
+  std::vector<std::shared_ptr<const Linear>> weights;
+  for (const auto& [linear, out] : products) {
+    require(out != x, "linear cannot write its own input, value ", x);
+    if (accumulate) read(out);
+    write(out, linear->rows);
+    for (const LinearPhase::Product& other : checked)
+      require(other.out != out, "linear: two products would write value ", out);
+    checked.push_back({linear, out});
+    weights.push_back(linear);
+  }
+  open_products(x, weights);
   phases_.push_back(std::make_unique<LinearPhase>(domain_, x, checked, accumulate));
   open_rows_ = nullptr;
   touch(x);
-  for (const LinearPhase::Product& product : checked) {
-    touch(product.out);
-    products_.push_back({product.linear, domain_ == Domain::tokens});
+  for (const LinearPhase::Product& product : checked) touch(product.out);
+}
+
+void Plan::gated(Value x, const std::shared_ptr<const Linear>& gate, const std::shared_ptr<const Linear>& up,
+                 Value out) {
+  require_open();
+  read(x);
+  require(out != x, "gated cannot write its own input, value ", x);
+  if (!cut_alike(*gate, *up)) {
+    const Value left = value(gate->rows), right = value(up->rows);
+    linear(x, {{gate, left}, {up, right}}, false);
+    return silu_mul(left, right, out);
   }
+  write(out, gate->rows);
+  open_products(x, {gate, up});
+  scratch_stride_ = std::max(scratch_stride_, aligned(GatedPhase::scratch(*gate, max_tokens_)));
+  phases_.push_back(std::make_unique<GatedPhase>(domain_, x, gate, up, out, elementwise_.silu_mul));
+  open_rows_ = nullptr;
+  touch(x);
+  touch(out);
 }
 
 // Angles are products in float32, as transformers makes them; their cosines are taken in double.

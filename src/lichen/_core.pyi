@@ -426,6 +426,9 @@ class Plan:
         channels of different size can share a scale.  Powers of two change no other number.
         """
 
+    def gated(self, x: int, gate: Linear, up: Linear, out: int) -> None:
+        """``out = silu(gate @ x) * (up @ x)``; neither product is kept."""
+
     def silu_mul(self, gate: int, up: int, out: int) -> None:
         """``out = silu(gate) * up``."""
 

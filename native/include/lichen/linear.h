@@ -166,6 +166,19 @@ bool linear_in_ranges(const Linear& linear, std::int64_t tokens);
 // The weights from the first of a chunk to the last of all: chunks that lie behind one another have rising numbers.
 Span linear_weights(const Linear& linear, std::int64_t tokens, std::int64_t chunk);
 
+// What a chunk is of the outputs: rows of the weight, for some of the tokens.
+struct Chunk {
+  std::int64_t row, rows, token, tokens;
+};
+
+Chunk linear_place(const Linear& linear, std::int64_t tokens, std::int64_t chunk);
+
+// Room for the outputs of any chunk, of up to so many tokens in all.
+std::int64_t linear_chunk_floats(const Linear& linear, std::int64_t most_tokens);
+
+// Whether chunks of the same number are the same place of both, for any number of tokens.
+bool cut_alike(const Linear& a, const Linear& b);
+
 // One chunk of  y[t][r] = sum_k x[t][k] w[r][k] (+ bias[r]) (+ y[t][r] when accumulate).
 //   x: float[tokens][x_stride], read where input_of() is floats
 //   quantized: the same rows from prepare_rows, read elsewhere (null otherwise)
@@ -185,5 +198,10 @@ Span linear_weights(const Linear& linear, std::int64_t tokens, std::int64_t chun
 void linear_chunk(const Linear& linear, const float* x, std::int64_t x_stride,
                   const QuantizedRows* quantized, std::int64_t tokens, float* y,
                   std::int64_t y_stride, bool accumulate, std::int64_t chunk);
+
+// The same, with y at the chunk's first output.
+void linear_chunk_at(const Linear& linear, const float* x, std::int64_t x_stride,
+                     const QuantizedRows* quantized, std::int64_t tokens, float* y,
+                     std::int64_t y_stride, bool accumulate, std::int64_t chunk);
 
 }  // namespace lichen

@@ -46,6 +46,8 @@ class Plan {
   // Products of one input in one phase. Weights that read it in the same form (see Input) share it; those
   // that read codes must agree on their scales.
   void linear(Value x, const std::vector<Product>& products, bool accumulate);
+  // out = silu(gate x) * (up x), two products of one shape that read the same form of x.
+  void gated(Value x, const std::shared_ptr<const Linear>& gate, const std::shared_ptr<const Linear>& up, Value out);
   // The input of a product that no kernel makes in integers, see fake_quantize_row.
   void fake_quantize(Value x, Value out, float scale, std::int64_t group);
   void rope(Value x, std::int64_t heads, std::int64_t head_dim, const Weights& inverse_frequencies,
@@ -110,6 +112,7 @@ class Plan {
   RowPhase& row_phase();
   const Angles& angles(const Weights& inverse_frequencies, float scale);
   void prepare(Value x, const std::shared_ptr<const Linear>& linear);
+  void open_products(Value x, const std::vector<std::shared_ptr<const Linear>>& weights);
   void place_values();
   void check_cache(const Cache& cache) const;
 

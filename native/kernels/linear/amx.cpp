@@ -33,7 +33,6 @@ namespace {
 constexpr int64_t kFewTokensInt8 = 6, kFewTokensInt4 = 6;
 
 constexpr int64_t kTileBytes = 1024;
-constexpr int64_t kBlockBytes = 896 << 10;  // of tokens in a block of columns: less than half the second-level cache
 constexpr int64_t kSumsBytes = 4 * kTileBytes;
 
 // Of each two panels by 32 tokens of a task. Too large for some stacks.
@@ -242,7 +241,7 @@ void multiply_task(const LinearTask& task) {
   const int64_t whole = task.panel_bytes / kTileBytes, even = task.panels - task.panels % 2;
   const bool rest = task.panel_bytes % kTileBytes != 0;
   const int64_t step_bytes = ceil_div(task.tokens, kTileTokens) * kTileBytes;
-  const Blocks blocks = {whole, ceil_div(whole * step_bytes, kBlockBytes)};
+  const Blocks blocks = {whole, ceil_div(whole * step_bytes, kTileBlockBytes)};
   Tiles::configure(tile_config(smaller(task.tokens, kTileTokens), kLine));
   for (int64_t b = 0; b < blocks.count; ++b) {
     const Pass pass = {blocks.start(b), blocks.size(b), b == 0, !rest && b + 1 == blocks.count};

@@ -50,6 +50,7 @@ constexpr int64_t kTaskTokens = 128;  // bounds the partial sums that a kernel k
 // its tokens are read once for all its panels, and a panel once for all tokens.
 constexpr int64_t kTileTaskTokens = 512, kTileTaskPanels = 16;
 constexpr int64_t kTileTokens = 16;
+constexpr int64_t kTileBlockBytes = 896 << 10;  // of tokens in a block of columns: less than half the second-level cache
 
 using LinearKernel = void (*)(const LinearTask&);
 

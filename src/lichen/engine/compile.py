@@ -1,8 +1,9 @@
 """Lowers a graph with its weights to a native plan.
 
-Three things are fused on the way: products of one input run as one phase (q, k, v; gate, up), so
-that the input is quantized once; the product before a residual addition adds straight into the
-residual; rotary positions turn in place.  The plan itself reuses the memory of dead values.
+Four things are fused on the way: products of one input run as one phase (q, k, v), so that the
+input is quantized once; a gate and what it gates are multiplied piece by piece (gate, up), so that
+neither is kept; the product before a residual addition adds straight into the residual; rotary
+positions turn in place.  The plan itself reuses the memory of dead values.
 """
 
 from __future__ import annotations
@@ -171,6 +172,15 @@ class _Compiler:
             self._plan.linear(rounded, [(matrix, out)], accumulate=True)
             self._done.add(addition.value.index)
             return
+        if gated := self._gated_after(position, value):
+            up, product = gated
+            assert isinstance(up.operation, ops.Linear)
+            if self._weights.inputs(first) == self._weights.inputs(up.operation):
+                other = self._weights.matrix(up.operation.weight, up.operation.bias)
+                out = self._new(product.value)
+                self._plan.gated(self._rounded(x, first), matrix, other, out)
+                self._done |= {up.value.index, product.value.index}
+                return
         products = [(first, matrix, self._new(value))]
         for node in self._siblings(position, first.x):
             assert isinstance(node.operation, ops.Linear)
@@ -215,6 +225,19 @@ class _Compiler:
                 last = position + 1
                 alone = self._last_reader[x.index] == self._last_reader[y.index] == last
                 return node if alone else None
+        return None
+
+    def _gated_after(self, position: int, gate: ops.Value) -> tuple[ops.Node, ops.Node] | None:
+        """What ``gate`` gates, and their product, where these follow at once and alone read them."""
+        match self._nodes[position : position + 3]:
+            case [
+                ops.Node(ops.Linear(x)),
+                ops.Node(ops.Linear(same), up) as node,
+                ops.Node(ops.SiluMul(first, second)) as product,
+            ] if x == same and (first, second) == (gate, up):
+                last = position + 2
+                alone = self._last_reader[gate.index] == self._last_reader[up.index] == last
+                return (node, product) if alone else None
         return None
 
     def _siblings(self, position: int, x: ops.Value) -> list[ops.Node]:
