@@ -210,8 +210,8 @@ struct Wide : WideIn256 {
   static Floats close(const Sums& sum) { return floats(sum); }
 };
 
-#include "kernels/linear/quantize.inc.h"
 #include "kernels/linear/widen.inc.h"
+#include "kernels/linear/quantize.inc.h"
 #include "kernels/linear/tile.inc.h"
 #include "kernels/linear/groups.inc.h"
 #include "kernels/linear/wide.inc.h"

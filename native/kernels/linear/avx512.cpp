@@ -162,9 +162,9 @@ struct Wide : WideIn512 {
   static Floats close(Sums sum) { return _mm512_cvtepi32_ps(sum); }
 };
 
-#include "kernels/linear/quantize.inc.h"
 #include "kernels/linear/widen.inc.h"
 #include "kernels/linear/tile.inc.h"
+#include "kernels/linear/quantize_512.inc.h"
 #include "kernels/linear/groups.inc.h"
 #include "kernels/linear/wide.inc.h"
 #include "kernels/linear/expanded.inc.h"
@@ -191,7 +191,7 @@ void linear_b8_avx512(const LinearTask& task) { multiply_wide<Wide, WideBytes<Wi
 void linear_b6_avx512(const LinearTask& task) { multiply_wide<Wide, WideSixes<Wide>>(task); }
 void linear_b4_avx512(const LinearTask& task) { multiply_wide<Wide, WideNibbles<Wide>>(task); }
 
-void quantize_avx512(const QuantizeTask& task) { quantize(task); }
+void quantize_avx512(const QuantizeTask& task) { quantize_512(task); }
 void widen_words_avx512(const WidenTask& task) { widen<false>(task); }
 void widen_digits_avx512(const WidenTask& task) { widen<true>(task); }
 

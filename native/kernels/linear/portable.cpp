@@ -253,8 +253,8 @@ struct Wide {
   }
 };
 
-#include "kernels/linear/quantize.inc.h"
 #include "kernels/linear/widen.inc.h"
+#include "kernels/linear/quantize.inc.h"
 #include "kernels/linear/tile.inc.h"
 #include "kernels/linear/groups.inc.h"
 #include "kernels/linear/wide.inc.h"

@@ -1,12 +1,5 @@
 // Quantization of activations (see quantize_rows in lichen/linear.h), written so that a compiler
-// turns it into vectors of any width. Included inside each ISA file's anonymous namespace.
-
-// The bits of |x|, which order as the values do, with infinities and NaNs on top.
-inline int32_t magnitude_bits(float value) {
-  int32_t bits;
-  __builtin_memcpy(&bits, &value, sizeof bits);
-  return bits & 0x7fffffff;
-}
+// turns it into vectors of any width. Included after widen.inc.h inside each ISA file's anonymous namespace.
 
 inline uint8_t code_of(float value, float scale) {
   const float scaled = value / scale;

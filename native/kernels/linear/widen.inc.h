@@ -1,9 +1,16 @@
 // Inputs in 16 bits (see Input::wide in lichen/linear.h), written so that a compiler turns it into vectors of any
-// width. Included after quantize.inc.h inside each instruction set's anonymous namespace. Four columns q0 to q3 are
+// width. Included inside each instruction set's anonymous namespace. Four columns q0 to q3 are
 // 8 bytes, in one of two forms:
 //
 //   digits   the upper bytes of q0 to q3, then the lower ones, all signed: q = 256 upper + lower
 //   words    16 bits each: q0, q2, q1, q3, as unsigned bytes are parted into even and odd ones
+
+// The bits of |x|, which order as the values do, with infinities and NaNs on top.
+inline int32_t magnitude_bits(float value) {
+  int32_t bits;
+  __builtin_memcpy(&bits, &value, sizeof bits);
+  return bits & 0x7fffffff;
+}
 
 constexpr int64_t kWidenBlock = 32;  // columns that share a scale
 
