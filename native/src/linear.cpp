@@ -91,6 +91,13 @@ void fake_quantize_group(const float* x, std::int64_t cols, float given_scale, f
   }
 }
 
+// A token's scales of groups into [ceil(tokens / 16)][groups][16].
+void lay_across(const float* scales, std::int64_t groups, std::int64_t token, float* tiles) {
+  const float* from = scales + token * groups;
+  float* to = tiles + token / kTileTokens * kTileTokens * groups + token % kTileTokens;
+  for (std::int64_t g = 0; g < groups; ++g) to[g * kTileTokens] = from[g];
+}
+
 }  // namespace
 
 void fake_quantize_row(const float* x, std::int64_t cols, float given_scale, std::int64_t group,
@@ -128,6 +135,8 @@ void prepare_rows(const Linear& linear, const float* x, std::int64_t x_stride, s
                   linear.input_group);
     for (std::int64_t t = begin; kernels.tiles && t < end; ++t)
       lay_in_tiles(out.signed_codes + t * stride, stride, t, out.code_tiles);
+    for (std::int64_t t = begin; kernels.tiles && linear.input_group && t < end; ++t)
+      lay_across(out.scales, cols / linear.input_group, t, out.scale_tiles);
   }
   if (input == Input::halves) kernels.halve({x, x_stride, begin, end, cols, out.halves, stride});
   if (input == Input::wide)
@@ -142,6 +151,7 @@ QuantizedBuffer::QuantizedBuffer(std::int64_t tokens, std::int64_t cols)
       minus_sums_(static_cast<std::size_t>(tokens * code_stride(cols) / 32) * sizeof(std::int32_t)),
       scales_(static_cast<std::size_t>(tokens * code_stride(cols) / 32) * sizeof(float)),
       code_tiles_(static_cast<std::size_t>(whole_tiles(tokens) * code_stride(cols))),
+      scale_tiles_(static_cast<std::size_t>(whole_tiles(tokens) * code_stride(cols) / 32) * sizeof(float)),
       halves_(static_cast<std::size_t>(whole_tiles(tokens) * code_stride(cols)) * sizeof(std::uint16_t)),
       wide_(static_cast<std::size_t>(2 * tokens * code_stride(cols))),
       wide_sums_(static_cast<std::size_t>(tokens * code_stride(cols) / 16) * sizeof(std::int32_t)),
@@ -149,7 +159,8 @@ QuantizedBuffer::QuantizedBuffer(std::int64_t tokens, std::int64_t cols)
 
 QuantizedRows QuantizedBuffer::rows() {
   return {codes_.as<std::uint8_t>(), signed_codes_.as<std::int8_t>(), minus_sums_.as<std::int32_t>(),
-          scales_.as<float>(), code_tiles_.as<std::int8_t>(), halves_.as<std::uint16_t>(),
+          scales_.as<float>(), code_tiles_.as<std::int8_t>(),
+          scale_tiles_.as<float>(), halves_.as<std::uint16_t>(),
           wide_.as<std::int8_t>(), wide_sums_.as<std::int32_t>(), wide_scales_.as<float>()};
 }
 
@@ -224,6 +235,7 @@ void linear_chunk_at(const Linear& linear, const float* x, std::int64_t x_stride
     task.minus_sums = quantized->minus_sums + token * (task.code_stride / 32);
     task.x_groups = linear.input_group != 0;
     task.x_scales = quantized->scales + token * (task.x_groups ? linear.cols / linear.input_group : 1);
+    task.x_scale_tiles = task.x_groups ? quantized->scale_tiles + token * (linear.cols / linear.input_group) : nullptr;
     task.zeros = linear.zeros;
     task.bf16_scales = linear.bf16_scales;
   } else if (input_of(linear) == Input::halves) {

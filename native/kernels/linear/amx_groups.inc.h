@@ -57,9 +57,7 @@ struct Meeting {
   const char* x;   // tiles of 64 columns, from the first group on
   int64_t group;   // columns
   int64_t groups;
-  const float* x_scales;  // [height][x_groups] from the first group on; null where tokens have one scale
-  int64_t x_groups;
-  int64_t height;         // tokens
+  const float* x_scales;  // [groups][16]; null where tokens have one scale
   Piece ahead;
 };
 
@@ -89,9 +87,8 @@ template <class Op, int C>
   for (int r = 0; r < kTileRows; ++r) {
     const __m512 sums = _mm512_cvtepi32_ps(_mm512_load_si512(work.sums[C][r]));
     if (meeting.x_scales) {
-      const float x_scale = meeting.x_scales[smaller(r, meeting.height - 1) * meeting.x_groups + g];
       const __m512 part = Op::kScales ? _mm512_mul_ps(sums, scales) : sums;
-      total[r] = _mm512_fmadd_ps(part, _mm512_set1_ps(x_scale), total[r]);
+      total[r] = _mm512_fmadd_ps(part, _mm512_set1_ps(meeting.x_scales[g * kTileRows + r]), total[r]);
     } else {
       total[r] = _mm512_fmadd_ps(sums, scales, total[r]);
     }
@@ -130,10 +127,9 @@ void total_panel(const LinearTask& task, const char* panel, bool more, Workspace
     const bool last = !more && g + count == groups;
     Op::expand(task, panel + g * group_bytes, count, work);
     for (int64_t tile = 0; tile < tiles; ++tile) {
-      const int64_t token = tile * kTileRows;
-      const float* x_scales = task.x_groups ? task.x_scales + token * groups + g : nullptr;
+      const float* x_scales = task.x_groups ? task.x_scale_tiles + (tile * groups + g) * kTileRows : nullptr;
       const char* x = task.tiles + tile * task.tile_bytes + g * task.group / kLine * kTileBytes;
-      add_groups<Op>({x, task.group, count, x_scales, groups, smaller(task.tokens - token, kTileRows), {next + tile * share * count, last ? 0 : share}},
+      add_groups<Op>({x, task.group, count, x_scales, {next + tile * share * count, last ? 0 : share}},
                  g == 0, work, work.totals[tile]);
     }
   }

@@ -33,6 +33,7 @@ struct LinearTask {
   const int32_t* wide_sums;  // [tokens][code_stride / 16]: their sums; x_scales is [tokens][code_stride / 32]
   const char* tiles;        // where tiles are multiplied: QuantizedRows::code_tiles, or of bf16 halves, from a tile on
   int64_t tile_bytes;       // of 16 tokens
+  const float* x_scale_tiles;  // with x_groups, QuantizedRows::scale_tiles from that tile on
   int64_t group;            // columns that share a scale: i4, blocks, and inputs of i8
   bool zeros;               // whether groups have zero points, i4 only
   bool bf16_scales;         // or f16, i4 only
