@@ -120,8 +120,13 @@ void GatedPhase::run(const Step& step, std::int64_t chunk, int thread) const {
   float* const up = gated + at.tokens * stride;
   linear_chunk_at(*gate_, x.data, x.stride, &step.quantized, tokens, gated, stride, false, chunk);
   linear_chunk_at(*up_, x.data, x.stride, &step.quantized, tokens, up, stride, false, chunk);
-  for (std::int64_t t = 0; t < at.tokens; ++t)
+  constexpr std::int64_t kRowsAhead = 8;  // while a row is computed, these come to be written
+  for (std::int64_t t = 0; t < at.tokens; ++t) {
+    const std::int64_t ahead = std::min(t + kRowsAhead, at.tokens - 1);
+    for (std::int64_t r = 0; r < at.rows; r += kCacheLine / static_cast<std::int64_t>(sizeof(float)))
+      __builtin_prefetch(out.row(at.token + ahead) + at.row + r, 1);
     silu_mul_(gated + t * stride, up + t * stride, out.row(at.token + t) + at.row, at.rows);
+  }
 }
 
 bool GatedPhase::in_ranges(const Step& step) const { return linear_in_ranges(*gate_, step.count(domain())); }

@@ -84,30 +84,24 @@ struct Outputs {
 };
 
 struct I8 {
-  using Lane = int32_t;
-
   template <int C, int A, int B>
   static void dot() {
     Tiles::dot_signed<C, A, B>();
   }
-  static void finish(const Lane* sums, const LinearTask& task, int64_t token, int64_t row) {
-    alignas(64) float values[kRows];
-    for (int64_t r = 0; r < kRows; ++r)
-      values[r] = static_cast<float>(sums[r]) * (task.x_scales[token] * task.scales[row + r]);
-    finish_values(values, task, token, row);
+  static __m512 scales(const LinearTask& task, int64_t row) { return _mm512_load_ps(task.scales + row); }
+  static __m512 value(const char* sums, const LinearTask& task, int64_t token, __m512 scales) {
+    const __m512 both = _mm512_mul_ps(_mm512_set1_ps(task.x_scales[token]), scales);
+    return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_load_si512(sums)), both);
   }
 };
 
 struct Bf16 {
-  using Lane = float;
-
   template <int C, int A, int B>
   static void dot() {
     Tiles::dot_bf16<C, A, B>();
   }
-  static void finish(const Lane* sums, const LinearTask& task, int64_t token, int64_t row) {
-    finish_panel(sums, task, token, row);
-  }
+  static __m512 scales(const LinearTask&, int64_t) { return _mm512_setzero_ps(); }
+  static __m512 value(const char* sums, const LinearTask&, int64_t, __m512) { return _mm512_load_ps(sums); }
 };
 
 // M tiles of tokens by P panels of sums, which lie in memory as [M][2][16][16].
@@ -181,11 +175,19 @@ struct Pass {
 template <class Op, int M, int P>
 void finish_tiles(const LinearTask& task, int64_t tile, int64_t panel, const char* sums) {
   const int64_t token = tile * kTileTokens, count = smaller(M * kTileTokens, task.tokens - token);
-  for (int64_t t = 0; t < count; ++t)
-    for (int64_t p = 0; p < P; ++p) {
+  for (int64_t p = 0; p < P; ++p) {
+    const int64_t row = (panel + p) * kRows, rows = task.rows - row;
+    const __mmask16 there = static_cast<__mmask16>(rows >= kRows ? 0xffff : (1 << rows) - 1);
+    const __m512 scales = Op::scales(task, row);
+    for (int64_t t = 0; t < count; ++t) {
       const char* of_token = sums + (t / kTileTokens * 2 + p) * kTileBytes + t % kTileTokens * kLine;
-      Op::finish(reinterpret_cast<const typename Op::Lane*>(of_token), task, token + t, (panel + p) * kRows);
+      float* y = task.y + (token + t) * task.y_stride + row;
+      __m512 value = Op::value(of_token, task, token + t, scales);
+      if (task.bias) value = _mm512_add_ps(value, _mm512_load_ps(task.bias + row));
+      if (task.accumulate) value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(there, y));
+      _mm512_mask_storeu_ps(y, there, value);
     }
+  }
 }
 
 template <class Op, int M, int P>

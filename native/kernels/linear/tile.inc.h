@@ -168,8 +168,10 @@ inline void write_panel(const float* values, int64_t rows, bool accumulate, floa
   }
 }
 
-// From an output before bias to y.
-inline void finish_values(float* values, const LinearTask& task, int64_t token, int64_t row) {
+template <class Lane>
+void finish_panel(const Lane* sums, const LinearTask& task, int64_t token, int64_t row) {
+  alignas(64) float values[kRows];
+  scale_panel(sums, task, token, row, values);
   if (task.bias)
     for (int64_t r = 0; r < kRows; ++r) values[r] += task.bias[row + r];
   float* y = task.y + token * task.y_stride + row;
@@ -178,13 +180,6 @@ inline void finish_values(float* values, const LinearTask& task, int64_t token, 
   } else {
     write_panel(values, task.rows - row, task.accumulate, y);
   }
-}
-
-template <class Lane>
-void finish_panel(const Lane* sums, const LinearTask& task, int64_t token, int64_t row) {
-  alignas(64) float values[kRows];
-  scale_panel(sums, task, token, row, values);
-  finish_values(values, task, token, row);
 }
 
 // All panels of the task in groups of P, from `panel` on; returns the first panel that is left over.
