@@ -371,6 +371,18 @@ int main(int argc, char** argv) {
                         static_cast<int>(dtype), static_cast<long>(shape.tokens), static_cast<long>(shape.rows),
                         static_cast<long>(shape.cols), options);
           }
+  // Several blocks of tokens, of columns, and tasks of 16 panels (kernels/linear/kernel.h), where tiles are multiplied.
+  ThreadPool alone(1);
+  for (Isa isa : isas)
+    for (Dtype dtype : {Dtype::bf16, Dtype::i8})
+      for (const Shape& shape : {Shape{600, 70, 100}, Shape{145, 70, 7000}, Shape{130, 800, 7200}}) {
+        if (isa != Isa::amx || (shape.rows == 800 && dtype == Dtype::bf16)) continue;
+        ++cases;
+        if (run_case(shape.rows == 800 ? alone : pool, isa, {dtype, shape, true, true}, random)) continue;
+        ++failures;
+        std::printf("amx: dtype %d, %ld x %ld x %ld differ\n", static_cast<int>(dtype), static_cast<long>(shape.tokens),
+                    static_cast<long>(shape.rows), static_cast<long>(shape.cols));
+      }
   for (Isa isa : isas)
     for (const auto& [dtype, group] : {std::pair<Dtype, std::int64_t>{Dtype::i4, 32}, {Dtype::i4, 64}, {Dtype::i4, 128},
                                        {Dtype::i8, 64}, {Dtype::i8, 128}, {Dtype::i8, 1024},

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -43,7 +44,7 @@ def float_linear(isa: str, weight: Array, bias: Array | None = None) -> _core.Li
 def run_rows(isa: str, inputs: Sequence[Array], build: Build, threads: int = 2) -> Array:
     """Feed rows through one operation: inputs are embedding tables, and token i takes row i."""
     tokens = len(inputs[0])
-    plan = _core.Plan(POOLS[threads], isa, MAX_TOKENS)
+    plan = _core.Plan(POOLS[threads], isa, max(MAX_TOKENS, tokens))
     values = []
     for table in inputs:
         values.append(plan.value(table.shape[1]))
@@ -495,6 +496,63 @@ def test_a_shared_prefix_is_read_from_its_pages(isa: str) -> None:
         np.testing.assert_allclose(result, layer.expected(ids)[32:], rtol=1e-5, atol=3e-6)
 
 
+# --- A gate and what it gates ---------------------------------------------------------------------
+
+
+def packed(isa: str, kind: str, seed: int, rows: int, cols: int, threads: int) -> _core.Linear:
+    """A weight of some kind; i8-64 has inputs with a scale for each 64 columns."""
+    weight, pool = normal(seed, rows, cols) / np.float32(np.sqrt(cols)), POOLS[threads]
+    if kind == "bf16":
+        bits = weight.astype(ml_dtypes.bfloat16).view(np.uint16)
+        return _core.Linear(pool, bits, "bf16", None, normal(seed + 9, rows), isa)
+    if kind == "i4":
+        tensor = mse.solve(weight, int4.SCHEME)
+        return _core.Linear(pool, tensor.codes, "i4", tensor.scales, None, isa)
+    if kind == "f32":
+        return _core.Linear(pool, weight, "f32", None, None, isa)
+    scales = np.abs(weight).max(1) / np.float32(127)
+    codes = np.round(weight / scales[:, None]).astype(np.int8)
+    group = 64 if kind == "i8-64" else 0
+    return _core.Linear(pool, codes, "i8", scales, None, isa, None, None, 0.0, group)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        ("f32", "f32"),
+        ("bf16", "bf16"),
+        ("i8", "i8"),
+        ("i8-64", "i8-64"),
+        ("i4", "i4"),
+        ("i8", "f32"),
+    ],
+    ids="+".join,
+)
+@pytest.mark.parametrize("tokens", [1, 7, 70, 300, 600])
+def test_a_gate_in_pieces_is_the_gate_as_a_whole(
+    isa: str, kinds: tuple[str, str], tokens: int, threads: int
+) -> None:
+    """To the last bit, in any pieces; also where the two are cut differently."""
+    x, rows = normal(1, tokens, 128), 301
+    gate, up = (packed(isa, kind, 2 + i, rows, 128, threads) for i, kind in enumerate(kinds))
+
+    def in_pieces(plan: _core.Plan, values: list[int]) -> int:
+        out = plan.value(rows)
+        plan.gated(values[0], gate, up, out)
+        return out
+
+    def whole(plan: _core.Plan, values: list[int]) -> int:
+        left, right, out = plan.value(rows), plan.value(rows), plan.value(rows)
+        plan.linear(values[0], [(gate, left), (up, right)])
+        plan.silu_mul(left, right, out)
+        return out
+
+    expected = run_rows(isa, [x], whole, threads)
+    assert np.isfinite(expected).all()
+    np.testing.assert_array_equal(run_rows(isa, [x], in_pieces, threads), expected)
+
+
 # --- A whole block --------------------------------------------------------------------------------
 
 
@@ -793,6 +851,17 @@ def own_input(plan: _core.Plan) -> None:
     plan.linear(x, [(float_linear(ISAS[0], normal(1, 8, 8)), x)])
 
 
+def gate_over_its_input(plan: _core.Plan) -> None:
+    x, square = written(plan, 8), float_linear(ISAS[0], normal(1, 8, 8))
+    plan.gated(x, square, square, x)
+
+
+def gate_of_another_shape(plan: _core.Plan) -> None:
+    x = written(plan, 8)
+    gate, up = (float_linear(ISAS[0], normal(1, rows, 8)) for rows in (9, 5))
+    plan.gated(x, gate, up, plan.value(9))
+
+
 def before_selection(plan: _core.Plan) -> None:
     x, chosen = written(plan, 8), plan.value(8)
     plan.select_rows(x, chosen)
@@ -821,6 +890,8 @@ def after_output(plan: _core.Plan) -> None:
         (wrong_width, "value 1 has width 9; this operation writes 8"),
         (wrong_columns, "the input has width 8, the weight 9 columns"),
         (own_input, "cannot write its own input"),
+        (gate_over_its_input, "gated cannot write its own input"),
+        (gate_of_another_shape, "gate and up have widths 9 and 5"),
         (before_selection, "belongs to the rows before select_rows"),
         (rope_too_wide, "3 inverse frequencies do not fit heads of 4"),
         (unequal_groups, "heads must be a multiple of KV heads"),

@@ -173,13 +173,13 @@ class _Compiler:
             self._done.add(addition.value.index)
             return
         if gated := self._gated_after(position, value):
-            up, product = gated
+            up, joined = gated
             assert isinstance(up.operation, ops.Linear)
             if self._weights.inputs(first) == self._weights.inputs(up.operation):
                 other = self._weights.matrix(up.operation.weight, up.operation.bias)
-                out = self._new(product.value)
+                out = self._new(joined.value)
                 self._plan.gated(self._rounded(x, first), matrix, other, out)
-                self._done |= {up.value.index, product.value.index}
+                self._done |= {up.value.index, joined.value.index}
                 return
         products = [(first, matrix, self._new(value))]
         for node in self._siblings(position, first.x):
@@ -228,7 +228,7 @@ class _Compiler:
         return None
 
     def _gated_after(self, position: int, gate: ops.Value) -> tuple[ops.Node, ops.Node] | None:
-        """What ``gate`` gates, and their product, where these follow at once and alone read them."""
+        """What ``gate`` gates, and their product, if these follow and nothing else reads them."""
         match self._nodes[position : position + 3]:
             case [
                 ops.Node(ops.Linear(x)),

@@ -197,7 +197,7 @@ class _ImpossibleError(Exception):
 
 
 def multiply_adds(dtype: str, isa: str) -> int:
-    """What one weight and one input cost: two where the input is split into two digits of 8 bits."""
+    """What one weight and one input cost: two where the input is split into two digits."""
     return 2 if dtype in _BLOCKS and isa in _MULTIPLY_BYTES else 1
 
 
