@@ -45,11 +45,9 @@ Cut cut(const Linear& linear, std::int64_t tokens) {
   return {panels, ceil_div(linear.panels, panels), ceil_div(tokens, task_tokens)};
 }
 
-// Where a block of tokens starts: tiles are not cut.
+// Where a block of tokens starts: tiles are not cut. Rounded up, no block is longer than a task, which is whole tiles.
 std::int64_t token_start(const Cut& cut, std::int64_t tokens, std::int64_t token_block) {
-  if (token_block == cut.token_blocks) return tokens;
-  const std::int64_t even = tokens * token_block / cut.token_blocks;
-  return even - even % kTileTokens;
+  return std::min(whole_tiles(tokens * token_block / cut.token_blocks), tokens);
 }
 
 // A row of tokens as rows of tiles of 64 bytes of columns: [ceil(tokens / 16)][bytes / 64][16][64].
@@ -187,7 +185,7 @@ Chunk linear_place(const Linear& linear, std::int64_t tokens, std::int64_t chunk
 
 std::int64_t linear_chunk_floats(const Linear& linear, std::int64_t most_tokens) {
   const bool large = in_large_tasks(linear, most_tokens);
-  return std::min(most_tokens, large ? kTileTaskTokens : kTaskTokens + kTileTokens) *
+  return std::min(most_tokens, large ? kTileTaskTokens : kTaskTokens) *
          (large ? kTileTaskPanels : kPanelsPerBlock) * kPanelRows;
 }
 

@@ -357,7 +357,7 @@ int main(int argc, char** argv) {
   int failures = 0;
   const std::vector<Shape> shapes = {{1, 1, 1},    {1, 16, 4},   {1, 64, 33},  {2, 65, 257},  {5, 130, 31},
                                      {6, 96, 300}, {7, 81, 130}, {13, 64, 515}, {64, 33, 140}, {129, 70, 67},
-                                     {3, 17, 2100}, {31, 80, 1100}};
+                                     {3, 17, 2100}, {31, 80, 1100}, {255, 33, 64}};
   ThreadPool pool(2);
   std::mt19937 random(1);
   int cases = 0;
@@ -375,7 +375,7 @@ int main(int argc, char** argv) {
   ThreadPool alone(1);
   for (Isa isa : isas)
     for (Dtype dtype : {Dtype::bf16, Dtype::i8})
-      for (const Shape& shape : {Shape{600, 70, 100}, Shape{145, 70, 7000}, Shape{130, 800, 7200}}) {
+      for (const Shape& shape : {Shape{1020, 70, 100}, Shape{145, 70, 7000}, Shape{130, 800, 7200}}) {
         if (isa != Isa::amx || (shape.rows == 800 && dtype == Dtype::bf16)) continue;
         ++cases;
         if (run_case(shape.rows == 800 ? alone : pool, isa, {dtype, shape, true, true}, random)) continue;

@@ -529,7 +529,7 @@ def packed(isa: str, kind: str, seed: int, rows: int, cols: int, threads: int) -
     ],
     ids="+".join,
 )
-@pytest.mark.parametrize("tokens", [1, 70, 600])
+@pytest.mark.parametrize("tokens", [1, 70, 255, 1020])
 def test_a_gate_in_pieces_is_the_gate_as_a_whole(
     isa: str, kinds: tuple[str, str], tokens: int, threads: int
 ) -> None:
