@@ -20,6 +20,7 @@ from tests.quantize.test_pipeline import (
     loaded,
     our_logits,
     share_of_equal_prompts,
+    share_of_equal_rows,
     their_logits,
 )
 from tests.tiny import write_tiny_model
@@ -50,10 +51,11 @@ WITH_INPUTS = [
     "bits = 3, group_size = 32, symmetric = false",
     'bits = 6, granularity = "channel"',
 ]
-#: Of prompts, with rounded inputs: where one lies next to a half its code may fall the other way,
+#: Of positions, with rounded inputs: where one lies next to a half its code may fall the other way,
 #: and the outermost input of a token or group always does when it is negative (see test_pipeline).
-#: Were anything else different, no prompt would have the same logits.
-MANY, SOME = 0.5, 0.2
+#: Were anything else different, no position would have the same logits. Which codes fall how depends
+#: on the order of the sums in torch, and so on the processor.
+MANY, SOME = 0.5, 0.35
 TABLES = ['bits = 8, granularity = "channel"', "bits = 8, group_size = 64"]
 
 
@@ -82,11 +84,11 @@ def source(tmp_path):
 
 
 def same_logits(source, recipe, out) -> float:
-    """The share of prompts whose logits are the same through lichen and through transformers."""
+    """The share of positions whose logits are the same through lichen and transformers."""
     quantize(source, recipe, out, calibration=TEXT)
     ours, before = our_logits(out), our_logits(source)
     assert np.abs(ours - before).mean() > 1e-4, "quantization must have an effect"
-    return share_of_equal_prompts(ours, their_logits(loaded(out)))
+    return share_of_equal_rows(ours, their_logits(loaded(out)))
 
 
 def everywhere(weights: str, inputs: str = "", table: str = ""):

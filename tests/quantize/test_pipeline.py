@@ -268,6 +268,11 @@ def share_of_equal_prompts(a: np.ndarray, b: np.ndarray) -> float:
     return float((np.abs(a - b).max(axis=(1, 2)) < 1e-4).mean())
 
 
+def share_of_equal_rows(a: np.ndarray, b: np.ndarray) -> float:
+    """Position by position: where a code has fallen the other way, those before it are the same."""
+    return float((np.abs(a - b).max(axis=2) < 1e-4).mean())
+
+
 def integer_product(weight: QuantizedTensor, bias: torch.Tensor | None, x: torch.Tensor):
     """y = (int8 codes of x) @ (codes of w) in each group, times both scales.
 
