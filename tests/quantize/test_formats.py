@@ -53,8 +53,8 @@ WITH_INPUTS = [
 ]
 #: Of positions, with rounded inputs: where one lies next to a half its code may fall the other way,
 #: and the outermost input of a token or group always does when it is negative (see test_pipeline).
-#: Were anything else different, no position would have the same logits. Which codes fall how depends
-#: on the order of the sums in torch, and so on the processor.
+#: Were anything else different, no position would have the same logits. Which codes fall depends on
+#: the order of torch's sums, and so on the processor.
 MANY, SOME = 0.5, 0.35
 TABLES = ['bits = 8, granularity = "channel"', "bits = 8, group_size = 64"]
 
