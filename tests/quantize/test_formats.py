@@ -51,11 +51,13 @@ WITH_INPUTS = [
     "bits = 3, group_size = 32, symmetric = false",
     'bits = 6, granularity = "channel"',
 ]
-#: Of positions, with rounded inputs: where one lies next to a half its code may fall the other way,
+#: Of prompts, with rounded inputs: where one lies next to a half its code may fall the other way,
 #: and the outermost input of a token or group always does when it is negative (see test_pipeline).
-#: Were anything else different, no position would have the same logits. Which codes fall depends on
-#: the order of torch's sums, and so on the processor.
-MANY, SOME = 0.5, 0.35
+#: Were anything else different, no prompt would have the same logits.
+MANY, SOME = 0.5, 0.2
+#: Of positions, for rotated models: which codes fall there depends on the order of torch's sums,
+#: and so on the processor.
+SOME_POSITIONS = 0.35
 TABLES = ['bits = 8, granularity = "channel"', "bits = 8, group_size = 64"]
 
 
@@ -83,12 +85,12 @@ def source(tmp_path):
     return write_tiny_model(tmp_path / "tiny", tied=False, **SHAPE)
 
 
-def same_logits(source, recipe, out) -> float:
-    """The share of positions whose logits are the same through lichen and transformers."""
+def same_logits(source, recipe, out, share=share_of_equal_prompts) -> float:
+    """The share of prompts whose logits are the same through lichen and through transformers."""
     quantize(source, recipe, out, calibration=TEXT)
     ours, before = our_logits(out), our_logits(source)
     assert np.abs(ours - before).mean() > 1e-4, "quantization must have an effect"
-    return share_of_equal_rows(ours, their_logits(loaded(out)))
+    return share(ours, their_logits(loaded(out)))
 
 
 def everywhere(weights: str, inputs: str = "", table: str = ""):
@@ -121,7 +123,10 @@ def test_every_preset(tmp_path, name, tied):
     shape = {"hidden": 128, "intermediate": 256, "heads": 4, "head_dim": 32}
     source = write_tiny_model(tmp_path / "tiny", tied=tied, **shape)
     recipe = replace(load_recipe(name), calibration=Calibration(sequences=4, length=64))
-    assert same_logits(source, recipe, tmp_path / "out") >= SOME
+    if recipe.rotate:
+        assert same_logits(source, recipe, tmp_path / "out", share_of_equal_rows) >= SOME_POSITIONS
+    else:
+        assert same_logits(source, recipe, tmp_path / "out") >= SOME
 
 
 def test_presets_load_without_mending():

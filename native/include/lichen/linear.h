@@ -146,7 +146,8 @@ void fake_quantize_row(const float* x, std::int64_t cols, float given_scale, std
                        float* out);
 
 // What a product reads of its input: floats; codes in int8 (i8 and i4 weights); halves (bf16 weights, where tiles
-// of bf16 are multiplied): x rounded to bf16, to nearest. Or wide (blocks): in fixed point of 16 bits, so that integers are multiplied. Each 32 columns share
+// of bf16 are multiplied): x rounded to bf16, to nearest. Or wide (blocks): in fixed point of 16 bits, so that
+// integers are multiplied. Each 32 columns share
 //   scale = largest |x| / 32639;  q = round_half_even(x * (32639 / largest |x|));  |x - q scale| <= 2^-16 largest |x|
 // where the largest is below 2^-100, all q are 0; with a NaN or an infinity the scale is NaN and all q are 0.
 enum class Input { floats, codes, halves, wide };
