@@ -17,7 +17,7 @@ extern const NormKernels norm_portable, norm_avx2, norm_avx512, norm_neon;
 extern const ElementwiseKernels elementwise_portable, elementwise_avx2, elementwise_avx512,
     elementwise_neon;
 extern const RoundingKernels rounding_portable, rounding_avx2, rounding_avx512, rounding_neon;
-extern const AttentionKernels attention_portable, attention_avx2, attention_avx512, attention_neon;
+extern const AttentionKernels attention_portable, attention_avx2, attention_avx512, attention_amx, attention_neon;
 
 namespace {
 
@@ -110,7 +110,7 @@ LinearKernels with_amx(LinearKernels kernels) {
 }
 
 // With AMX for int8 and bf16: Intel Sapphire Rapids (2023) and later Xeons.
-const Kernels kAmx = {with_amx(kAvx512Vnni.linear), norm_avx512, elementwise_avx512, attention_avx512,
+const Kernels kAmx = {with_amx(kAvx512Vnni.linear), norm_avx512, elementwise_avx512, attention_amx,
     rounding_avx512};
 #else
 const Kernels& kAmx = kAvx512Vnni;

@@ -14,9 +14,12 @@ const Tiling& Step::tiling(std::int64_t tile_tokens, std::int64_t kv_heads) {
   if (const Tiling* made = find_tiling(tile_tokens)) return *made;
   std::vector<TokenTile> tiles;
   for (std::int64_t s = 0; s < batch.sequences; ++s)
-    for (std::int64_t first = batch.starts[s]; first < batch.starts[s + 1]; first += tile_tokens)
-      tiles.push_back(
-          {s, first, std::min<std::int64_t>(tile_tokens, batch.starts[s + 1] - first), 0, 1});
+    for (std::int64_t first = batch.starts[s]; first < batch.starts[s + 1]; first += tiles.back().count) {
+      const std::int64_t position = batch.positions[first];
+      const bool near = position < kAttentionNear;
+      const std::int64_t most = near ? std::min(tile_tokens, kAttentionNear - position) : kAttentionFarTokens * tile_tokens;
+      tiles.push_back({s, first, std::min(most, batch.starts[s + 1] - first), 0, 1});
+    }
   const auto cost = [this](const TokenTile& tile) {
     return tile.count * (batch.positions[tile.first] + 1);
   };
@@ -140,11 +143,11 @@ std::int64_t AttentionShape::tile_tokens() const {
 }
 
 std::int64_t AttentionShape::scratch() const {
-  return attention_scratch(tile_tokens() * group(), head_dim);
+  return attention_scratch(kAttentionFarTokens * tile_tokens() * group(), head_dim);
 }
 
 std::int64_t AttentionShape::partial() const {
-  return attention_partial(tile_tokens() * group(), head_dim);
+  return attention_partial(kAttentionFarTokens * tile_tokens() * group(), head_dim);
 }
 
 AttentionPhase::AttentionPhase(const AttentionKernels& kernels, const AttentionShape& shape, int q,

@@ -39,7 +39,7 @@ struct TokenTile {
 
 // The step's tokens in tiles, those with most keys to attend first.
 struct Tiling {
-  std::int64_t tile_tokens;            // at most
+  std::int64_t tile_tokens;            // at most, near the beginning (kAttentionNear)
   std::vector<TokenTile> tiles;
   std::vector<std::int64_t> tile_of;   // [pieces]
   // [tiles][KV heads]: pieces of the phase at work that are done
@@ -163,9 +163,9 @@ struct AttentionShape {
   std::vector<float> key_units;  // [kv_heads][head_dim] or empty; an int8 cache holds multiples of them
 
   std::int64_t group() const { return heads / kv_heads; }
-  std::int64_t tile_tokens() const;  // tokens of one task
-  std::int64_t scratch() const;      // floats for one task
-  std::int64_t partial() const;      // floats of a segment of one task
+  std::int64_t tile_tokens() const;  // tokens of one task, near the beginning
+  std::int64_t scratch() const;      // floats for any task
+  std::int64_t partial() const;      // floats of a segment of any task
 };
 
 // Attention over the cache, which already holds the step's own keys and values.

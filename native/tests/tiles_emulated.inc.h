@@ -1,4 +1,4 @@
-// The operations of kernels/linear/tiles.inc.h in plain C++, after the pseudocode of Intel's SDM (volume 2:
+// The operations of kernels/vector/tiles.inc.h in plain C++, after the pseudocode of Intel's SDM (volume 2:
 // LDTILECFG, TILELOADD, TILESTORED, TILEZERO, TDPBUSD, TDPBSSD, TDPBF16PS). What would be #UD there ends
 // the program here. For tests: no real build includes this.
 #include <math.h>

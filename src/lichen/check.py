@@ -18,6 +18,7 @@ from lichen.calibration import standard_library
 from lichen.checkpoint.registry import resolve
 from lichen.disk_model import DiskModel
 from lichen.engine.machine import choose_isa, choose_threads
+from lichen.engine.scheduler import KV_TYPE
 from lichen.errors import InputError
 from lichen.invocation import Effort as Effort
 from lichen.invocation import Invocation, cache_bytes
@@ -54,7 +55,7 @@ def load(
     cache: Path | None = None,
     threads: int | None = None,
     isa: str | None = None,
-    kv_cache: str = "float32",
+    kv_cache: str = KV_TYPE,
     cache_gb: float | None = None,
     speculate: bool = True,
     draft: LanguageModel | None = None,

@@ -12,7 +12,7 @@ from pathlib import Path
 from lichen import models
 from lichen.checkpoint import Checkpoint, open_checkpoint
 from lichen.checkpoint.protocol import FLOAT_TYPES
-from lichen.engine.scheduler import CACHE_BYTES, token_capacity
+from lichen.engine.scheduler import CACHE_BYTES, KV_TYPE, token_capacity
 from lichen.loading import LanguageModel, load, too_long
 from lichen.tokenizer import Tokenizer
 from lichen.verify.model import ModelFacts
@@ -31,7 +31,7 @@ class DiskModel:
         name: str | None = None,
         threads: int | None,
         isa: str | None,
-        kv_cache: str = "float32",
+        kv_cache: str = KV_TYPE,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self.path = path

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from lichen.engine.scheduler import CACHE_BYTES
+from lichen.engine.scheduler import CACHE_BYTES, KV_TYPE
 from lichen.errors import InputError
 from lichen.remote import Access
 from lichen.verify.settings import Settings
@@ -27,7 +27,7 @@ class Effort:
 
     threads: int | None = None
     isa: str | None = None
-    kv_cache: str = "float32"
+    kv_cache: str = KV_TYPE
     cache_gb: float | None = None
     resources: bool = True
     divergence: bool = True

@@ -23,7 +23,7 @@ from lichen.engine.lookup import LookupDrafter
 from lichen.engine.machine import choose_isa, choose_threads
 from lichen.engine.memory import require
 from lichen.engine.sampling import Sampler, log_softmax
-from lichen.engine.scheduler import CACHE_BYTES, KV_TYPES
+from lichen.engine.scheduler import CACHE_BYTES, KV_TYPE, KV_TYPES
 from lichen.errors import InputError
 from lichen.tensor import AnyTensor, BlockTensor, StoredFloats
 from lichen.tokenizer import StreamDecoder, Tokenizer
@@ -38,7 +38,7 @@ def load(
     threads: int | None = None,
     isa: str | None = None,
     dtype: str = "auto",
-    kv_cache: str = "float32",
+    kv_cache: str = KV_TYPE,
     cache_bytes: int = CACHE_BYTES,
     speculate: bool = True,
     draft: LanguageModel | None = None,

@@ -27,7 +27,7 @@ _CONFIG = {
     "num_hidden_layers": 1,
     "num_attention_heads": 8,
     "num_key_value_heads": 2,
-    "max_position_embeddings": 256,
+    "max_position_embeddings": 1024,
     "rms_norm_eps": 1e-6,
     "rope_theta": 10000.0,
     "tie_word_embeddings": False,
@@ -135,13 +135,17 @@ class Recorder(Sampler):
 
 
 def prompts(count: int) -> list[list[int]]:
-    """Random ones of 1 to 41 tokens; half of them share their first page."""
+    """Random ones of 1 to 41 tokens, half of which share their first page, and a long one.
+
+    The long one's answer begins before the position from which attention is multiplied in another
+    way (`lichen/attention.h`), and ends behind it.
+    """
     random = np.random.default_rng(1)
     common = random.integers(0, 200, 33)
-    made = []
-    for number in range(count):
+    made = [random.integers(0, 200, 510)]
+    for number in range(1, count):
         own = random.integers(0, 200, int(random.integers(1, 9)))
-        made.append([*(common if number % 2 else []), *own])
+        made.append(np.concatenate([common, own]) if number % 2 else own)
     return [[int(token) for token in prompt] for prompt in made]
 
 

@@ -120,7 +120,7 @@ def configure(folder: Path, **changes: Any) -> None:
 
 def by_the_engine(folder: Path) -> Array:
     """Logits [prompt, token, vocabulary]."""
-    engine = load(folder, threads=1, isa="portable").engine
+    engine = load(folder, threads=1, isa="portable", kv_cache="float32").engine
     return np.stack([np.concatenate(list(engine.logits(ids))) for ids in PROMPTS])
 
 

@@ -25,10 +25,10 @@ VOCABULARY = 200
 
 
 def prompts() -> list[list[int]]:
-    """Of 1 to 150 tokens; many begin like others, at a page's edge and elsewhere."""
+    """Of 1 to 600 tokens; many begin like others, at a page's edge and elsewhere."""
     random = np.random.default_rng(7)
-    text = [int(token) for token in random.integers(0, VOCABULARY, 400)]
-    cuts = [1, 2, 31, 32, 33, 64, 65, 100, 150]
+    text = [int(token) for token in random.integers(0, VOCABULARY, 600)]
+    cuts = [1, 2, 31, 32, 33, 64, 65, 100, 150, 509, 600]
     made = [text[:cut] for cut in cuts] + [text[:64] + text[200 : 200 + n] for n in (1, 5, 40)]
     return made + [text[300 : 300 + n] for n in (3, 32, 70)] + [text[:4] * 12]
 

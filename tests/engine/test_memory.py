@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.tiny import write_tiny_model
 
-from lichen import _core, loading
+from lichen import _core, check, loading
 from lichen.checkpoint.gguf_blocks import BLOCK_TYPES
 from lichen.completion import Request
+from lichen.disk_model import DiskModel
 from lichen.engine import memory
+from lichen.engine.scheduler import KV_TYPE
 from lichen.errors import InputError, ResourceError
+from lichen.invocation import Effort
+from lichen.measure import bench, probe
 
 KIB = 1024
 
@@ -96,7 +101,7 @@ def test_an_unknown_kind_of_cache_is_refused(tmp_path) -> None:
 @pytest.mark.parametrize("kind", ["float16", "int8"])
 def test_a_smaller_cache_holds_more_and_answers_alike_in_any_batch(tmp_path, kind) -> None:
     folder = write_tiny_model(tmp_path)
-    full = loading.load(folder, threads=1, cache_bytes=100_000)
+    full = loading.load(folder, threads=1, cache_bytes=100_000, kv_cache="float32")
     small = loading.load(folder, threads=2, cache_bytes=100_000, kv_cache=kind)
     assert small.engine._cache.pages >= 1.5 * full.engine._cache.pages
     assert small.engine._cache.nbytes <= 100_000
@@ -107,3 +112,9 @@ def test_a_smaller_cache_holds_more_and_answers_alike_in_any_batch(tmp_path, kin
     together = dict(small.generate(requests))
     alone = [dict(small.generate([request]))[0] for request in requests]
     assert [together[i] for i in range(5)] == alone
+
+
+def test_every_way_in_stores_keys_and_values_alike_unless_told_otherwise() -> None:
+    ways = (loading.load, check.load, DiskModel, probe.measure_model, bench.measure_speeds, Effort)
+    defaults = {way: inspect.signature(way).parameters["kv_cache"].default for way in ways}
+    assert defaults == dict.fromkeys(ways, KV_TYPE)

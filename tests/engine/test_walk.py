@@ -127,7 +127,8 @@ def test_the_engine_computes_the_same_bits(model_type: ModelType, form: str) -> 
     table = np.ascontiguousarray(weights["model.embed_tokens.weight"])
     pool = _core.ThreadPool(1)
     head = _core.Linear(pool, table, "f32", None, None, ISA)
-    engine = Engine(graph, weights.__getitem__, isa=ISA, threads=1, cache_bytes=1 << 20)
+    read, size = weights.__getitem__, 1 << 20
+    engine = Engine(graph, read, isa=ISA, threads=1, cache_bytes=size, kv_cache="float32")
     logits = [piece for ids in SEQUENCES for piece in engine.logits(ids)]
     assert equal_bits([head.apply(pool, last)], [np.concatenate(logits)])
 

@@ -87,7 +87,7 @@ def test_bytes_and_operations_are_those_of_the_weights(folder: Path, speeds: Spe
     assert speeds.row_operations == 2 * head
     biases = 2 * (64 + 32 + 32)
     assert 4 * (layers + head + biases) <= speeds.weight_bytes < 4.2 * (layers + head + biases)
-    assert speeds.cache_bytes == 2 * 4 * 2 * 2 * 16  # k and v, float32, layers, heads, head_dim
+    assert speeds.cache_bytes == 2 * 2 * 2 * 2 * 16  # k and v, float16, layers, heads, head_dim
     assert not speeds.integer
 
 

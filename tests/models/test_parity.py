@@ -66,6 +66,12 @@ def opened(folder: Path) -> tuple[Graph, dict[str, np.ndarray]]:
     return graph, {name: checkpoint.read(name) for name, _ in graph.weights()}
 
 
+def exact_engine(graph: Graph, weights: dict[str, np.ndarray], isa: str) -> Engine:
+    """With keys and values as transformers has them."""
+    read, size = weights.__getitem__, 1 << 20
+    return Engine(graph, read, isa=isa, threads=2, cache_bytes=size, kv_cache="float32")
+
+
 @pytest.fixture(params=VARIANTS)
 def folder(request, tmp_path: Path) -> Path:
     return write_tiny_model(tmp_path / "tiny", **request.param)
@@ -89,7 +95,7 @@ def test_reference_continues_from_its_cache(folder: Path) -> None:
 @pytest.mark.parametrize("isa", _core.supported_isas())
 def test_native_equals_transformers(folder: Path, isa: str) -> None:
     graph, weights = opened(folder)
-    engine = Engine(graph, weights.__getitem__, isa=isa, threads=2, cache_bytes=1 << 20)
+    engine = exact_engine(graph, weights, isa)
     logits = np.concatenate(list(engine.logits(IDS)))
     np.testing.assert_allclose(logits, expected_logits(folder), atol=1e-4)
 
@@ -98,7 +104,7 @@ def test_native_equals_transformers(folder: Path, isa: str) -> None:
 def test_answers_in_a_queue_equal_transformers(folder: Path, isa: str, monkeypatch) -> None:
     """Prompts are read in small pieces beside answers that are written from the cache."""
     graph, weights = opened(folder)
-    engine = Engine(graph, weights.__getitem__, isa=isa, threads=2, cache_bytes=1 << 20)
+    engine = exact_engine(graph, weights, isa)
     monkeypatch.setattr(scheduler, "STEP_TOKENS", 7)
     monkeypatch.setattr(scheduler, "PROMPT_TOKENS", 4)
     asked = [(prompt, Recorder()) for prompt in QUEUE]

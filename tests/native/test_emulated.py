@@ -27,6 +27,7 @@ pytestmark = [
 BUILD = ROOT / "build/native"
 #: What the emulated sets have for all that is not their own.
 NEEDS = {"amx": "avx512_vnni", "avx_vnni": "avx2"}
+PROGRAMS = ["linear_test", "plan_test", "vector_test"]
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +52,12 @@ def emulated(build: Path) -> Path:
     targets = output_of(tool("cmake"), "--build", build, "--target", "help")
     if "plan_test_emulated" not in targets:
         pytest.skip("the compiler knows neither AMX nor AVX-VNNI")
-    programs = ("linear_test_emulated", "plan_test_emulated")
+    programs = [f"{program}_emulated" for program in PROGRAMS]
     output_of(tool("cmake"), "--build", build, "--parallel", "2", "--target", *programs)
     return build
 
 
-@pytest.mark.parametrize("program", ["linear_test", "plan_test"])
+@pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("isa", NEEDS)
 def test_kernels_are_right_over_emulated_instructions(
     emulated: Path, program: str, isa: str

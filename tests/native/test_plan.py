@@ -382,7 +382,10 @@ def test_attention_over_a_smaller_cache(
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
 def test_attention_gives_the_same_bits_on_every_instruction_set(dtype: str) -> None:
-    """Across a segment's end, in tiles of many rows and of one."""
+    """Across a segment's end, in tiles of many rows and of one.
+
+    But for amx, which rounds the queries of the caches it multiplies from position 512 on.
+    """
     ids, pages = sequence(1, 1100), shuffled_pages(1, 1100)
     results = []
     for name in ISAS:
@@ -390,9 +393,12 @@ def test_attention_gives_the_same_bits_on_every_instruction_set(dtype: str) -> N
         cache = layer.cache(pages.size)
         spans = [(0, 400), (400, 800), (800, 1099), (1099, 1100)]
         results.append([layer.step(cache, [(ids, *span)], pages)[0] for span in spans])
-    for other in results[1:]:
-        for ours, theirs in zip(results[0], other, strict=True):
-            np.testing.assert_array_equal(ours, theirs)
+    for name, other in zip(ISAS[1:], results[1:], strict=True):
+        for (begin, _), ours, theirs in zip(spans, results[0], other, strict=True):
+            rounded = name == "amx" and dtype != "float32"
+            same = max(0, 512 - begin) if rounded else len(ours)
+            np.testing.assert_array_equal(ours[:same], theirs[:same])
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
 
 
 def test_int8_keys_in_units(isa: str) -> None:
@@ -425,7 +431,9 @@ def test_a_half_holds_what_numpy_says(isa: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("heads", "kv_heads", "dtype"), [(4, 1, "int8"), (2, 2, "float32")], ids=str
+    ("heads", "kv_heads", "dtype"),
+    [(4, 1, "int8"), (2, 2, "float32"), (6, 2, "float16")],
+    ids=str,
 )
 def test_long_sequences_are_equal_however_they_are_shared_out(
     isa: str, heads: int, kv_heads: int, dtype: str
@@ -439,7 +447,9 @@ def test_long_sequences_are_equal_however_they_are_shared_out(
     for begin in range(0, 1240, 400):
         end = min(begin + 400, 1240)
         (chunk,) = whole.step(cache, [(ids, begin, end)], pages)
-        np.testing.assert_allclose(chunk, expected[begin:end], rtol=2e-5, atol=5e-6)
+        # From position 512 on, amx multiplies 16 of a query's 24 bits.
+        atol = 1e-4 if isa == "amx" and dtype != "float32" else 5e-6
+        np.testing.assert_allclose(chunk, expected[begin:end], rtol=2e-5, atol=atol)
         for at in (begin, end - 1):
             (single,) = whole.step(cache, [(ids, at, at + 1)], pages)
             np.testing.assert_array_equal(single[0], chunk[at - begin])

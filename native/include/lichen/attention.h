@@ -51,14 +51,23 @@ struct AttentionTask {
 inline constexpr int64_t kAttentionBlock = 128;
 // Each stretch of this many positions is summed by itself, so that threads can share a long sequence.
 inline constexpr int64_t kAttentionSegment = 8 * kAttentionBlock;
-// Rows (tokens x group) that share one reading of a block; a task should not have many more.
+// Before this position, tokens may be multiplied in another way than from it on; a task is on one side.
+inline constexpr int64_t kAttentionNear = 512;
+// Rows (tokens x group) that share one reading of a block; a task should not have many more. There are so many
+// blocks from kAttentionNear on that twice the rows still make tasks enough.
 inline constexpr int64_t kAttentionRows = 64;
+inline constexpr int64_t kAttentionFarTokens = 2;  // times as many
+
+// Keys, or columns of values, that are multiplied in tiles at once.
+inline constexpr int64_t kAttentionTileColumns = 64;
 
 // Segments that a task reaches.
 constexpr int64_t attention_segments(int64_t first_position, int64_t tokens) {
   return (first_position + tokens + kAttentionSegment - 1) / kAttentionSegment;
 }
 
+// Rows that a task of so many has memory for, in scratch and partials: whole tiles of sixteen.
+int64_t attention_rows(int64_t rows);
 // Floats of scratch for a task of `rows` = tokens x group, and of what is kept of a segment.
 int64_t attention_scratch(int64_t rows, int64_t head_dim);
 int64_t attention_partial(int64_t rows, int64_t head_dim);
@@ -66,7 +75,8 @@ int64_t attention_partial(int64_t rows, int64_t head_dim);
 // Online softmax (Milakov and Gimelshein 2018, arXiv 1805.02867; as tiled in Dao et al. 2022, arXiv
 // 2205.14135) over blocks at fixed positions, anew in each segment; segments are joined in order of
 // position (as in Flash-Decoding). A row's result depends on its own query and keys only, bit for bit,
-// not on the other rows, the tiles, where the pages lie, or who works on which segment.
+// not on the other rows, the tiles, where the pages lie, or who works on which segment. Every instruction set gives
+// the same bits, but for amx from kAttentionNear on over a cache of f16 or i8 (kernels/attention/amx.cpp).
 struct AttentionKernels {
   // The whole task.
   void (*attend)(const AttentionTask& task, float* scratch);

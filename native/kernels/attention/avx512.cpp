@@ -1,9 +1,10 @@
 #include "../vector/avx512.h"
 #include "attention.inc.h"
+#include "lanes.inc.h"
 
 namespace lichen {
 
 extern const AttentionKernels attention_avx512;
-const AttentionKernels attention_avx512 = {attend, attend_segment, join_segments};
+const AttentionKernels attention_avx512 = kernels_with<InLanes>();
 
 }  // namespace lichen

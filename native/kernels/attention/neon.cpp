@@ -1,9 +1,10 @@
 #include "../vector/neon.h"
 #include "attention.inc.h"
+#include "lanes.inc.h"
 
 namespace lichen {
 
 extern const AttentionKernels attention_neon;
-const AttentionKernels attention_neon = {attend, attend_segment, join_segments};
+const AttentionKernels attention_neon = kernels_with<InLanes>();
 
 }  // namespace lichen

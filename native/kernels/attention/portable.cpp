@@ -1,9 +1,10 @@
 #include "../vector/portable.h"
 #include "attention.inc.h"
+#include "lanes.inc.h"
 
 namespace lichen {
 
 extern const AttentionKernels attention_portable;
-const AttentionKernels attention_portable = {attend, attend_segment, join_segments};
+const AttentionKernels attention_portable = kernels_with<InLanes>();
 
 }  // namespace lichen

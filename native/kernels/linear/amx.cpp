@@ -14,12 +14,7 @@
 #include <immintrin.h>
 
 #include "kernels/linear/kernel.h"
-
-#if defined(LICHEN_EMULATE_AMX)
-#include "tests/tiles_emulated.inc.h"
-#else
-#include "kernels/linear/tiles.inc.h"
-#endif
+#include "kernels/vector/tiles.inc.h"
 
 namespace lichen {
 namespace {

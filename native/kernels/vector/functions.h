@@ -8,13 +8,12 @@
 namespace lichen {
 namespace {
 
-// e^x within 2 ulp; 0 below -86.6 (where the result nears the smallest normal number), inf above
-// 88.72; NaN stays NaN.  x = k ln 2 + r with |r| <= ln(2)/2, ln 2 in two parts (Cody and Waite,
-// 1980), and a polynomial fitted to e^r for the least greatest relative error (3e-9 unrounded).
-LICHEN_INLINE F16 exp(F16 x) {
-  const F16 lowest = broadcast(-86.6f);
-  const F16 bounded = min(broadcast(88.8f), max(lowest, x));  // a NaN second operand is passed on
-  const F16 magic = broadcast(12582912.0f);                   // 1.5 * 2^23: adding rounds to integers
+// e^x for x of at most 88.8, and 0 below kLowestExponent, where the result nears the smallest normal number;
+// `bounded` is x or that.  x = k ln 2 + r with |r| <= ln(2)/2, ln 2 in two parts (Cody and Waite, 1980), and
+// a polynomial fitted to e^r for the least greatest relative error (3e-9 unrounded).
+constexpr float kLowestExponent = -86.6f;
+LICHEN_INLINE F16 exp_within(F16 x, F16 bounded) {
+  const F16 magic = broadcast(12582912.0f);  // 1.5 * 2^23: adding rounds to integers
   const F16 shifted = fma(bounded, broadcast(1.44269502f), magic);
   const F16 k = sub(shifted, magic);
   const F16 r = fnma(k, broadcast(-2.12194440e-4f), fnma(k, broadcast(0.693359375f), bounded));
@@ -27,8 +26,16 @@ LICHEN_INLINE F16 exp(F16 x) {
   p = fma(p, r, broadcast(1.0f));
   // 2^k in two factors, because 2^128 does not exist but e^88.7 does.
   const F16 power = mul(mul(p, half_power_of_two(shifted)), broadcast(2.0f));
-  return where_less(x, lowest, broadcast(0.0f), power);
+  return where_less(x, broadcast(kLowestExponent), broadcast(0.0f), power);
 }
+
+// e^x within 2 ulp; 0 below -86.6, inf above 88.72; NaN stays NaN, since max and min pass a second operand on.
+LICHEN_INLINE F16 exp(F16 x) {
+  return exp_within(x, min(broadcast(88.8f), max(broadcast(kLowestExponent), x)));
+}
+
+// The same of what is not above 0.
+LICHEN_INLINE F16 exp_of_negative(F16 x) { return exp_within(x, max(broadcast(kLowestExponent), x)); }
 
 // erf x within 2e-7 (absolute): x P(x^2) below 1, 1 - e^-Q(x) from 1 on; both fitted for the
 // least greatest error.

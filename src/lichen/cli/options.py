@@ -167,9 +167,9 @@ _MACHINE = (
     click.option(
         "--kv-cache",
         type=click.Choice(["float32", "float16", "int8"]),
-        default="float32",
+        default="float16",
         show_default=True,
-        help="What keys and values are stored as; int8 takes 27% of the memory.",
+        help="What keys and values are stored as; int8 takes 53% of that memory, float32 200%.",
     ),
     click.option(
         "--cache-gb",

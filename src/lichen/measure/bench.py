@@ -71,7 +71,7 @@ def measure_speeds(
     *,
     threads: int | None = None,
     isa: str | None = None,
-    kv_cache: str = "float32",
+    kv_cache: str = "float16",
     cache_bytes: int | None = None,
     update: child.Update | None = None,
     timeout: float = TIMEOUT_SECONDS,

@@ -39,7 +39,7 @@ def measure_model(
     threads: int | None = None,
     isa: str | None = None,
     dtype: str = "auto",
-    kv_cache: str = "float32",
+    kv_cache: str = "float16",
     cache_bytes: int | None = None,
     timeout: float = TIMEOUT_SECONDS,
 ) -> dict[str, Reading]:

@@ -4,6 +4,9 @@
 // and its _tile_loadd no memory at all, so that it may drop or move the stores that filled them.
 // native/tests/tiles_emulated.inc.h has the same in plain C++, for tests on processors without AMX: with
 // -DLICHEN_EMULATE_AMX in CMAKE_CXX_FLAGS, the whole engine offers `amx` wherever there is AVX512-VNNI.
+#if defined(LICHEN_EMULATE_AMX)
+#include "tests/tiles_emulated.inc.h"
+#else
 
 #include <stdint.h>
 
@@ -50,3 +53,4 @@ struct Tiles {
 
 }  // namespace
 }  // namespace lichen
+#endif
