@@ -105,7 +105,7 @@ LinearKernels with_amx(LinearKernels kernels) {
   kernels.i4 = linear_i4_amx;
   kernels.bf16_depth = 2;
   kernels.halve = halve_amx;
-  kernels.tiles = true;
+  kernels.quantize_tiles = quantize_amx;
   return kernels;
 }
 

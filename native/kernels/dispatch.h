@@ -15,7 +15,7 @@ struct LinearKernels {
   LinearKernel b8 = linear_b8_portable, b6 = linear_b6_portable, b4 = linear_b4_portable;
   WidenKernel widen = widen_words_portable;  // what these read
   HalveKernel halve = nullptr;  // what bf16 reads; null where it reads floats
-  bool tiles = false;           // whether i8 and i4 read code_tiles
+  QuantizeTilesKernel quantize_tiles = nullptr;  // what i8 and i4 read of more than kFewTileTokens; null where codes
   // Columns of a row that lie together in a panel.
   std::int64_t i8_depth = 4;    // or 8
   bool i8_unsigned = false;     // whether i8 with scales for groups of inputs holds code + 128

@@ -282,7 +282,7 @@ Result apply(const Linear& linear, ThreadPool& pool, const FloatMatrix& x) {
   const QuantizedRows quantized = buffer.rows();
   ChunkCounter counter;
   pool.run([&](int thread) {
-    if (thread == 0) prepare_rows(linear, x.data(), cols, 0, tokens, quantized);
+    if (thread == 0) prepare_rows(linear, x.data(), cols, 0, tokens, tokens, quantized);
     pool.barrier();
     const std::int64_t chunks = linear_chunks(linear, tokens);
     for (std::int64_t chunk; (chunk = counter.take()) < chunks;)

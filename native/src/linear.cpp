@@ -27,7 +27,7 @@ struct Cut {
 // Whether tokens are many and multiplied in tiles, so that large tasks are faster.
 bool in_large_tasks(const Linear& linear, std::int64_t tokens) {
   const bool in_tiles = linear.dtype == Dtype::bf16 || (linear.dtype == Dtype::i8 && linear.input_group == 0);
-  return linear_kernels(linear.isa).tiles && in_tiles && tokens > kTaskTokens / 2;
+  return linear_kernels(linear.isa).quantize_tiles && in_tiles && tokens > kTaskTokens / 2;
 }
 
 // Each thread gets several blocks, since some are slower than others.
@@ -45,16 +45,10 @@ Cut cut(const Linear& linear, std::int64_t tokens) {
   return {panels, ceil_div(linear.panels, panels), ceil_div(tokens, task_tokens)};
 }
 
-// Where a block of tokens starts: tiles are not cut. Rounded up, no block is longer than a task, which is whole tiles.
+// Where a block of tokens starts: tiles are not cut. Rounded up, no block is longer than a task, which is whole tiles;
+// nor has one of several only kFewTileTokens.
 std::int64_t token_start(const Cut& cut, std::int64_t tokens, std::int64_t token_block) {
   return std::min(whole_tiles(tokens * token_block / cut.token_blocks), tokens);
-}
-
-// A row of tokens as rows of tiles of 64 bytes of columns: [ceil(tokens / 16)][bytes / 64][16][64].
-void lay_in_tiles(const std::int8_t* row, std::int64_t bytes, std::int64_t token, std::int8_t* tiles) {
-  constexpr std::int64_t kTileRow = 64;
-  std::int8_t* to = tiles + token / kTileTokens * kTileTokens * bytes + token % kTileTokens * kTileRow;
-  for (std::int64_t k = 0; k < bytes; k += kTileRow, to += kTileTokens * kTileRow) std::memcpy(to, row + k, kTileRow);
 }
 
 LinearKernel kernel_of(const LinearKernels& kernels, Dtype dtype) {
@@ -89,13 +83,6 @@ void fake_quantize_group(const float* x, std::int64_t cols, float given_scale, f
   }
 }
 
-// A token's scales of groups into [ceil(tokens / 16)][groups][16].
-void lay_across(const float* scales, std::int64_t groups, std::int64_t token, float* tiles) {
-  const float* from = scales + token * groups;
-  float* to = tiles + token / kTileTokens * kTileTokens * groups + token % kTileTokens;
-  for (std::int64_t g = 0; g < groups; ++g) to[g * kTileTokens] = from[g];
-}
-
 }  // namespace
 
 void fake_quantize_row(const float* x, std::int64_t cols, float given_scale, std::int64_t group,
@@ -124,18 +111,15 @@ Input input_of(const Linear& linear) {
 }
 
 void prepare_rows(const Linear& linear, const float* x, std::int64_t x_stride, std::int64_t begin,
-                  std::int64_t end, const QuantizedRows& out) {
-  const std::int64_t cols = linear.cols, stride = code_stride(cols);
+                  std::int64_t end, std::int64_t tokens, const QuantizedRows& out) {
+  const std::int64_t cols = linear.cols, stride = code_stride(cols), group = linear.input_group;
   const LinearKernels& kernels = linear_kernels(linear.isa);
   const Input input = input_of(linear);
-  if (input == Input::codes) {
-    quantize_rows(linear.isa, x, x_stride, begin, end, cols, out, linear.input_scale,
-                  linear.input_group);
-    for (std::int64_t t = begin; kernels.tiles && t < end; ++t)
-      lay_in_tiles(out.signed_codes + t * stride, stride, t, out.code_tiles);
-    for (std::int64_t t = begin; kernels.tiles && linear.input_group && t < end; ++t)
-      lay_across(out.scales, cols / linear.input_group, t, out.scale_tiles);
-  }
+  if (input == Input::codes && kernels.quantize_tiles && tokens > kFewTileTokens)
+    kernels.quantize_tiles({x, x_stride, begin, end, cols, out.code_tiles, stride, group ? nullptr : out.scales,
+                            group ? out.scale_tiles : nullptr, group ? group : cols, linear.input_scale});
+  else if (input == Input::codes)
+    quantize_rows(linear.isa, x, x_stride, begin, end, cols, out, linear.input_scale, group);
   if (input == Input::halves) kernels.halve({x, x_stride, begin, end, cols, out.halves, stride});
   if (input == Input::wide)
     kernels.widen({x + begin * x_stride, x_stride, end - begin, cols,

@@ -264,9 +264,9 @@ void Plan::prepare(Value x, const std::shared_ptr<const Linear>& linear) {
   code_columns_ = std::max(code_columns_, code_stride(linear->cols));
   const Input input = input_of(*linear);
   const char* name = input == Input::codes ? "quantize" : input == Input::wide ? "widen" : "halve";
-  row_phase().add(name, [=](const Step& step, std::int64_t row) {
+  row_phase().add(name, [=, domain = domain_](const Step& step, std::int64_t row) {
     const Matrix& from = step.values[x];
-    prepare_rows(*linear, from.data, from.stride, row, row + 1, step.quantized);
+    prepare_rows(*linear, from.data, from.stride, row, row + 1, step.count(domain), step.quantized);
   });
   touch(x);
 }

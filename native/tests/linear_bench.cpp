@@ -102,7 +102,7 @@ void measure(ThreadPool& pool, Isa isa, const Kind& kind, const Shape& shape,
     for (std::int64_t i = 0; i < tokens * shape.cols; ++i) x.as<float>()[i] = static_cast<float>(i % 17) - 8;
     QuantizedBuffer buffer(tokens, shape.cols);
     const QuantizedRows quantized = buffer.rows();
-    prepare_rows(*copies[0], x.as<float>(), shape.cols, 0, tokens, quantized);
+    prepare_rows(*copies[0], x.as<float>(), shape.cols, 0, tokens, tokens, quantized);
     const std::int64_t chunks = linear_chunks(*copies[0], tokens);
     std::vector<ChunkRanges> work;
     for (std::size_t i = 0; i < copies.size(); ++i) work.emplace_back(pool.size());

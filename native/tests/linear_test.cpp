@@ -296,7 +296,7 @@ void multiply(ThreadPool& pool, const Linear& linear, const float* x, std::int64
               std::int64_t stride, bool accumulate) {
   QuantizedBuffer buffer(tokens, linear.cols);
   const QuantizedRows quantized = buffer.rows();
-  prepare_rows(linear, x, linear.cols, 0, tokens, quantized);
+  prepare_rows(linear, x, linear.cols, 0, tokens, tokens, quantized);
   const std::int64_t chunks = linear_chunks(linear, tokens);
   ChunkCounter next;
   pool.run([&](int) {

@@ -106,7 +106,7 @@ struct QuantizedRows {
   std::int32_t* minus_sums;   // [tokens][code_stride(cols) / 32]: minus the sum of 32 q, or of
                               // each group that has a scale
   float* scales;              // [tokens][groups]
-  std::int8_t* code_tiles;    // q once more, where tiles are multiplied: [ceil(tokens / 16)][code_stride(cols) / 64][16][64]
+  std::int8_t* code_tiles;    // q, where tiles are multiplied: [ceil(tokens / 16)][code_stride(cols) / 64][16][64]
   float* scale_tiles;         // likewise scales of groups: [ceil(tokens / 16)][groups][16]
   std::uint16_t* halves;      // [ceil(tokens / 16)][code_stride(cols) / 32][16][32]: see Input::halves
   std::int8_t* wide;          // [tokens][2 * code_stride(cols)]: see Input::wide
@@ -154,9 +154,10 @@ enum class Input { floats, codes, halves, wide };
 
 Input input_of(const Linear& linear);
 
-// Makes what input_of() says, of rows [begin, end) of x[tokens][x_stride], in the same rows of `out`.
+// Makes what input_of() says, of rows [begin, end) of x[tokens][x_stride], in the same rows of `out`: of codes, what a
+// product of so many tokens reads.
 void prepare_rows(const Linear& linear, const float* x, std::int64_t x_stride, std::int64_t begin,
-                  std::int64_t end, const QuantizedRows& out);
+                  std::int64_t end, std::int64_t tokens, const QuantizedRows& out);
 
 // A product of `tokens` rows is cut in this many chunks, to be done in any order by any threads.
 std::int64_t linear_chunks(const Linear& linear, std::int64_t tokens);

@@ -21,11 +21,9 @@ namespace {
 
 #include "kernels/linear/int4_512.inc.h"
 #include "kernels/linear/tile.inc.h"
+#include "kernels/linear/quantize_512.inc.h"
 #include "kernels/linear/groups.inc.h"
 #include "kernels/linear/input_groups.inc.h"
-
-// With up to so many tokens the VNNI kernels wait for memory, not for arithmetic.
-constexpr int64_t kFewTokensInt8 = 6, kFewTokensInt4 = 6;
 
 constexpr int64_t kTileBytes = 1024;
 constexpr int64_t kSumsBytes = 4 * kTileBytes;
@@ -260,12 +258,20 @@ void multiply_task(const LinearTask& task) {
 
 #include "kernels/linear/amx_groups.inc.h"
 
-// The nearest number of bf16, ties to even; a NaN stays one.
-inline uint16_t to_bf16(float value) {
-  uint32_t bits;
-  __builtin_memcpy(&bits, &value, sizeof bits);
-  const uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-  return static_cast<uint16_t>((bits & 0x7fffffff) > 0x7f800000 ? bits >> 16 | 0x40 : rounded);
+// Sixteen columns from k on, of `there`; 0 behind them.
+inline __m512i load_sixteen(const float* x, int64_t k, int64_t cols) {
+  const __mmask16 there = k < cols ? first_of_16(cols - k) : static_cast<__mmask16>(0);
+  return _mm512_castps_si512(_mm512_maskz_loadu_ps(there, x + k));
+}
+
+// The nearest numbers of bf16, ties to even, in the lower halves; a NaN stays one.
+inline __m256i to_bf16(__m512i bits) {
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  const __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+  const __m512 values = _mm512_castsi512_ps(bits);
+  const __mmask16 nans = _mm512_cmp_ps_mask(values, values, _CMP_UNORD_Q);
+  const __m512i kept = _mm512_mask_or_epi32(rounded, nans, bits, _mm512_set1_epi32(0x400000));
+  return _mm512_cvtepi32_epi16(_mm512_srli_epi32(kept, 16));
 }
 
 }  // namespace
@@ -275,12 +281,12 @@ void linear_bf16_amx(const LinearTask& task) {
 }
 
 void linear_i8_amx(const LinearTask& task) {
-  if (task.tokens <= kFewTokensInt8) return linear_i8_avx512_vnni(task);
+  if (task.tokens <= kFewTileTokens) return linear_i8_avx512_vnni(task);
   task.x_groups ? multiply_in_groups<ExpandBytes>(task) : multiply_task<I8>(task);
 }
 
 void linear_i4_amx(const LinearTask& task) {
-  if (task.tokens <= kFewTokensInt4) return linear_i4_avx512_vnni(task);
+  if (task.tokens <= kFewTileTokens) return linear_i4_avx512_vnni(task);
   task.bf16_scales ? multiply_in_groups<ExpandNibbles<Bf16Scales>>(task)
                    : multiply_in_groups<ExpandNibbles<F16Scales>>(task);
 }
@@ -291,9 +297,29 @@ void halve_amx(const HalveTask& task) {
     const float* x = task.x + t * task.x_stride;
     uint16_t* to = task.halves + t / kTileTokens * kTileTokens * task.stride + t % kTileTokens * kHalves;
     for (int64_t k = 0; k < task.stride; k += kHalves, to += kTileTokens * kHalves) {
-      const int64_t count = smaller(kHalves, task.cols - k);
-      for (int64_t i = 0; i < kHalves; ++i) to[i] = i < count ? to_bf16(x[k + i]) : uint16_t{0};
+      const __m256i first = to_bf16(load_sixteen(x, k, task.cols));
+      _mm512_storeu_si512(to, _mm512_inserti64x4(_mm512_castsi256_si512(first), to_bf16(load_sixteen(x, k + 16, task.cols)), 1));
     }
+  }
+}
+
+void quantize_amx(const QuantizeTilesTask& task) {
+  const int64_t groups = ceil_div(task.cols, task.group);
+  for (int64_t t = task.begin; t < task.end; ++t) {
+    const float* x = task.x + t * task.x_stride;
+    const int64_t tile = t / kTileTokens, in_tile = t % kTileTokens;
+    int8_t* const row = task.tiles + tile * kTileTokens * task.stride + in_tile * kLine;
+    const auto place = [row](int64_t k) { return row + k / kLine * kTileBytes + k % kLine; };
+    for (int64_t g = 0; g < groups; ++g) {
+      const int64_t begin = g * task.group;
+      const auto store = [&](int64_t k, __mmask16, __m128i codes) {
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(place(begin + k)), codes);
+      };
+      const float scale = quantize_group_512(x + begin, smaller(task.group, task.cols - begin), task.given_scale, store);
+      (task.scale_tiles ? task.scale_tiles[(tile * groups + g) * kTileTokens + in_tile] : task.scales[t]) = scale;
+    }
+    for (int64_t k = ceil_div(task.cols, 16) * 16; k < task.stride; k += 16)
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(place(k)), _mm_setzero_si128());
   }
 }
 

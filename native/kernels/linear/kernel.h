@@ -51,6 +51,8 @@ constexpr int64_t kTaskTokens = 128;  // bounds the partial sums that a kernel k
 // its tokens are read once for all its panels, and a panel once for all tokens.
 constexpr int64_t kTileTaskTokens = 512, kTileTaskPanels = 16;
 constexpr int64_t kTileTokens = 16;
+// Up to so many tokens, products of integers wait for memory, not for arithmetic, and are not multiplied in tiles.
+constexpr int64_t kFewTileTokens = 6;
 constexpr int64_t kTileBlockBytes = 896 << 10;  // of tokens in a block of columns: less than half the second-level cache
 
 using LinearKernel = void (*)(const LinearTask&);
@@ -69,6 +71,19 @@ struct QuantizeTask {
   float given_scale;  // the one scale of all, or 0: each group's own
 };
 using QuantizeKernel = void (*)(const QuantizeTask&);
+
+// Rows [begin, end) as tiles: QuantizedRows::code_tiles and, with groups, scale_tiles.
+struct QuantizeTilesTask {
+  const float* x;
+  int64_t x_stride, begin, end, cols;
+  int8_t* tiles;
+  int64_t stride;      // bytes of a token in tiles
+  float* scales;       // [tokens], null with groups
+  float* scale_tiles;  // [ceil(tokens / 16)][cols / group][16], or null
+  int64_t group;       // as in QuantizeTask
+  float given_scale;
+};
+using QuantizeTilesKernel = void (*)(const QuantizeTilesTask&);
 
 // See Input::wide in lichen/linear.h. Rows [0, tokens), columns from cols to the stride are 0.
 struct WidenTask {
@@ -143,6 +158,7 @@ void linear_bf16_amx(const LinearTask&);
 void linear_i8_amx(const LinearTask&);
 void linear_i4_amx(const LinearTask&);
 void halve_amx(const HalveTask&);
+void quantize_amx(const QuantizeTilesTask&);
 
 void linear_f32_neon(const LinearTask&);
 void linear_f16_neon(const LinearTask&);

@@ -22,18 +22,19 @@ inline __mmask16 first_of_16(int64_t count) {
   return count >= 16 ? static_cast<__mmask16>(0xffff) : static_cast<__mmask16>((1u << count) - 1);
 }
 
-template <bool Divide>
-void store_codes_512(const float* x, int64_t cols, float scale, uint8_t* codes) {
+template <bool Divide, class Store>
+void make_codes_512(const float* x, int64_t cols, float scale, const Store& store) {
   const __m512 all_scale = _mm512_set1_ps(scale), inverse = _mm512_set1_ps(1.0f / scale);
   for (int64_t k = 0; k < cols; k += 16) {
     const __mmask16 there = first_of_16(cols - k);
-    const __m128i signed_codes = codes_512<Divide>(x + k, there, all_scale, inverse);
-    _mm_mask_storeu_epi8(codes + k, there, _mm_xor_si128(signed_codes, _mm_set1_epi8(-128)));
+    store(k, there, codes_512<Divide>(x + k, there, all_scale, inverse));
   }
 }
 
-// Columns that share a scale; returns it.
-inline float quantize_group_512(const float* x, int64_t cols, float given_scale, uint8_t* codes) {
+// Columns that share a scale; returns it. store(k, there, codes) gets sixteen of them at a time, those of `there`
+// as they are and the others 0.
+template <class Store>
+float quantize_group_512(const float* x, int64_t cols, float given_scale, const Store& store) {
   __m512i largest_bits = _mm512_setzero_si512();
   for (int64_t k = 0; k < cols; k += 16) {
     const __m512i bits = _mm512_castps_si512(_mm512_maskz_loadu_ps(first_of_16(cols - k), x + k));
@@ -43,12 +44,12 @@ inline float quantize_group_512(const float* x, int64_t cols, float given_scale,
   float largest;
   __builtin_memcpy(&largest, &bits, sizeof largest);
   if (!(largest < __builtin_inff())) {
-    __builtin_memset(codes, 128, static_cast<size_t>(cols));
+    for (int64_t k = 0; k < cols; k += 16) store(k, first_of_16(cols - k), _mm_setzero_si128());
     return __builtin_nanf("");
   }
   const float scale = given_scale != 0.0f ? given_scale : largest / 127.5f, kept = scale == 0.0f ? 0x1p-23f : scale;
   const bool safe = given_scale == 0.0f && kept > 0x1p-60f && kept < 0x1p60f;
-  safe ? store_codes_512<false>(x, cols, kept, codes) : store_codes_512<true>(x, cols, kept, codes);
+  safe ? make_codes_512<false>(x, cols, kept, store) : make_codes_512<true>(x, cols, kept, store);
   return kept;
 }
 
@@ -73,13 +74,17 @@ inline void sign_and_sum_512(const uint8_t* codes, int64_t count, int64_t summed
   }
 }
 
-void quantize_512(const QuantizeTask& task) {
+inline void quantize_512(const QuantizeTask& task) {
   float* scales = task.scales;
   for (int64_t t = 0; t < task.tokens; ++t) {
     const float* x = task.x + t * task.x_stride;
     uint8_t* codes = task.codes + t * task.code_stride;
-    for (int64_t k = 0; k < task.cols; k += task.group)
-      *scales++ = quantize_group_512(x + k, smaller(task.group, task.cols - k), task.given_scale, codes + k);
+    for (int64_t k = 0; k < task.cols; k += task.group) {
+      const auto store = [to = codes + k](int64_t i, __mmask16 there, __m128i signed_codes) {
+        _mm_mask_storeu_epi8(to + i, there, _mm_xor_si128(signed_codes, _mm_set1_epi8(-128)));
+      };
+      *scales++ = quantize_group_512(x + k, smaller(task.group, task.cols - k), task.given_scale, store);
+    }
     __builtin_memset(codes + task.cols, 128, static_cast<size_t>(task.code_stride - task.cols));
     sign_and_sum_512(codes, task.code_stride, task.summed, task.signed_codes + t * task.code_stride,
                      task.minus_sums + t * (task.code_stride / 32));
