@@ -182,13 +182,13 @@ void linear_chunk(const Linear& linear, const float* x, std::int64_t x_stride,
                   const QuantizedRows* quantized, std::int64_t tokens, float* y,
                   std::int64_t y_stride, bool accumulate, std::int64_t chunk) {
   const Chunk at = linear_place(linear, tokens, chunk);
-  linear_chunk_at(linear, x, x_stride, quantized, tokens, y + at.token * y_stride + at.row, y_stride, accumulate, chunk);
+  linear_chunk_at(linear, x, x_stride, quantized, tokens, y + at.token * y_stride + at.row, y_stride, accumulate, at);
 }
 
 void linear_chunk_at(const Linear& linear, const float* x, std::int64_t x_stride,
                      const QuantizedRows* quantized, std::int64_t tokens, float* y,
-                     std::int64_t y_stride, bool accumulate, std::int64_t chunk) {
-  const auto [row, rows, token, count] = linear_place(linear, tokens, chunk);
+                     std::int64_t y_stride, bool accumulate, const Chunk& at) {
+  const auto [row, rows, token, count] = at;
   const std::int64_t panel = row / kPanelRows;
 
   LinearTask task{};

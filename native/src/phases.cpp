@@ -105,7 +105,7 @@ LinearPhase::Place LinearPhase::place(std::int64_t rows, std::int64_t chunk) con
 }
 
 GatedPhase::GatedPhase(Domain domain, int x, std::shared_ptr<const Linear> gate, std::shared_ptr<const Linear> up,
-                       int out, void (*silu_mul)(const float*, const float*, float*, std::int64_t))
+                       int out, SiluMul silu_mul)
     : Phase(domain), x_(x), gate_(std::move(gate)), up_(std::move(up)), out_(out), silu_mul_(silu_mul) {}
 
 std::int64_t GatedPhase::prepare(Step& step) const { return linear_chunks(*gate_, step.count(domain())); }
@@ -121,8 +121,8 @@ void GatedPhase::run(const Step& step, std::int64_t chunk, int thread) const {
   const std::int64_t stride = (at.rows + kPanelRows - 1) / kPanelRows * kPanelRows;
   float* const gated = step.scratch + thread * step.scratch_stride;
   float* const up = gated + at.tokens * stride;
-  linear_chunk_at(*gate_, x.data, x.stride, &step.quantized, tokens, gated, stride, false, chunk);
-  linear_chunk_at(*up_, x.data, x.stride, &step.quantized, tokens, up, stride, false, chunk);
+  linear_chunk_at(*gate_, x.data, x.stride, &step.quantized, tokens, gated, stride, false, at);
+  linear_chunk_at(*up_, x.data, x.stride, &step.quantized, tokens, up, stride, false, at);
   constexpr std::int64_t kRowsAhead = 8;  // while a row is computed, these come to be written
   for (std::int64_t t = 0; t < at.tokens; ++t) {
     const std::int64_t ahead = std::min(t + kRowsAhead, at.tokens - 1);

@@ -12,6 +12,7 @@
 
 #include "lichen/attention.h"
 #include "lichen/batch.h"
+#include "lichen/elementwise.h"
 #include "lichen/linear.h"
 
 namespace lichen {
@@ -136,9 +137,11 @@ class LinearPhase : public Phase {
 // silu(gate x) * (up x), chunk by chunk: both products of all tokens would not stay in any cache.
 class GatedPhase : public Phase {
  public:
-  // `silu_mul` as in ElementwiseKernels. The two are cut alike.
+  using SiluMul = decltype(ElementwiseKernels::silu_mul);
+
+  // The two are cut alike.
   GatedPhase(Domain domain, int x, std::shared_ptr<const Linear> gate, std::shared_ptr<const Linear> up, int out,
-             void (*silu_mul)(const float*, const float*, float*, std::int64_t));
+             SiluMul silu_mul);
   std::string name() const override { return "linear"; }
   std::int64_t prepare(Step& step) const override;
   void run(const Step& step, std::int64_t chunk, int thread) const override;
@@ -151,7 +154,7 @@ class GatedPhase : public Phase {
   const int x_;
   const std::shared_ptr<const Linear> gate_, up_;
   const int out_;
-  void (*const silu_mul_)(const float*, const float*, float*, std::int64_t);
+  const SiluMul silu_mul_;
 };
 
 struct AttentionShape {

@@ -202,9 +202,9 @@ void linear_chunk(const Linear& linear, const float* x, std::int64_t x_stride,
                   const QuantizedRows* quantized, std::int64_t tokens, float* y,
                   std::int64_t y_stride, bool accumulate, std::int64_t chunk);
 
-// The same, with y at the chunk's first output.
+// The same of the chunk at a place, with y at its first output.
 void linear_chunk_at(const Linear& linear, const float* x, std::int64_t x_stride,
                      const QuantizedRows* quantized, std::int64_t tokens, float* y,
-                     std::int64_t y_stride, bool accumulate, std::int64_t chunk);
+                     std::int64_t y_stride, bool accumulate, const Chunk& at);
 
 }  // namespace lichen
