@@ -361,7 +361,8 @@ class Plan:
     Values are numbered float32 buffers [rows, width], with a row for every token of the step, or,
     after ``select_rows``, for every row asked for.  Their memory is reused when they are dead.
     Results are equal bit for bit whatever else is in the batch, however a prompt is cut into
-    steps, wherever pages lie, with any number of threads, and on every instruction set.
+    steps, wherever pages lie, and with any number of threads; and on every instruction set, but
+    for ``bfloat16`` weights and, on ``amx``, attention over a ``float16`` or ``int8`` cache.
     """
 
     def __init__(self, pool: ThreadPool, isa: str, max_tokens: int) -> None: ...

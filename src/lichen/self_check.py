@@ -14,7 +14,7 @@ from lichen import models
 from lichen.engine import Engine, Generation
 from lichen.engine.lookup import LookupDrafter
 from lichen.engine.sampling import Sampler
-from lichen.engine.scheduler import MAX_SEQUENCES
+from lichen.engine.scheduler import KV_TYPE, KV_TYPES, MAX_SEQUENCES
 from lichen.schemes import ActivationScheme, Scheme, int4, int8
 from lichen.solvers import absmax
 from lichen.tensor import FloatArray, QuantizedTensor
@@ -81,8 +81,8 @@ FORMATS: dict[str, Store] = {
 }
 
 #: What `batch_invariance` tries, by what it is called: a format, and what keys and values are in.
-TRIED = {form: (form, "float32") for form in FORMATS} | {
-    f"{kind}-cache": ("float32", kind) for kind in ("float16", "int8")
+TRIED = {form: (form, KV_TYPE) for form in FORMATS} | {
+    f"{kind}-cache": ("float32", kind) for kind in KV_TYPES if kind != KV_TYPE
 }
 
 
@@ -137,12 +137,12 @@ class Recorder(Sampler):
 def prompts(count: int) -> list[list[int]]:
     """Random ones of 1 to 41 tokens, half of which share their first page, and a long one.
 
-    The long one's answer begins before the position from which attention is multiplied in another
-    way (`lichen/attention.h`), and ends behind it.
+    The long one reaches beyond the position from which attention may be multiplied in another way
+    (`lichen/attention.h`).
     """
     random = np.random.default_rng(1)
     common = random.integers(0, 200, 33)
-    made = [random.integers(0, 200, 510)]
+    made = [random.integers(0, 200, 640)]
     for number in range(1, count):
         own = random.integers(0, 200, int(random.integers(1, 9)))
         made.append(np.concatenate([common, own]) if number % 2 else own)

@@ -285,7 +285,7 @@ def test_one_cancelled_before_it_began_writes_nothing(engine: Engine) -> None:
     [
         pytest.param([], 4, "the prompt is empty", id="empty"),
         pytest.param([1], 0, "max_tokens is 0", id="no-tokens"),
-        pytest.param([1] * 250, 10, "260 tokens is too long.*room for 256", id="too-long"),
+        pytest.param([1] * 1020, 9, "1029 tokens is too long.*room for 1024", id="too-long"),
         pytest.param([1, 200], 4, "token id 200 does not exist.*0 to 199", id="id-too-large"),
         pytest.param([1, -1], 4, "token id -1 does not exist", id="id-negative"),
     ],

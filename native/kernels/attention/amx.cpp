@@ -1,9 +1,10 @@
 // Attention's products on AMX: TDPBF16PS over a cache of float16 or int8. A cache of float32 stays in lanes, and so
 // do the first positions: with few keys, expanding them for a single token costs more than products in tiles save.
 //
-// A query or a weight is split into two numbers of bf16, which hold 16 of its 24 bits, rounded; an element of
-// float16 is exactly the sum of two, a code of int8 is one. So a product is three of them, or two: what is
-// left out is that of the two smaller halves, 2^-16 of the whole, where the cache's own rounding was 2^-12.
+// A query or a weight is split into two numbers of bf16, the nearest and the nearest to what that leaves, which hold
+// 16 of its 24 bits; an element of float16 is exactly the sum of two, a code of int8 is one. So a product is three
+// of them, or two: what is left out is that of the two smaller halves, at most 2^-16 of the whole and of either
+// sign, where the cache's own rounding was 2^-12.
 //
 // A tile of 16 rows by 32 columns of dimensions (or keys) meets 32 of these by 16 keys (or dimensions). A sum is
 // one chain over the steps of 32, in each the larger halves first. Blocks are at fixed positions, and keys that a
@@ -24,15 +25,14 @@ constexpr int kSums = 4;  // tiles of sums at work, as many as it takes to hide 
 
 // --- Numbers of bf16, in the upper halves of floats ---
 
+// The nearest; NaN of the usual kind stays NaN.
 LICHEN_INLINE __m512i larger_half(F16 x) {
-  return _mm512_and_si512(_mm512_castps_si512(x.all), _mm512_set1_epi32(-65536));
+  const __m512i rounded = _mm512_add_epi32(_mm512_castps_si512(x.all), _mm512_set1_epi32(0x8000));
+  return _mm512_and_si512(rounded, _mm512_set1_epi32(-65536));
 }
 
-LICHEN_INLINE __m512i smaller_half(F16 x) {
-  return _mm512_castps_si512(sub(x, {_mm512_castsi512_ps(larger_half(x))}).all);
-}
-
-LICHEN_INLINE __m512i rounded_half(__m512i x) { return _mm512_add_epi32(x, _mm512_set1_epi32(0x8000)); }
+// What it leaves, exactly.
+LICHEN_INLINE F16 remainder(F16 x) { return sub(x, {_mm512_castsi512_ps(larger_half(x))}); }
 
 // Sixteen numbers, and sixteen behind them.
 LICHEN_INLINE __m512i one_after_the_other(__m512i first, __m512i second) {
@@ -226,9 +226,15 @@ class InTiles : public Attention<InTiles<T>, T> {
     return count > 0 ? load_first(from, at_most(count, 16)) : broadcast(0.0f);
   }
 
-  LICHEN_INLINE static void lay_step(F16 a, F16 b, float* to) {
+  // Any NaN, as the usual kind.
+  LICHEN_INLINE static F16 usual(F16 x) {
+    return {_mm512_mask_mov_ps(x.all, _mm512_cmp_ps_mask(x.all, x.all, _CMP_UNORD_Q), _mm512_set1_ps(__builtin_nanf("")))};
+  }
+
+  LICHEN_INLINE static void lay_step(F16 first, F16 second, float* to) {
+    const F16 a = usual(first), b = usual(second);
     _mm512_storeu_si512(to, one_after_the_other(larger_half(a), larger_half(b)));
-    _mm512_storeu_si512(to + kTileFloats, one_after_the_other(rounded_half(smaller_half(a)), rounded_half(smaller_half(b))));
+    _mm512_storeu_si512(to + kTileFloats, one_after_the_other(larger_half(remainder(a)), larger_half(remainder(b))));
   }
 
   void lay_weights(int64_t start, int64_t first) const {
@@ -243,7 +249,7 @@ class InTiles : public Attention<InTiles<T>, T> {
     float* to = right + pair / 16 * kHalves * kTileFloats + pair % 16 * 16;
     _mm512_storeu_si512(to, in_pairs(larger_half(first), larger_half(second)));
     if constexpr (kHalves == 2)
-      _mm512_storeu_si512(to + kTileFloats, in_pairs(smaller_half(first), smaller_half(second)));
+      _mm512_storeu_si512(to + kTileFloats, in_pairs(larger_half(remainder(first)), larger_half(remainder(second))));
   }
 
   // Sixteen keys [head_dim][16]; what is at the same place of `ahead` is prefetched.

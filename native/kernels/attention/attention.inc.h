@@ -226,7 +226,7 @@ class Attention {
   float* const queries_;           // [rows][dim], scaled
   float* const weights_;           // [rows][128]: scores, then e^(score - maximum)
   float* const partials_;          // of two segments
-  float* const products_scratch_;  // attention_products_scratch()
+  float* const products_scratch_;  // what multiplies has it for itself
   Partial partial_;                // of the segment at work
 
  private:

@@ -1,6 +1,6 @@
 // Sixteen float32 lanes as one 512-bit register: AVX-512 F and DQ.
 //
-// Included by <op>/avx512.cpp only, which is compiled with -mavx512f and its companions.
+// Included by <op>/avx512.cpp and attention/amx.cpp only, which are compiled with -mavx512f and its companions.
 #pragma once
 
 #include <immintrin.h>

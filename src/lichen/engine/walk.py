@@ -32,7 +32,8 @@ class Walk:
 
     ``read`` is asked for the weights behind a stop when the next one is asked for, so what it
     returns may depend on what was seen at that stop.  The head is the last stop and is not run.
-    The numbers are those that the engine computes, bit for bit, with any number of ``threads``.
+    The numbers are those that the engine computes with keys and values of float32, bit for bit,
+    with any number of ``threads``.
     """
 
     def __init__(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -50,15 +50,17 @@ def examine(
 ) -> Record:
     """Compare two models on all axes; writes record.json and completions.jsonl into the run.
 
-    Answers are kept in the run's cache.jsonl under the model's digest, so nothing is asked twice.
+    Answers are kept in the run's cache.jsonl under the model's digest and what keys and values are
+    stored as, so nothing is asked twice.
     A model held against itself is asked again all the same: that it gives the same answers is what
     such a run is to show.  `sets` are the task sets where they are loaded already; `started` is
     when the command began, by `time.monotonic`.
     """
     started = time.monotonic() if started is None else started
     sets = load_tasks(settings) if sets is None else sets
-    style = _style(settings, reference, candidate)
-    level, paper, answers = _sit(reference, candidate, run, settings, style, sets, progress)
+    style, machine = _style(settings, reference, candidate), probes.machine()
+    sittings = _sittings(reference, candidate, machine.kv_cache)
+    level, paper, answers = _sit(sittings, run, settings, style, sets, progress)
     axis1, axis2 = mark(paper, answers, style, settings.margin)
     divergence = probes.divergence() if probes.divergence else None
     resources = None
@@ -71,7 +73,7 @@ def examine(
         command=command,
         reference=_model("reference", reference),
         candidate=_model("candidate", candidate),
-        machine=probes.machine(),
+        machine=machine,
         sandbox_level=level,
         unsafe=unsafe,
         settings=recorded(settings, style, paper),
@@ -90,8 +92,7 @@ def examine(
 
 
 def _sit(
-    reference: ModelSource,
-    candidate: ModelSource,
+    sittings: Sequence[tuple[Role, ModelSource, str]],
     run: RunFolder,
     settings: Settings,
     style: Style,
@@ -102,9 +103,7 @@ def _sit(
     exam = Exam(
         style, settings.max_tokens, settings.temperature, settings.top_p, settings.sampling_seed
     )
-    unread = partial(
-        unreadable, exam=exam, sources={"reference": reference, "candidate": candidate}
-    )
+    unread = partial(unreadable, exam=exam, sources={role: source for role, source, _ in sittings})
     allowed = {"allow_weak": settings.allow_weak_sandbox, "unsafe": settings.unsafe_no_sandbox}
     with sandboxes(sets, **allowed) as boxes, CompletionCache(run.path / CACHE) as cache:
         paper = set_paper(sets, settings, unread, boxes, progress)
@@ -120,7 +119,7 @@ def _sit(
                 progress=progress,
                 title=TITLES[role],
             )
-            for role, source, namespace in _sittings(reference, candidate)
+            for role, source, namespace in sittings
         }
         return boxes.level, paper, answers
 
@@ -132,12 +131,15 @@ def _style(settings: Settings, *models: ModelSource) -> Style:
 
 
 def _sittings(
-    reference: ModelSource, candidate: ModelSource
-) -> Iterable[tuple[Role, ModelSource, str]]:
+    reference: ModelSource, candidate: ModelSource, kv_cache: str
+) -> list[tuple[Role, ModelSource, str]]:
     """Who is asked, and under what name the answers are kept."""
+    how = f"{__version__}:{kv_cache}"
     again = "again:" if reference.digest == candidate.digest else ""
-    yield "reference", reference, f"{__version__}:{reference.digest}"
-    yield "candidate", candidate, f"{again}{__version__}:{candidate.digest}"
+    return [
+        ("reference", reference, f"{how}:{reference.digest}"),
+        ("candidate", candidate, f"{again}{how}:{candidate.digest}"),
+    ]
 
 
 def _model(role: Role, source: ModelSource) -> ModelRecord:
