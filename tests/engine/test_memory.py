@@ -11,6 +11,7 @@ from tests.tiny import write_tiny_model
 
 from lichen import _core, check, loading
 from lichen.checkpoint.gguf_blocks import BLOCK_TYPES
+from lichen.cli.generate import command
 from lichen.completion import Request
 from lichen.disk_model import DiskModel
 from lichen.engine import memory
@@ -118,3 +119,5 @@ def test_every_way_in_stores_keys_and_values_alike_unless_told_otherwise() -> No
     ways = (loading.load, check.load, DiskModel, probe.measure_model, bench.measure_speeds, Effort)
     defaults = {way: inspect.signature(way).parameters["kv_cache"].default for way in ways}
     assert defaults == dict.fromkeys(ways, KV_TYPE)
+    [option] = [o for o in command.params if o.name == "kv_cache"]
+    assert option.default == KV_TYPE

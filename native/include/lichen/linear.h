@@ -97,9 +97,9 @@ std::unique_ptr<Linear> pack_linear(ThreadPool& pool, const Weight& weight, Isa 
 // One row of the weight, dequantized: out[cols]. An embedding shares a tied head's memory this way.
 void unpack_row(const Linear& linear, std::int64_t row, float* out);
 
-// Activations; prepare_rows fills what a product reads of them. In int8: the instructions multiply unsigned by signed, so signed weights (i8, and i4 expanded for
-// many tokens) meet q + 128 and unsigned ones (i4, and i8 with scales for groups) meet q. Columns from cols to the
-// stride are q = 0.
+// Activations; prepare_rows fills what a product reads of them. In int8: the instructions multiply unsigned by signed,
+// so signed weights (i8, and i4 expanded for many tokens) meet q + 128 and unsigned ones (i4, and i8 with scales for
+// groups) meet q. Columns from cols to the stride are q = 0.
 struct QuantizedRows {
   std::uint8_t* codes;        // [tokens][code_stride(cols)]: q + 128
   std::int8_t* signed_codes;  // [tokens][code_stride(cols)]: q

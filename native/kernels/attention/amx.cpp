@@ -21,13 +21,15 @@ constexpr int64_t kTileFloats = 256;  // a kilobyte
 constexpr int64_t kStep = 32;         // columns of the left-hand side that a tile holds
 constexpr int64_t kBlockSteps = kAttentionBlock / kStep;
 constexpr int64_t kLeftHalves = 2;
-constexpr int kSums = 4;  // tiles of sums at work, as many as it takes to hide how long one product takes
+constexpr int kSums = kAttentionTileColumns / 16;  // tiles of sums: as many as hide how long one product takes
 
 // --- Numbers of bf16, in the upper halves of floats ---
 
+LICHEN_INLINE __m512i bits(F16 x) { return _mm512_castps_si512(x.all); }
+
 // The nearest; NaN of the usual kind stays NaN.
 LICHEN_INLINE __m512i larger_half(F16 x) {
-  const __m512i rounded = _mm512_add_epi32(_mm512_castps_si512(x.all), _mm512_set1_epi32(0x8000));
+  const __m512i rounded = _mm512_add_epi32(bits(x), _mm512_set1_epi32(0x8000));
   return _mm512_and_si512(rounded, _mm512_set1_epi32(-65536));
 }
 
@@ -47,17 +49,6 @@ LICHEN_INLINE __m512i in_pairs(__m512i first, __m512i second) {
 }
 
 // --- Tiles ---
-
-// Sums are tiles 0 to 3, left-hand sides 4 and 5, right-hand sides 6 and 7.
-TileConfig tile_config(int64_t height) {
-  TileConfig config = {};
-  config.palette = 1;
-  for (int t = 0; t < 8; ++t) {
-    config.rows[t] = static_cast<uint8_t>(t < 6 ? height : 16);
-    config.row_bytes[t] = 64;
-  }
-  return config;
-}
 
 // What M tiles of rows and N of columns have to do with each other.
 struct Product {
@@ -150,7 +141,7 @@ class InTiles : public Attention<InTiles<T>, T> {
         right_(left_weights_ + tiles_ * kBlockSteps * kLeftHalves * kTileFloats) {}
 
   void begin() const {
-    Tiles::configure(tile_config(height_));
+    Tiles::configure(tile_config(height_, 64));
     for (int64_t row = 0; row < rows_; ++row)
       lay_left(queries_ + row * dim_, dim_, row, dim_steps_, left_queries_);
   }
@@ -160,9 +151,9 @@ class InTiles : public Attention<InTiles<T>, T> {
   void score(const Block<T>& block, int64_t start, int64_t first) const {
     const int64_t groups = (visible(rows_ - 1, start) + 15) / 16;
     for_columns(groups, first, [&](auto columns, int64_t g) LICHEN_LAMBDA {
-      for (int64_t n = 0; n < columns.count; ++n)
+      for (int64_t n = 0; n < columns.value; ++n)
         expand_keys(block.keys[g + n], block.values[g + n], right_ + n * dim_steps_ * kHalves * kTileFloats);
-      multiply_rows<columns.count>(left_queries_, dim_steps_, dim_steps_, first, weights_ + g * 16, kAttentionBlock,
+      multiply_rows<columns.value>(left_queries_, dim_steps_, dim_steps_, first, weights_ + g * 16, kAttentionBlock,
                                     true);
     });
   }
@@ -172,31 +163,26 @@ class InTiles : public Attention<InTiles<T>, T> {
     lay_weights(start, first);
     for_columns(dim_ / 16, first, [&](auto columns, int64_t g) LICHEN_LAMBDA {
       bool broken = false;
-      for (int64_t n = 0; n < columns.count; ++n) {
+      for (int64_t n = 0; n < columns.value; ++n) {
         float* right = right_ + n * kBlockSteps * kHalves * kTileFloats;
         broken |= expand_values(block, next, (g + n) * 16, start, first, right);
       }
-      multiply_rows<columns.count>(left_weights_, kBlockSteps, taken, first, partial_.sums + g * 16, dim_, false);
-      if (broken) break_rows(block, g * 16, columns.count * 16, start, first);
+      multiply_rows<columns.value>(left_weights_, kBlockSteps, taken, first, partial_.sums + g * 16, dim_, false);
+      if (broken) break_rows(block, g * 16, columns.value * 16, start, first);
     });
   }
 
  private:
-  template <int Count>
-  struct Columns {
-    static constexpr int count = Count;
-  };
-
   // work(columns, g) for all groups of sixteen columns, several at a time where rows are few.
   template <class Work>
   LICHEN_INLINE void for_columns(int64_t groups, int64_t first, const Work& work) const {
     const int64_t tiles = tiles_ - first / height_;
     int64_t g = 0;
     if (tiles == 1)
-      for (; g + kSums <= groups; g += kSums) work(Columns<kSums>{}, g);
+      for (; g + kSums <= groups; g += kSums) work(Number<kSums>{}, g);
     if (tiles <= 2)
-      for (; g + kSums / 2 <= groups; g += kSums / 2) work(Columns<kSums / 2>{}, g);
-    for (; g < groups; ++g) work(Columns<1>{}, g);
+      for (; g + kSums / 2 <= groups; g += kSums / 2) work(Number<kSums / 2>{}, g);
+    for (; g < groups; ++g) work(Number<1>{}, g);
   }
 
   // Tiles of rows from that of row `first` on, by N tiles of columns.
@@ -244,12 +230,12 @@ class InTiles : public Attention<InTiles<T>, T> {
     }
   }
 
-  // Pair number `pair` of the right-hand side at `right`.
+  // Pair number `pair` of the right-hand side at `right`. What is left of a float16 is a number of bf16 as it is.
   LICHEN_INLINE static void lay_pair(F16 first, F16 second, int64_t pair, float* right) {
     float* to = right + pair / 16 * kHalves * kTileFloats + pair % 16 * 16;
     _mm512_storeu_si512(to, in_pairs(larger_half(first), larger_half(second)));
     if constexpr (kHalves == 2)
-      _mm512_storeu_si512(to + kTileFloats, in_pairs(larger_half(remainder(first)), larger_half(remainder(second))));
+      _mm512_storeu_si512(to + kTileFloats, in_pairs(bits(remainder(first)), bits(remainder(second))));
   }
 
   // Sixteen keys [head_dim][16]; what is at the same place of `ahead` is prefetched.
@@ -283,7 +269,8 @@ class InTiles : public Attention<InTiles<T>, T> {
       numbers &= ordered;
       return F16{_mm512_maskz_mov_ps(ordered, there.all)};
     };
-    for (int64_t j = seen_by_all; j < (seen + kStep - 1) / kStep * kStep; j += 2) lay_pair(value(j), value(j + 1), j / 2, right);
+    const int64_t end = (seen + kStep - 1) / kStep * kStep;
+    for (int64_t j = seen_by_all; j < end; j += 2) lay_pair(value(j), value(j + 1), j / 2, right);
     return numbers != 0xffff;
   }
 
@@ -298,9 +285,9 @@ class InTiles : public Attention<InTiles<T>, T> {
         }
   }
 
-  const int64_t dim_steps_;   // of 32 dimensions
-  const int64_t tiles_;       // of rows
-  const int64_t height_;      // rows of each but perhaps the last
+  const int64_t dim_steps_;    // of 32 dimensions
+  const int64_t tiles_;        // of rows
+  const int64_t height_;       // rows of each but perhaps the last
   float* const left_queries_;  // [tiles][dim_steps][2] tiles
   float* const left_weights_;  // [tiles][kBlockSteps][2] tiles
   float* const right_;         // up to kSums groups of sixteen columns of a block: [steps][kHalves] tiles each

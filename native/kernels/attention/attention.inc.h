@@ -222,7 +222,7 @@ class Attention {
 
   const AttentionTask& task_;
   const int64_t rows_;
-  const int64_t dim_;  // head_dim rounded up to 16
+  const int64_t dim_;              // head_dim rounded up to 16
   float* const queries_;           // [rows][dim], scaled
   float* const weights_;           // [rows][128]: scores, then e^(score - maximum)
   float* const partials_;          // of two segments
@@ -232,7 +232,6 @@ class Attention {
  private:
   Products& products() { return static_cast<Products&>(*this); }
 };
-
 
 // The kernels with one kind of products, a class for each type of element.
 template <template <typename> class Products>

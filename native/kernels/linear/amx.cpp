@@ -31,16 +31,6 @@ constexpr int64_t kSumsBytes = 4 * kTileBytes;
 // Of each two panels by 32 tokens of a task. Too large for some stacks.
 alignas(64) thread_local char kept_sums[kTileTaskPanels / 2 * (kTileTaskTokens / (2 * kTileTokens)) * kSumsBytes];
 
-// Sums are tiles 0 to 3, activations 4 and 5, weights 6 and 7. `depth` bytes of columns make a step.
-TileConfig tile_config(int64_t height, int64_t depth) {
-  TileConfig config = {};
-  config.palette = 1;
-  for (int t = 0; t < 6; ++t) config.rows[t] = static_cast<uint8_t>(height);
-  for (int t = 6; t < 8; ++t) config.rows[t] = static_cast<uint8_t>(depth / 4);
-  for (int t = 0; t < 8; ++t) config.row_bytes[t] = static_cast<uint16_t>(t == 4 || t == 5 ? depth : kLine);
-  return config;
-}
-
 // The piece of the weight that comes next, fetched a few lines at a time in each of its panels.
 struct Next {
   const char* line;

@@ -54,3 +54,19 @@ struct Tiles {
 }  // namespace
 }  // namespace lichen
 #endif
+
+namespace lichen {
+namespace {
+
+// Sums are tiles 0 to 3, left-hand sides 4 and 5, right-hand sides 6 and 7. `depth` bytes of columns make a step.
+inline TileConfig tile_config(int64_t height, int64_t depth) {
+  TileConfig config = {};
+  config.palette = 1;
+  for (int t = 0; t < 6; ++t) config.rows[t] = static_cast<uint8_t>(height);
+  for (int t = 6; t < 8; ++t) config.rows[t] = static_cast<uint8_t>(depth / 4);
+  for (int t = 0; t < 8; ++t) config.row_bytes[t] = static_cast<uint16_t>(t == 4 || t == 5 ? depth : 64);
+  return config;
+}
+
+}  // namespace
+}  // namespace lichen
