@@ -20,8 +20,9 @@ ALLOWED = {
     "tensor": {"schemes", "_core"},  # for type checking only
     "tokenizer": {"errors"},
     "row_blocks": set(),
-    "schemes": {"errors", "row_blocks", "tensor"},
-    "solvers": {"errors", "row_blocks", "tensor", "schemes", "_core"},
+    "reuse": set(),
+    "schemes": {"errors", "row_blocks", "reuse", "tensor"},
+    "solvers": {"errors", "row_blocks", "reuse", "tensor", "schemes", "_core"},
     "recipe": {"errors", "tensor", "schemes", "solvers"},
     "graph": set(),
     "read_ahead": set(),
@@ -33,10 +34,10 @@ ALLOWED = {
     "hub_bars": set(),
     # _core: codes of GGUF files, and rows that it reads by itself
     "checkpoint": {
-        *("errors", "hub_bars", "row_blocks", "tensor", "schemes", "tokenizer", "_core"),
+        *("errors", "hub_bars", "row_blocks", "reuse", "tensor", "schemes", "tokenizer", "_core"),
     },
     "quantize": {
-        *("errors", "row_blocks", "tensor", "schemes", "solvers", "recipe"),
+        *("errors", "row_blocks", "reuse", "tensor", "schemes", "solvers", "recipe"),
         *("checkpoint", "engine", "graph", "models", "tokenizer"),
         *("calibration", "code_text", "read_ahead"),
     },

@@ -37,6 +37,11 @@ const Kernels kPortable = {
     rounding_portable};
 
 #if defined(__x86_64__)
+LinearKernels with_words(LinearKernels kernels) {
+  kernels.i8_words = true;
+  return kernels;
+}
+
 LinearKernels with_unsigned_codes(LinearKernels kernels) {
   kernels.i8_unsigned = true;
   return kernels;
@@ -44,7 +49,7 @@ LinearKernels with_unsigned_codes(LinearKernels kernels) {
 
 // AVX2, FMA, F16C: Intel since Haswell (2013), AMD since Zen (2017); also the E-cores of hybrid laptops.
 const Kernels kAvx2 = {
-    with_unsigned_codes({linear_f32_avx2, linear_f16_avx2, linear_bf16_avx2, linear_i8_avx2, linear_i4_avx2,
+    with_words({linear_f32_avx2, linear_f16_avx2, linear_bf16_avx2, linear_i8_avx2, linear_i4_avx2,
                          quantize_avx2, linear_b8_avx2, linear_b6_avx2, linear_b4_avx2, widen_words_avx2}),
     norm_avx2, elementwise_avx2, attention_avx2,
     rounding_avx2};
@@ -57,6 +62,8 @@ LinearKernels with_avx_vnni(LinearKernels kernels) {
   kernels.b6 = linear_b6_avx_vnni;
   kernels.b4 = linear_b4_avx_vnni;
   kernels.widen = widen_digits_avx2;
+  kernels.i8_words = false;
+  kernels.i8_unsigned = true;
   return kernels;
 }
 

@@ -18,6 +18,7 @@ struct LinearKernels {
   QuantizeTilesKernel quantize_tiles = nullptr;  // what i8 and i4 read of more than kFewTileTokens; null where codes
   // Columns of a row that lie together in a panel.
   std::int64_t i8_depth = 4;    // or 8
+  bool i8_words = false;        // whether i8 reads words of its input
   bool i8_unsigned = false;     // whether i8 with scales for groups of inputs holds code + 128
   std::int64_t bf16_depth = 1;  // or 2
 };

@@ -196,6 +196,16 @@ std::shared_ptr<StoredMatrix> make_stored(std::shared_ptr<File> file, std::int64
   return std::make_shared<StoredMatrix>(StoredMatrix{in_file, rows, columns, element});
 }
 
+void read_rows(const StoredMatrix& matrix, std::int64_t begin,
+               const nb::ndarray<std::uint8_t, nb::ndim<1>, nb::c_contig>& out) {
+  const std::int64_t row = matrix.rows.row_bytes, bytes = static_cast<std::int64_t>(out.size());
+  if (begin < 0 || row == 0 || bytes % row != 0 || begin > matrix.count - bytes / row)
+    throw std::invalid_argument("there are not " + std::to_string(bytes) + " bytes of whole rows from row " +
+                                std::to_string(begin) + " on, of " + std::to_string(matrix.count) + " rows of " +
+                                std::to_string(row) + " bytes");
+  read_file(*matrix.rows.file, matrix.rows.offset + begin * row, out);
+}
+
 // Of a GGUF type, rows of bytes; of others, rows of numbers.
 Weight weight_of(const std::string& dtype, const Given& given) {
   const auto* array = std::get_if<AnyMatrix>(&given);
@@ -429,6 +439,7 @@ NB_MODULE(_core, m) {
   nb::class_<StoredMatrix>(m, "FileRows")
       .def(nb::new_(&make_stored), nb::arg("file"), nb::arg("offset"), nb::arg("rows"), nb::arg("columns"),
            nb::arg("element"))
+      .def("read", &read_rows, nb::arg("begin"), nb::arg("out").noconvert())
       .def_ro("rows", &StoredMatrix::count)
       .def_ro("columns", &StoredMatrix::columns)
       .def_ro("element", &StoredMatrix::element);

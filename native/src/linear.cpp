@@ -96,8 +96,11 @@ void quantize_rows(Isa isa, const float* x, std::int64_t x_stride, std::int64_t 
                    std::int64_t end, std::int64_t cols, const QuantizedRows& out,
                    float given_scale, std::int64_t group) {
   const std::int64_t stride = code_stride(cols), shared = group ? group : cols;
-  linear_kernels(isa).quantize({x + begin * x_stride, x_stride, end - begin, cols,
+  const LinearKernels& kernels = linear_kernels(isa);
+  auto* words = reinterpret_cast<std::int16_t*>(out.wide);
+  kernels.quantize({x + begin * x_stride, x_stride, end - begin, cols,
                                 out.codes + begin * stride, out.signed_codes + begin * stride,
+                                kernels.i8_words ? words + begin * stride : nullptr,
                                 out.minus_sums + begin * (stride / 32), stride,
                                 out.scales + begin * ceil_div(cols, shared), shared,
                                 group ? group : 32, given_scale});
@@ -212,6 +215,7 @@ void linear_chunk_at(const Linear& linear, const float* x, std::int64_t x_stride
     task.code_stride = code_stride(linear.cols);
     task.codes = quantized->codes + token * task.code_stride;
     task.signed_codes = quantized->signed_codes + token * task.code_stride;
+    task.words = reinterpret_cast<const std::int16_t*>(quantized->wide) + token * task.code_stride;
     task.tile_bytes = kTileTokens * task.code_stride;
     task.tiles = reinterpret_cast<const char*>(quantized->code_tiles + token * task.code_stride);
     task.minus_sums = quantized->minus_sums + token * (task.code_stride / 32);

@@ -268,6 +268,8 @@ class FileRows:
     """
 
     def __init__(self, file: File, offset: int, rows: int, columns: int, element: str) -> None: ...
+    def read(self, begin: int, out: npt.NDArray[np.uint8]) -> None:
+        """Fill ``out`` with the bytes of rows from row ``begin`` on; `ReadError`."""
     @property
     def rows(self) -> int: ...
     @property

@@ -109,7 +109,7 @@ struct QuantizedRows {
   std::int8_t* code_tiles;    // q, where tiles are multiplied: [ceil(tokens / 16)][code_stride(cols) / 64][16][64]
   float* scale_tiles;         // likewise scales of groups: [ceil(tokens / 16)][groups][16]
   std::uint16_t* halves;      // [ceil(tokens / 16)][code_stride(cols) / 32][16][32]: see Input::halves
-  std::int8_t* wide;          // [tokens][2 * code_stride(cols)]: see Input::wide
+  std::int8_t* wide;          // [tokens][2 * code_stride(cols)]: see Input::wide; or q in words of 16 bits
   std::int32_t* wide_sums;    // [tokens][code_stride(cols) / 16]
   float* wide_scales;         // [tokens][code_stride(cols) / 32]
 };

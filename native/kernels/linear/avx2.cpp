@@ -8,6 +8,7 @@ namespace {
 
 #include "kernels/linear/int4_256.inc.h"
 #include "kernels/linear/wide_256.inc.h"
+#include "kernels/linear/tile.inc.h"
 
 struct F32 {
   using Stored = float;
@@ -49,15 +50,15 @@ struct Bf16 : F32 {
   }
 };
 
-// vpmaddubsw would saturate at 255 * 127 * 2. So both sides are split into even and odd columns of 16
-// bits, where two products of 255 * 128 add up exactly in 32.
+// vpmaddubsw would saturate at 255 * 127 * 2. So both sides are 16 bits wide, even columns and odd ones apart, where
+// two products of 128 * 128 add up exactly in 32.
 struct I8 {
   struct Split {
     IntPair even, odd;
   };
   using Stored = int8_t;
-  using Input = uint8_t;
-  using Lane = int32_t;
+  using Input = int16_t;
+  using Lane = SignedSum;
   using Sum = IntPair;
   using Weights = Split;
   struct Inputs {
@@ -66,8 +67,8 @@ struct I8 {
   static constexpr int kDepth = 4, kPanels = 1, kTokens = 4;
 
   static Sum zero() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
-  static Sum load_sum(const int32_t* from) { return {load_vector(from), load_vector(from + 8)}; }
-  static void store_sum(int32_t* to, Sum sum) {
+  static Sum load_sum(const SignedSum* from) { return {load_vector(from), load_vector(from + 8)}; }
+  static void store_sum(SignedSum* to, const Sum& sum) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), sum.low);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + 8), sum.high);
   }
@@ -77,42 +78,52 @@ struct I8 {
     const __m256i low = load_vector(from), high = load_vector(from + 32);
     return {{even(low), even(high)}, {odd(low), odd(high)}};
   }
-  static Inputs spread(const uint8_t* x) {
-    const __m256i codes = spread_four(x);
-    return {_mm256_and_si256(codes, _mm256_set1_epi16(0xff)), _mm256_srli_epi16(codes, 8)};
-  }
+  static Inputs spread(const int16_t* words) { return {spread_four(words), spread_four(words + 2)}; }
   static __m256i add(__m256i sum, __m256i even_w, __m256i odd_w, const Inputs& x) {
     sum = _mm256_add_epi32(sum, _mm256_madd_epi16(even_w, x.even));
     return _mm256_add_epi32(sum, _mm256_madd_epi16(odd_w, x.odd));
   }
-  static Sum add_product(Sum sum, const Weights& w, const Inputs& x) {
+  static Sum add_product(const Sum& sum, const Weights& w, const Inputs& x) {
     return {add(sum.low, w.even.low, w.odd.low, x), add(sum.high, w.even.high, w.odd.high, x)};
   }
-};
 
-// The codes of the weight are unsigned here, those of the inputs signed.
-struct I8InGroups : I8 {
-  using Stored = uint8_t;
-  using Input = int8_t;
-
-  static Sum open(int32_t minus_sum) {
-    const __m256i offset = _mm256_set1_epi32(128 * minus_sum);
-    return {offset, offset};
-  }
-  static __m256i low_bytes(__m256i w) { return _mm256_and_si256(w, _mm256_set1_epi16(0xff)); }
-  static Weights load(const uint8_t* from) {
-    const __m256i low = load_vector(from), high = load_vector(from + 32);
-    return {{low_bytes(low), low_bytes(high)}, {_mm256_srli_epi16(low, 8), _mm256_srli_epi16(high, 8)}};
-  }
-  static Inputs spread(const int8_t* x) {
-    const __m256i codes = spread_four(x);
-    return {even(codes), odd(codes)};
-  }
+  // Of a group of inputs that share a scale.
+  static Sum open(int32_t) { return zero(); }
   static void add_scaled(const Sum& sum, float scale, float* total) {
     const __m256 spread = _mm256_set1_ps(scale);
     _mm256_store_ps(total, _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum.low), spread, _mm256_load_ps(total)));
     _mm256_store_ps(total + 8,
                     _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum.high), spread, _mm256_load_ps(total + 8)));
+  }
+};
+
+// The same weights, parted once for many tokens.
+struct PartedI8 : I8 {
+  using Stored = int16_t;
+
+  static void part(const int8_t* from, int16_t* to) {
+    const Weights w = I8::load(from);
+    auto* lines = reinterpret_cast<__m256i*>(to);
+    _mm256_store_si256(lines, w.even.low);
+    _mm256_store_si256(lines + 1, w.even.high);
+    _mm256_store_si256(lines + 2, w.odd.low);
+    _mm256_store_si256(lines + 3, w.odd.high);
+  }
+  static Weights load(const int16_t* from) {
+    return {{load_vector(from), load_vector(from + 16)}, {load_vector(from + 32), load_vector(from + 48)}};
+  }
+};
+
+template <>
+struct Source<PartedI8> {
+  using Packed = I8;
+  alignas(64) int16_t parted[kMostBlockBytes];  // stays in the nearest cache for all tiles
+
+  const char* take(const char* packed, int64_t steps, bool first) {
+    constexpr int64_t kStep = kRows * I8::kDepth;
+    const auto* codes = reinterpret_cast<const int8_t*>(packed);
+    for (int64_t at = 0; first && at < steps * kStep; at += kStep) PartedI8::part(codes + at, parted + at);
+    return reinterpret_cast<const char*>(parted);
   }
 };
 
@@ -149,11 +160,12 @@ struct I4 : Int4In256<Scales> {
 
 // vpmaddubsw cannot saturate here, and what adds up in 16 bits fits them, down to 16 * 255 * -8 of 32 columns, or
 // to 8 * 255 * -15 of 16 where zero points are taken away.
-template <bool Zeros>
+template <bool Zeros, bool Once>
 struct Expanded : ExpandedIn256 {
   using Partial = IntPair;
   static constexpr int kTokens = 5;
   static constexpr int64_t kExact = Zeros ? 16 : 32;
+  static constexpr bool kOnce = Once;
 
   static Partial open(const Ints&) { return none(); }
   // As assembly, or gcc would put off all additions to the end, and the products would not fit the registers.
@@ -212,15 +224,24 @@ struct Wide : WideIn256 {
 
 #include "kernels/linear/widen.inc.h"
 #include "kernels/linear/quantize.inc.h"
-#include "kernels/linear/tile.inc.h"
 #include "kernels/linear/groups.inc.h"
 #include "kernels/linear/wide.inc.h"
 #include "kernels/linear/expanded.inc.h"
 #include "kernels/linear/input_groups.inc.h"
 
 template <class Op>
+void multiply_int8(const LinearTask& task) {
+  task.x_groups ? multiply_input_groups<Op>(task) : multiply<Op>(task, task.words, task.code_stride);
+}
+
+template <class Op>
 void multiply_int4(const LinearTask& task) {
-  task.zeros ? multiply_int4<Op, Expanded<true>>(task) : multiply_int4<Op, Expanded<false>>(task);
+  if (task.zeros)
+    multiply_int4<Op, Expanded<true, false>>(task);
+  else if (task.group == Expanded<false, true>::kExact)
+    multiply_int4<Op, Expanded<false, true>>(task);
+  else
+    multiply_int4<Op, Expanded<false, false>>(task);
 }
 
 }  // namespace
@@ -229,8 +250,8 @@ void linear_f32_avx2(const LinearTask& task) { multiply<F32>(task, task.x, task.
 void linear_f16_avx2(const LinearTask& task) { multiply<F16>(task, task.x, task.x_stride); }
 void linear_bf16_avx2(const LinearTask& task) { multiply<Bf16>(task, task.x, task.x_stride); }
 void linear_i8_avx2(const LinearTask& task) {
-  task.x_groups ? multiply_input_groups<I8InGroups>(task)
-                : multiply<I8>(task, task.codes, task.code_stride);
+  constexpr int64_t kFewTokens = 2 * I8::kTokens;
+  task.tokens <= kFewTokens ? multiply_int8<I8>(task) : multiply_int8<PartedI8>(task);
 }
 void linear_i4_avx2(const LinearTask& task) {
   task.bf16_scales ? multiply_int4<I4<Bf16Scales>>(task) : multiply_int4<I4<F16Scales>>(task);

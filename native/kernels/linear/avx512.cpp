@@ -123,6 +123,7 @@ template <bool Zeros>
 struct Expanded : ExpandedIn512 {
   using Partial = __m512i;
   static constexpr int64_t kExact = Zeros ? 16 : 32;
+  static constexpr bool kOnce = false;
 
   static Partial open(Ints) { return _mm512_setzero_si512(); }
   static Partial add(Partial sum, Bytes w, __m512i x) {

@@ -66,6 +66,7 @@ struct I4 : Int4In512<Scales> {
 struct Expanded : ExpandedIn512 {
   using Partial = Ints;
   static constexpr int64_t kExact = 0;
+  static constexpr bool kOnce = true;
 
   static Partial open(Ints sum) { return sum; }
   static Partial add(Partial sum, Bytes w, __m512i x) { return _mm512_dpbusd_epi32(sum, x, w); }

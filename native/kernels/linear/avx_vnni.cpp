@@ -82,6 +82,7 @@ struct Expanded : ExpandedIn256 {
   using Partial = Ints;
   static constexpr int kTokens = 6;  // 12 sums, 2 weights and 1 input
   static constexpr int64_t kExact = 0;
+  static constexpr bool kOnce = true;
 
   static Partial open(const Ints& sum) { return sum; }
   static Partial add(const Partial& sum, const Bytes& w, __m256i x) {

@@ -12,6 +12,7 @@
 //   kPanels, kTokens      the register tile
 //   kHoldsTotals          whether its registers have room for the floats, too
 //   kExact                columns whose products a Partial holds, or 0: any number
+//   kOnce                 whether a Partial holds those of a group
 //   load, hold            4 columns of a panel, and that they stay in a register: else gcc reads them for each token
 //   spread                4 columns of a token in all lanes
 //   add                   a Partial and the products of 4 columns
@@ -112,7 +113,7 @@ template <class Product, int P, int T>
         sum[t][p] = Product::close(before, partial[t][p]);
       }
     first = false;
-  } while (kExact != 0 && x < end);
+  } while (!Product::kOnce && x < end);
 }
 
 // T tokens times P panels, from `panel` on. Not inlined: beside other loops, compilers keep some of the sums in

@@ -25,6 +25,7 @@ struct LinearTask {
   int64_t x_stride;
   const uint8_t* codes;     // [tokens][code_stride], q + 128 for i8, and for i4 that is expanded
   const int8_t* signed_codes;  // the same as q, for i4, and for i8 with x_groups
+  const int16_t* words;        // the same in 16 bits, columns 0, 2, 1, 3 of every four, where a set multiplies these
   const int32_t* minus_sums;   // [tokens][code_stride / 32], minus the sum of 32 q, or with x_groups of a group
   int64_t code_stride;
   const float* x_scales;    // [tokens], i8 and i4; [tokens][cols / group] with x_groups
@@ -63,6 +64,7 @@ struct QuantizeTask {
   int64_t x_stride, tokens, cols;
   uint8_t* codes;
   int8_t* signed_codes;
+  int16_t* words;  // null where nothing reads them
   int32_t* minus_sums;
   int64_t code_stride;
   float* scales;

@@ -3,19 +3,6 @@
 //
 // Arm multiplies signed by signed, so int8 weights meet the activations as q, as int4 weights do.
 
-// An exact sum of q * w. Unlike a sum of (q + 128) * w there is no offset to take away.
-struct SignedSum {
-  int32_t value;
-};
-
-inline void scale_panel(const SignedSum* sums, const LinearTask& task, int64_t token, int64_t row,
-                        float* values) {
-  const float x_scale = task.x_scales[token];
-  const float* scales = task.scales + row;
-  for (int64_t r = 0; r < kRows; ++r)
-    values[r] = static_cast<float>(sums[r].value) * (x_scale * scales[r]);
-}
-
 struct FloatLanes {
   float32x4_t q0, q1, q2, q3;
 };

@@ -10,6 +10,16 @@ inline uint8_t code_of(float value, float scale) {
   return static_cast<uint8_t>(static_cast<int32_t>(rounded) + 128);
 }
 
+// Columns 0, 2, 1, 3 of every four, in 16 bits: as bytes are parted into even and odd ones.
+inline void widen_codes(const int8_t* codes, int64_t count, int16_t* words) {
+  for (int64_t k = 0; k < count; k += 4) {
+    words[k] = codes[k];
+    words[k + 1] = codes[k + 2];
+    words[k + 2] = codes[k + 1];
+    words[k + 3] = codes[k + 3];
+  }
+}
+
 // The same codes as they are, and minus the sums of `summed` of them: what unsigned weights meet.
 inline void sign_and_sum(const uint8_t* codes, int64_t count, int64_t summed, int8_t* signed_codes,
                          int32_t* minus_sums) {
@@ -54,5 +64,7 @@ void quantize(const QuantizeTask& task) {
     for (int64_t k = task.cols; k < task.code_stride; ++k) codes[k] = 128;
     sign_and_sum(codes, task.code_stride, task.summed, task.signed_codes + t * task.code_stride,
                  task.minus_sums + t * (task.code_stride / 32));
+    if (task.words)
+      widen_codes(task.signed_codes + t * task.code_stride, task.code_stride, task.words + t * task.code_stride);
   }
 }

@@ -21,7 +21,8 @@ inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Bytes of one panel in one block of columns. A few tiles are limited by memory: short blocks leave it
 // no pause. Many are limited by arithmetic, and gain from loading and storing the sums more rarely.
-inline int64_t block_bytes(int64_t tiles) { return tiles == 1 ? 2048 : tiles <= 6 ? 4096 : 16384; }
+constexpr int64_t kMostBlockBytes = 16384;
+inline int64_t block_bytes(int64_t tiles) { return tiles == 1 ? 2048 : tiles <= 6 ? 4096 : kMostBlockBytes; }
 
 // What to prefetch while a tile works: `lines` cache lines from `first` on, in each of the panels, a
 // burst of them every few steps.
@@ -123,17 +124,29 @@ void each_tile(const LinearTask& task, const char* weights, bool more, int64_t w
   }
 }
 
+// Where an Op reads a block of columns: as it lies in memory, unless a set says otherwise.
+template <class Op>
+struct Source {
+  using Packed = Op;  // what it is in memory
+
+  // `steps` steps of panels from `packed` on; for the first tile of tokens, or one behind it.
+  const char* take(const char* packed, int64_t, bool) { return packed; }
+};
+
 // Sums of P panels over all columns, for every token: sums[token][P][16]. `more` panels follow.
 template <class Op, int P>
 void sum_group(const LinearTask& task, const char* weights, bool more, const typename Op::Input* x,
                int64_t x_stride, typename Op::Lane* sums) {
-  constexpr int64_t kStepBytes = kRows * Op::kDepth * sizeof(typename Op::Stored);
-  each_tile<Op, P>(task, weights, more, 1,
-                   [&](int64_t tokens, int64_t token, int64_t step, int64_t steps, const Ahead& ahead) {
-                     any_tile<Op, P, Op::kTokens>(tokens, weights + step * kStepBytes, task.panel_bytes,
-                                                  x + token * x_stride + step * Op::kDepth, x_stride, steps,
-                                                  step == 0, sums + token * P * kRows, ahead);
-                   });
+  using Packed = typename Source<Op>::Packed;
+  constexpr int64_t kStepBytes = kRows * Op::kDepth * sizeof(typename Packed::Stored);
+  Source<Op> source;
+  each_tile<Packed, P>(task, weights, more, 1,
+                       [&](int64_t tokens, int64_t token, int64_t step, int64_t steps, const Ahead& ahead) {
+                         const char* block = source.take(weights + step * kStepBytes, steps, token == 0);
+                         any_tile<Op, P, Op::kTokens>(tokens, block, task.panel_bytes,
+                                                      x + token * x_stride + step * Op::kDepth, x_stride, steps,
+                                                      step == 0, sums + token * P * kRows, ahead);
+                       });
 }
 
 // Up to so many tokens panels are taken one by one, as they lie in memory, which then is up to a fifth faster than
@@ -158,6 +171,19 @@ inline void scale_panel(const int32_t* sums, const LinearTask& task, int64_t tok
   const int32_t* row_sums = task.row_sums + row;
   for (int64_t r = 0; r < kRows; ++r)
     values[r] = static_cast<float>(sums[r] - 128 * row_sums[r]) * (x_scale * scales[r]);
+}
+
+// An exact sum of q * w, where there is no offset to take away.
+struct SignedSum {
+  int32_t value;
+};
+
+inline void scale_panel(const SignedSum* sums, const LinearTask& task, int64_t token, int64_t row,
+                        float* values) {
+  const float x_scale = task.x_scales[token];
+  const float* scales = task.scales + row;
+  for (int64_t r = 0; r < kRows; ++r)
+    values[r] = static_cast<float>(sums[r].value) * (x_scale * scales[r]);
 }
 
 inline void write_panel(const float* values, int64_t rows, bool accumulate, float* y) {

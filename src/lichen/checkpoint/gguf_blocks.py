@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lichen import _core
+from lichen.reuse import empty
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -48,7 +49,7 @@ class BlockType:
         if not self.blocked:
             floats: npt.NDArray[Any] = data.view(self.element)
             return floats.reshape(shape)
-        out = np.empty((len(data) // self.size_bytes, self.weights), np.float32)
+        out = empty((len(data) // self.size_bytes, self.weights), np.float32)
         _core.dequantize_blocks(self.kernel, data.reshape(-1, self.size_bytes), out)
         return out.reshape(shape)
 

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from lichen._core import File, FileRows, ReadError
 from lichen.checkpoint.gguf_blocks import BLOCK_TYPES, UNREAD_TYPES, BlockType
 from lichen.errors import InputError
+from lichen.reuse import empty
 
 _STRING, _ARRAY = 8, 9
 _SCALARS = {
@@ -73,7 +74,7 @@ class GgufFile:
         Plain reads rather than a memory map: mapped pages would count as this process's memory,
         and a file that shrinks under the map would kill it.
         """
-        data = np.empty(entry.nbytes, np.uint8)
+        data = empty(entry.nbytes, np.uint8)
         try:
             self.handle.read(entry.offset, data)
         except ReadError as error:

@@ -9,19 +9,33 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
+import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from lichen._core import File, FileRows
+from lichen._core import File, FileRows, ReadError
 from lichen.checkpoint import files
 from lichen.checkpoint.protocol import FLOAT_TYPES, ROW_ELEMENTS
 from lichen.errors import InputError
+from lichen.reuse import empty
 from lichen.tensor import AnyTensor, FloatArray, StoredFloats
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 
-#: What NumPy, with ml_dtypes, can hold.
-_READABLE = {"F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"}
+#: The types that are read, as NumPy with ml_dtypes holds them.
+_READABLE: dict[str, Any] = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "BF16": ml_dtypes.bfloat16,
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "i1",
+    "U8": "u1",
+    "BOOL": "?",
+}
 
 
 class SafetensorsFolder:
@@ -77,12 +91,13 @@ class SafetensorsFolder:
 
     def read(self, name: str) -> FloatArray:
         """One tensor as stored; bfloat16 comes as ml_dtypes.bfloat16."""
-        self._facts(name)
-        file = self._placement[name]
+        dtype, shape = self._facts(name)
+        file = self._files[self._placement[name]]
+        tensor: FloatArray = empty(shape, _READABLE[dtype])
         try:
-            tensor: FloatArray = self._shards[file].get_tensor(name)
-        except (SafetensorError, OSError, ValueError) as error:
-            raise InputError(f"{self.path / file}: tensor {name}: {error}.") from None
+            file.handle.read(file.offsets[name], tensor.reshape(-1).view(np.uint8))
+        except ReadError as error:
+            raise InputError(f"{error} (tensor {name}).") from None
         return tensor
 
     def read_exact(self, name: str) -> AnyTensor:

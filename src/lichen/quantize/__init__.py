@@ -31,12 +31,20 @@ from lichen.code_text import CodeText
 from lichen.errors import InputError, ResourceError
 from lichen.quantize.assignment import Assignment, layer_format
 from lichen.quantize.assignment import linear_layers as linear_layers
-from lichen.quantize.layers import kept, quantized, read_floats, written
+from lichen.quantize.layers import (
+    in_pieces,
+    kept,
+    quantized,
+    quantized_unseen,
+    read_floats,
+    written,
+)
 from lichen.quantize.progress import Counting, Say, Told, silent
 from lichen.quantize.progress import Progress as Progress
 from lichen.quantize.records import Records
 from lichen.read_ahead import LARGE_ELEMENTS, ReadAhead
 from lichen.recipe import Recipe
+from lichen.reuse import reusing
 from lichen.tensor import FloatArray
 from lichen.tokenizer import Tokenizer
 
@@ -165,7 +173,7 @@ def _quantize_directly(work: Assignment, out: Path, *, force: bool, told: Told) 
     """Every tensor as it comes from the source."""
     records = Records()
     done = told.counting(work.elements)
-    with AtomicFolder(out, force=force) as folder:
+    with AtomicFolder(out, force=force) as folder, reusing():
         require_space(folder, work.predicted_bytes())
         told.say(prediction(work))
         hashing = _hash_beside(work.source)
@@ -194,9 +202,13 @@ def _tensors(
 ) -> Iterator[tuple[str, npt.NDArray[Any]]]:
     """Every tensor of the folder, made when it is asked for."""
     large = {name for name in work.names if work.count(name) > LARGE_ELEMENTS}
-    with ReadAhead(lambda name: read_floats(work, name), work.names, large) as ahead:
+    whole = [name for name in work.names if not in_pieces(work, name)]
+    with ReadAhead(lambda name: read_floats(work, name), whole, large) as ahead:
         for name in work.names:
-            parts = _converted(work, name, ahead.read(name), records)
+            if in_pieces(work, name):
+                parts = written(work, name, records.quantized(quantized_unseen(work, name)))
+            else:
+                parts = _converted(work, name, ahead.read(name), records)
             while parts:
                 yield parts.popitem()  # so that nothing is held while the next one is made
             done.add(work.count(name))

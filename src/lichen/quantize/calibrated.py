@@ -26,7 +26,14 @@ from lichen.errors import InputError
 from lichen.quantize import calibration_record, fingerprint, finish, prediction, require_space
 from lichen.quantize.absorb import absorber
 from lichen.quantize.assignment import Assignment
-from lichen.quantize.layers import kept, quantized, read_finite, read_floats, written
+from lichen.quantize.layers import (
+    kept,
+    quantized,
+    quantized_unseen,
+    read_finite,
+    read_floats,
+    written,
+)
 from lichen.quantize.progress import Told
 from lichen.quantize.records import Records
 from lichen.quantize.unfinished import State, UnfinishedFolder, Unit
@@ -183,7 +190,7 @@ class _Run:
         if name in self._made:
             return self._made[name]
         if name in self._work.to_quantize:  # an embedding; what has a stop is never read before it
-            return quantized(self._work, name, read_floats(self._work, name))[0]
+            return quantized_unseen(self._work, name)[0]
         return kept(self._work, name, read_floats(self._work, name))[0]
 
     def _write_until(self, stop: Stop) -> None:
@@ -294,7 +301,7 @@ class _Run:
         """A tensor of the unit as it is stored."""
         work, made = self._work, self._made.get(name)
         if made is None and name in work.to_quantize:
-            made = self._block.quantized(quantized(work, name, read_floats(work, name)))
+            made = self._block.quantized(quantized_unseen(work, name))
             self._progress.add(work.count(name))
         if isinstance(made, QuantizedTensor):
             return written(work, name, made)

@@ -11,22 +11,28 @@ import numpy.typing as npt
 
 from lichen.checkpoint.compressed_tensors import stored
 from lichen.checkpoint.manifest import LayerRecord, NarrowedRecord
+from lichen.checkpoint.pieces import read_rows
 from lichen.checkpoint.protocol import FLOAT_TYPES
 from lichen.errors import InputError
 from lichen.quantize.assignment import Assignment, layer_format
+from lichen.read_ahead import LARGE_ELEMENTS
 from lichen.recipe import Method, Rule
+from lichen.reuse import empty
 from lichen.row_blocks import map_row_blocks
 from lichen.schemes import FLOATS, Scheme, dequantize_rows, in_floats, to_float32
 from lichen.solvers import native, solver
 from lichen.solvers.ranges import input_scale
 from lichen.solvers.statistics import InputStatistics
-from lichen.tensor import FloatArray, QuantizedTensor
+from lichen.tensor import FloatArray, QuantizedTensor, StoredTensor
 
 Float32 = npt.NDArray[np.float32]
 
 #: float16 may stand for dequantized values when it adds no more than this relative squared error:
 #: ten times what rounding to 11 bits costs, so it is passed only where values leave its range.
 _NARROWING_ERROR = 1e-6
+
+#: Elements of a piece of a large weight: 16 MiB of float32.
+_PIECE_ELEMENTS = 1 << 22
 
 
 def read_floats(work: Assignment, name: str) -> FloatArray:
@@ -61,14 +67,66 @@ def quantized(
     inputs: InputStatistics | None = None,
 ) -> tuple[QuantizedTensor, LayerRecord]:
     """A weight by its rule, and what there is to say of it; InputError as for `solved`."""
-    layer, rule = work.to_quantize[name]
+    rule = work.to_quantize[name][1]
     made = replace(
         solved(work, name, weight, work.scheme(name), rule.solver, inputs),
         activations=rule.activations,
         input_scale=_input_scale(rule, inputs),
     )
-    rows, columns = made.shape
-    record = LayerRecord(
+    output_error = None if inputs is None else _output_error(weight, made, inputs)
+    return made, _record(work, name, native.relative_error(weight, made), output_error)
+
+
+def quantized_unseen(work: Assignment, name: str) -> tuple[QuantizedTensor, LayerRecord]:
+    """As `quantized`, without inputs; a large weight is never in memory in floats as a whole."""
+    if not in_pieces(work, name):
+        return quantized(work, name, read_floats(work, name))
+    rule, scheme = work.to_quantize[name][1], work.scheme(name)
+    rows, columns = work.matrix(name)
+    exact = work.source.read_exact(name)
+    if isinstance(exact, QuantizedTensor | StoredTensor):
+        exact = read_floats(work, name)
+    codes, errors, squares = empty((rows, columns), np.int8), np.zeros(rows), np.zeros(rows)
+    step = max(1, _PIECE_ELEMENTS // columns)
+    scales, zeros = [], []  # the codes of a piece are not held
+    for begin in range(0, rows, step):
+        end = min(rows, begin + step)
+        weight = read_rows(exact, begin, end)
+        part = solved(work, name, weight, scheme, rule.solver)
+        codes[begin:end] = part.codes
+        errors[begin:end], squares[begin:end] = native.squared_errors(weight, part)
+        scales.append(part.scales)
+        zeros.append(part.zeros)
+    made = QuantizedTensor(
+        codes=codes,
+        scales=np.concatenate(scales),
+        zeros=_joined(zeros),
+        scheme=scheme,
+        activations=rule.activations,
+    )
+    return made, _record(work, name, native.ratio(errors, squares))
+
+
+def in_pieces(work: Assignment, name: str) -> bool:
+    """Whether a weight is large, and none of its rows depends on another."""
+    if name not in work.to_quantize or work.count(name) <= LARGE_ELEMENTS:
+        return False
+    rule = work.to_quantize[name][1]
+    return not rule.calibrated and rule.scheme.granularity != "tensor"
+
+
+def _joined(parts: list[npt.NDArray[np.int8] | None]) -> npt.NDArray[np.int8] | None:
+    given = [part for part in parts if part is not None]
+    return np.concatenate(given) if given else None
+
+
+def _record(
+    work: Assignment, name: str, error: float, output_error: float | None = None
+) -> LayerRecord:
+    """What there is to say of a weight that was quantized by its rule."""
+    layer, rule = work.to_quantize[name]
+    rows, columns = work.matrix(name)
+    return LayerRecord(
         name=layer,
         rows=rows,
         columns=columns,
@@ -76,11 +134,10 @@ def quantized(
         solver=str(rule.solver),
         scaling=None if rule.scaling is None else str(rule.scaling),
         bits=work.stored_bits(name) / (rows * columns),
-        error=native.relative_error(weight, made),
-        output_error=None if inputs is None else _output_error(weight, made, inputs),
+        error=error,
+        output_error=output_error,
         why=work.why.get(name, ""),
     )
-    return made, record
 
 
 def written(work: Assignment, name: str, tensor: QuantizedTensor) -> dict[str, npt.NDArray[Any]]:

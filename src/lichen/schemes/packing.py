@@ -15,6 +15,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from lichen.reuse import empty
 from lichen.row_blocks import map_row_blocks
 
 Words = npt.NDArray[np.int32]
@@ -32,9 +33,10 @@ def packed_columns(columns: int, bits: int) -> int:
 def pack(codes: npt.NDArray[np.int8], bits: int) -> Words:
     """Words [out, packed_columns] of codes [out, in]; the rest of a last word is zeros."""
     rows, columns = codes.shape
-    words = np.zeros((rows, packed_columns(columns, bits)), "<i4")
+    words = empty((rows, packed_columns(columns, bits)), "<i4")
     octets = words.view(np.uint8)
     used = min(octets.shape[1], math.ceil(columns / 8) * bits)
+    octets[:, used:] = 0
 
     def fill_pairs(part: slice) -> None:
         # With the bits of 8 turned, the lowest four of a code are those of code + 8.

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lichen import _core
+from lichen.reuse import empty
 from lichen.schemes import Scheme, to_float32
 from lichen.tensor import FloatArray, QuantizedTensor
 
@@ -88,7 +89,7 @@ def fit(
     ``importance`` [in] multiplies the squared error of each column.  ValueError for weights that
     are not finite, or too large for the scales' type.
     """
-    codes = np.empty(weight.shape, np.int8)
+    codes = empty(weight.shape, np.int8)
     scales, zeros = (np.empty(scheme.scale_shape(*weight.shape), np.float32) for _ in range(2))
     if importance is not None and scheme.granularity == "tensor":
         importance = np.tile(importance, len(weight))
@@ -151,15 +152,18 @@ def round_to(
     zeros: npt.NDArray[np.int8] | None = None,
 ) -> QuantizedTensor:
     """What `lichen.schemes.quantize` gives; weights and scales must be finite."""
-    codes = np.empty(weight.shape, np.int8)
+    codes = empty(weight.shape, np.int8)
     points = np.zeros_like(scales) if zeros is None else zeros.astype(np.float32)
     stored, name = _stored(weight, scheme)
     _core.round(pool(weight.size), stored, name, scheme.bits, scales, points, _rows(codes, scheme))
     return QuantizedTensor(codes, scales, zeros, scheme)
 
 
-def relative_error(weight: FloatArray, tensor: QuantizedTensor) -> float:
-    """The squared error of ``tensor`` over the squares of ``weight``; 0 for a weight of zeros."""
+def squared_errors(weight: FloatArray, tensor: QuantizedTensor) -> tuple[Float64, Float64]:
+    """The squared error of each row of ``tensor``, and the squares of that of ``weight``.
+
+    Of a tensor that shares one scale, all of it is one row.
+    """
     codes, (scales, zeros) = _rows(tensor.codes, tensor.scheme), floats(tensor)
     errors, squares = np.zeros(len(codes)), np.zeros(len(codes))
     stored, name = _stored(weight, tensor.scheme)
@@ -173,6 +177,16 @@ def relative_error(weight: FloatArray, tensor: QuantizedTensor) -> float:
         errors=errors,
         squares=squares,
     )
+    return errors, squares
+
+
+def relative_error(weight: FloatArray, tensor: QuantizedTensor) -> float:
+    """The squared error of ``tensor`` over the squares of ``weight``; 0 for a weight of zeros."""
+    return ratio(*squared_errors(weight, tensor))
+
+
+def ratio(errors: Float64, squares: Float64) -> float:
+    """The sum of errors over that of squares; 0 where all squares are."""
     whole = squares.sum()
     return float(errors.sum() / whole) if whole else 0.0
 
