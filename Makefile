@@ -45,7 +45,7 @@ check: $(VENV)/.installed
 
 test: $(VENV)/.test $(VENV)/.cmake
 	@echo "== running the tests"
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check src tests bench

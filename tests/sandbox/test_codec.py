@@ -168,7 +168,9 @@ def test_subclasses_cross_as_their_base_unless_strict(value: Any) -> None:
         Encoder(strict=True).encode(value)
 
 
-@pytest.mark.parametrize("value", [object(), open, UnsupportedError, [{1: object}]][:3], ids=repr)
+@pytest.mark.parametrize(
+    "value", [object(), open, UnsupportedError], ids=["object", "open", "type"]
+)
 def test_other_types_are_named_in_the_refusal(value: Any) -> None:
     with pytest.raises(UnsupportedError):
         Encoder().encode(value)

@@ -116,7 +116,7 @@ def test_unusable_task_is_refused(tmp_path: Path, row: dict[str, object], messag
     [
         ("none.jsonl", None),
         ("bytes.jsonl", b"\xff\xfe{}"),
-        ("torn.jsonl.gz", gzip.compress(b"{}" * 500)[:-9]),
+        ("torn.jsonl.gz", gzip.compress(b"{}" * 500, mtime=0)[:-9]),
         ("plain.jsonl.gz", b"{}"),
         ("empty.jsonl", b""),
     ],
