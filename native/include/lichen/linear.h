@@ -99,7 +99,7 @@ void unpack_row(const Linear& linear, std::int64_t row, float* out);
 
 // Activations; prepare_rows fills what a product reads of them. In int8: the instructions multiply unsigned by signed,
 // so signed weights (i8, and i4 expanded for many tokens) meet q + 128 and unsigned ones (i4, and i8 with scales for
-// groups) meet q. Columns from cols to the stride are q = 0.
+// groups) meet q. Columns from cols to the stride are q = 0. AVX2 multiplies i8 in 16 bits, where it meets q.
 struct QuantizedRows {
   std::uint8_t* codes;        // [tokens][code_stride(cols)]: q + 128
   std::int8_t* signed_codes;  // [tokens][code_stride(cols)]: q
