@@ -1,7 +1,7 @@
 """Large arrays whose memory is used again, where many of the same sizes follow one another.
 
-The system gives a new array zeroed pages, and zeroing them can take longer than what is then done
-with the numbers: half of the time of a model's quantization to 8 bits, on a virtual machine.
+The system gives a new array zeroed pages, and zeroing them takes long where a virtual machine has
+to find the memory first: a third of the processor time of quantizing a model to 8 bits.
 """
 
 from __future__ import annotations

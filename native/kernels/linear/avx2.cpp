@@ -50,17 +50,32 @@ struct Bf16 : F32 {
   }
 };
 
+// A line of bytes in 16 bits, even columns and odd ones apart; in memory 64 elements.
+struct Parted {
+  IntPair even, odd;
+
+  template <class Element>
+  void store(Element* to) const {
+    auto* lines = reinterpret_cast<__m256i*>(to);
+    _mm256_store_si256(lines, even.low);
+    _mm256_store_si256(lines + 1, even.high);
+    _mm256_store_si256(lines + 2, odd.low);
+    _mm256_store_si256(lines + 3, odd.high);
+  }
+  template <class Element>
+  static Parted load(const Element* from) {
+    return {{load_vector(from), load_vector(from + 16)}, {load_vector(from + 32), load_vector(from + 48)}};
+  }
+};
+
 // vpmaddubsw would saturate at 255 * 127 * 2. So both sides are 16 bits wide, even columns and odd ones apart, where
 // two products of 128 * 128 add up exactly in 32.
 struct I8 {
-  struct Split {
-    IntPair even, odd;
-  };
   using Stored = int8_t;
   using Input = int16_t;
   using Lane = SignedSum;
   using Sum = IntPair;
-  using Weights = Split;
+  using Weights = Parted;
   struct Inputs {
     __m256i even, odd;
   };
@@ -101,17 +116,7 @@ struct I8 {
 struct PartedI8 : I8 {
   using Stored = int16_t;
 
-  static void part(const int8_t* from, int16_t* to) {
-    const Weights w = I8::load(from);
-    auto* lines = reinterpret_cast<__m256i*>(to);
-    _mm256_store_si256(lines, w.even.low);
-    _mm256_store_si256(lines + 1, w.even.high);
-    _mm256_store_si256(lines + 2, w.odd.low);
-    _mm256_store_si256(lines + 3, w.odd.high);
-  }
-  static Weights load(const int16_t* from) {
-    return {{load_vector(from), load_vector(from + 16)}, {load_vector(from + 32), load_vector(from + 48)}};
-  }
+  static Weights load(const int16_t* from) { return Parted::load(from); }
 };
 
 template <>
@@ -122,7 +127,7 @@ struct Source<PartedI8> {
   const char* take(const char* packed, int64_t steps, bool first) {
     constexpr int64_t kStep = kRows * I8::kDepth;
     const auto* codes = reinterpret_cast<const int8_t*>(packed);
-    for (int64_t at = 0; first && at < steps * kStep; at += kStep) PartedI8::part(codes + at, parted + at);
+    for (int64_t at = 0; first && at < steps * kStep; at += kStep) I8::load(codes + at).store(parted + at);
     return reinterpret_cast<const char*>(parted);
   }
 };
@@ -183,9 +188,7 @@ struct Expanded : ExpandedIn256 {
 
 // Unsigned bytes in 16 bits, even columns and odd ones, meet the same columns of an input: 255 * 32639 twice fit 32.
 struct Wide : WideIn256 {
-  struct Weights {
-    IntPair even, odd;
-  };
+  using Weights = Parted;
   using Sums = IntPair;
   using Kept = uint16_t;
   // 6 sums, 4 weights, 1 input and what is between of the 16 registers.
@@ -198,16 +201,8 @@ struct Wide : WideIn256 {
   static Weights widen(const Line& bytes) {
     return {even(bytes), {_mm256_srli_epi16(bytes.low, 8), _mm256_srli_epi16(bytes.high, 8)}};
   }
-  static void keep(Kept* to, const Weights& w) {
-    auto* lines = reinterpret_cast<__m256i*>(to);
-    _mm256_store_si256(lines, w.even.low);
-    _mm256_store_si256(lines + 1, w.even.high);
-    _mm256_store_si256(lines + 2, w.odd.low);
-    _mm256_store_si256(lines + 3, w.odd.high);
-  }
-  static Weights load_kept(const Kept* from) {
-    return {{load_vector(from), load_vector(from + 16)}, {load_vector(from + 32), load_vector(from + 48)}};
-  }
+  static void keep(Kept* to, const Weights& w) { w.store(to); }
+  static Weights load_kept(const Kept* from) { return Parted::load(from); }
   static void hold(Weights& w) { asm("" : "+x"(w.even.low), "+x"(w.even.high), "+x"(w.odd.low), "+x"(w.odd.high)); }
 
   static Sums open(int32_t first) { return {_mm256_set1_epi32(first), _mm256_set1_epi32(first)}; }

@@ -35,7 +35,7 @@ from lichen.quantize.layers import (
     in_pieces,
     kept,
     quantized,
-    quantized_unseen,
+    quantized_in_pieces,
     read_floats,
     written,
 )
@@ -206,7 +206,7 @@ def _tensors(
     with ReadAhead(lambda name: read_floats(work, name), whole, large) as ahead:
         for name in work.names:
             if in_pieces(work, name):
-                parts = written(work, name, records.quantized(quantized_unseen(work, name)))
+                parts = written(work, name, records.quantized(quantized_in_pieces(work, name)))
             else:
                 parts = _converted(work, name, ahead.read(name), records)
             while parts:

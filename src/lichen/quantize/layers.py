@@ -78,9 +78,14 @@ def quantized(
 
 
 def quantized_unseen(work: Assignment, name: str) -> tuple[QuantizedTensor, LayerRecord]:
-    """As `quantized`, without inputs; a large weight is never in memory in floats as a whole."""
-    if not in_pieces(work, name):
-        return quantized(work, name, read_floats(work, name))
+    """As `quantized`, without inputs, of a weight that is still to be read."""
+    if in_pieces(work, name):
+        return quantized_in_pieces(work, name)
+    return quantized(work, name, read_floats(work, name))
+
+
+def quantized_in_pieces(work: Assignment, name: str) -> tuple[QuantizedTensor, LayerRecord]:
+    """As `quantized`, of a weight that is never in memory in floats as a whole (`in_pieces`)."""
     rule, scheme = work.to_quantize[name][1], work.scheme(name)
     rows, columns = work.matrix(name)
     exact = work.source.read_exact(name)
