@@ -97,10 +97,9 @@ void quantize_rows(Isa isa, const float* x, std::int64_t x_stride, std::int64_t 
                    float given_scale, std::int64_t group) {
   const std::int64_t stride = code_stride(cols), shared = group ? group : cols;
   const LinearKernels& kernels = linear_kernels(isa);
-  auto* words = reinterpret_cast<std::int16_t*>(out.wide);
   kernels.quantize({x + begin * x_stride, x_stride, end - begin, cols,
                                 out.codes + begin * stride, out.signed_codes + begin * stride,
-                                kernels.i8_words ? words + begin * stride : nullptr,
+                                kernels.i8_words ? out.words + begin * stride : nullptr,
                                 out.minus_sums + begin * (stride / 32), stride,
                                 out.scales + begin * ceil_div(cols, shared), shared,
                                 group ? group : 32, given_scale});
@@ -140,13 +139,15 @@ QuantizedBuffer::QuantizedBuffer(std::int64_t tokens, std::int64_t cols)
       halves_(static_cast<std::size_t>(whole_tiles(tokens) * code_stride(cols)) * sizeof(std::uint16_t)),
       wide_(static_cast<std::size_t>(2 * tokens * code_stride(cols))),
       wide_sums_(static_cast<std::size_t>(tokens * code_stride(cols) / 16) * sizeof(std::int32_t)),
-      wide_scales_(static_cast<std::size_t>(tokens * code_stride(cols) / 32) * sizeof(float)) {}
+      wide_scales_(static_cast<std::size_t>(tokens * code_stride(cols) / 32) * sizeof(float)),
+      words_(static_cast<std::size_t>(tokens * code_stride(cols)) * sizeof(std::int16_t)) {}
 
 QuantizedRows QuantizedBuffer::rows() {
   return {codes_.as<std::uint8_t>(), signed_codes_.as<std::int8_t>(), minus_sums_.as<std::int32_t>(),
           scales_.as<float>(), code_tiles_.as<std::int8_t>(),
           scale_tiles_.as<float>(), halves_.as<std::uint16_t>(),
-          wide_.as<std::int8_t>(), wide_sums_.as<std::int32_t>(), wide_scales_.as<float>()};
+          wide_.as<std::int8_t>(), wide_sums_.as<std::int32_t>(), wide_scales_.as<float>(),
+          words_.as<std::int16_t>()};
 }
 
 std::int64_t linear_chunks(const Linear& linear, std::int64_t tokens) {
@@ -215,7 +216,7 @@ void linear_chunk_at(const Linear& linear, const float* x, std::int64_t x_stride
     task.code_stride = code_stride(linear.cols);
     task.codes = quantized->codes + token * task.code_stride;
     task.signed_codes = quantized->signed_codes + token * task.code_stride;
-    task.words = reinterpret_cast<const std::int16_t*>(quantized->wide) + token * task.code_stride;
+    task.words = quantized->words + token * task.code_stride;
     task.tile_bytes = kTileTokens * task.code_stride;
     task.tiles = reinterpret_cast<const char*>(quantized->code_tiles + token * task.code_stride);
     task.minus_sums = quantized->minus_sums + token * (task.code_stride / 32);

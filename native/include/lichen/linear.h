@@ -109,9 +109,10 @@ struct QuantizedRows {
   std::int8_t* code_tiles;    // q, where tiles are multiplied: [ceil(tokens / 16)][code_stride(cols) / 64][16][64]
   float* scale_tiles;         // likewise scales of groups: [ceil(tokens / 16)][groups][16]
   std::uint16_t* halves;      // [ceil(tokens / 16)][code_stride(cols) / 32][16][32]: see Input::halves
-  std::int8_t* wide;          // [tokens][2 * code_stride(cols)]: see Input::wide; or q in words of 16 bits
+  std::int8_t* wide;          // [tokens][2 * code_stride(cols)]: see Input::wide
   std::int32_t* wide_sums;    // [tokens][code_stride(cols) / 16]
   float* wide_scales;         // [tokens][code_stride(cols) / 32]
+  std::int16_t* words;        // [tokens][code_stride(cols)]: q, where i8 is multiplied in 16 bits
 };
 
 // Bytes between two rows of codes: cols rounded up to 64.
@@ -127,7 +128,7 @@ class QuantizedBuffer {
   QuantizedRows rows();
 
  private:
-  AlignedBuffer codes_, signed_codes_, minus_sums_, scales_, code_tiles_, scale_tiles_, halves_, wide_, wide_sums_, wide_scales_;
+  AlignedBuffer codes_, signed_codes_, minus_sums_, scales_, code_tiles_, scale_tiles_, halves_, wide_, wide_sums_, wide_scales_, words_;
 };
 
 // Quantizes rows [begin, end) of x[tokens][x_stride] into the same rows of `out`: symmetric, dynamic per
