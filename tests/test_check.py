@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -357,20 +358,24 @@ def test_quantize_needs_force_for_a_folder_with_something_in_it(
 # --- interruptions --------------------------------------------------------------------------
 
 
-def start(line: list[str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "lichen", *line], env=ENVIRONMENT, stderr=subprocess.PIPE
-    )
+@contextmanager
+def started(line: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "lichen", *line]
+    with subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_ctrl_c_during_a_check_ends_with_130_and_the_next_run_goes_on(
     place: Path, done: Path, tmp_path: Path
 ) -> None:
     line = arguments(place, tmp_path / "run")
-    process = start(line)
-    wait_for(tmp_path / "run" / "resources-reference.json", process)
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
+    with started(line) as process:
+        wait_for(tmp_path / "run" / "resources-reference.json", process)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"run the same command again" in told
     assert b"Traceback" not in told

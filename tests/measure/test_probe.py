@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -153,16 +155,32 @@ def test_the_child_dies_with_its_parent(tmp_path: Path) -> None:
         f"probe.LOADER = {probe.LOADER!r}; probe.measure_model(Path(sys.argv[1]))"
     )
     parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "slow")])
-    child = wait_for(lambda: pid_of(parent.pid))
+    (child,) = wait_for(lambda: children_of(parent.pid))
     parent.kill()
     parent.wait()
     wait_for(lambda: not Path(f"/proc/{child}").exists())
 
 
-def pid_of(parent: int) -> int | None:
-    """The only child of a process, once there is one."""
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return int(children[0]) if children else None
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="no /proc")
+def test_ctrl_c_while_the_child_starts_leaves_no_thread_that_keeps_this_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted(threading.Timer):
+        def start(self) -> None:
+            super().start()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading, "Timer", Interrupted)
+    before = children_of(os.getpid())
+    with pytest.raises(KeyboardInterrupt):
+        probe.measure_model(tmp_path / "slow", timeout=30.0)
+    assert [t for t in threading.enumerate() if isinstance(t, Interrupted) and not t.daemon] == []
+    assert children_of(os.getpid()) <= before
+
+
+def children_of(parent: int) -> set[int]:
+    """The processes that a process started and that are still there."""
+    return set(map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split()))
 
 
 def wait_for(found: Callable[[], T]) -> T:

@@ -85,17 +85,18 @@ def _running(
     command = [sys.executable, "-P", "-m", module, msgspec.json.encode(job).decode()]
     reading, writing = os.pipe()  # ends with this process, however it ends, and the child with it
     late = threading.Event()
+
+    def give_up() -> None:
+        late.set()
+        process.kill()
+
+    timer = threading.Timer(timeout, give_up)
+    timer.daemon = True  # or Ctrl-C while it starts would keep this process until the time is up
     try:
         process = subprocess.Popen(command, stdin=reading, stdout=subprocess.PIPE, stderr=errors)
-
-        def give_up() -> None:
-            late.set()
-            process.kill()
-
-        timer = threading.Timer(timeout, give_up)
-        timer.start()
         with process:  # which waits for its end
             try:
+                timer.start()
                 yield process, late
             finally:
                 timer.cancel()
