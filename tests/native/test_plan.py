@@ -520,6 +520,11 @@ def packed(isa: str, kind: str, seed: int, rows: int, cols: int, threads: int) -
         return _core.Linear(pool, tensor.codes, "i4", tensor.scales, None, isa)
     if kind == "f32":
         return _core.Linear(pool, weight, "f32", None, None, isa)
+    if kind in ("b4", "b6", "b8"):  # blocks of 32, symmetric
+        high = 1 << int(kind[1]) - 1
+        blocks = np.random.default_rng(seed).integers(-high, high, (rows, cols), np.int8)
+        spread = np.abs(normal(seed, rows, cols // 32)) / np.float32(high)
+        return _core.Linear(pool, blocks, kind, spread, None, isa)
     scales = np.abs(weight).max(1) / np.float32(127)
     codes = np.round(weight / scales[:, None]).astype(np.int8)
     group = 64 if kind == "i8-64" else 0
@@ -561,6 +566,44 @@ def test_a_gate_in_pieces_is_the_gate_as_a_whole(
     expected = run_rows(isa, [x], whole, threads)
     assert np.isfinite(expected).all()
     np.testing.assert_array_equal(run_rows(isa, [x], in_pieces, threads), expected)
+
+
+# --- Weights of several kinds behind one input ----------------------------------------------------
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        ("i8", "b4"),  # inputs in 8 bits and in 16
+        ("b6", "i8"),
+        ("i8-64", "b8", "b4"),
+        ("i4", "b4", "i8"),
+        ("f32", "i8", "bf16", "b6", "i4"),
+    ],
+    ids="+".join,
+)
+@pytest.mark.parametrize("tokens", [1, 5, 70, 255])
+def test_weights_that_share_an_input_do_not_disturb_each_other(
+    isa: str, kinds: tuple[str, ...], tokens: int, threads: int
+) -> None:
+    """Each gives the bits that it gives alone, in whatever forms the others read the input."""
+    x, rows = normal(1, tokens, 256), 77
+    weights = [packed(isa, kind, 2 + i, rows, 256, threads) for i, kind in enumerate(kinds)]
+
+    def of(number: int, readers: Sequence[int]) -> Array:
+        def build(plan: _core.Plan, values: list[int]) -> int:
+            outs = {reader: plan.value(rows) for reader in readers}
+            plan.linear(values[0], [(weights[reader], out) for reader, out in outs.items()])
+            return outs[number]
+
+        return run_rows(isa, [x], build, threads)
+
+    every = range(len(kinds))
+    for number, kind in enumerate(kinds):
+        alone = of(number, [number])
+        assert np.isfinite(alone).all()
+        np.testing.assert_array_equal(of(number, every), alone, err_msg=kind)
 
 
 # --- A whole block --------------------------------------------------------------------------------
