@@ -183,9 +183,10 @@ $(VENV)/.installed: $(VENV)/.venv $(PACKAGE)
 	$(BIN)/python -m pip install --quiet --no-compile .
 	@touch $@
 
+# What lichen is already there for, not '.[test]', for which pip would compile it once more.
 $(VENV)/.test: $(VENV)/.installed
 	@echo "== installing what the tests need"
-	$(BIN)/python -m pip install --quiet '.[test]'
+	$(BIN)/python -m pip install --quiet --no-compile 'lichen[test]'
 	@touch $@
 
 $(VENV)/.cmake: $(VENV)/.venv
@@ -194,7 +195,7 @@ $(VENV)/.cmake: $(VENV)/.venv
 
 $(VENV)/.lint: $(VENV)/.installed
 	@echo "== installing the linters"
-	$(BIN)/python -m pip install --quiet '.[lint]'
+	$(BIN)/python -m pip install --quiet --no-compile 'lichen[lint]'
 	@touch $@
 
 clean:

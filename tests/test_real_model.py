@@ -101,14 +101,14 @@ def test_generate_streams_sensible_code(path: Path, cache: Path) -> None:
 
 def test_check_from_model_to_report(path: Path, cache: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "lichen", "check", "qwen2.5-coder-0.5b"]
-    command += ["--tasks", "basics:10", "--robustness", "3"]  # of the 20 by default: half a minute
+    command += ["--tasks", "basics:6", "--robustness", "2"]  # of more by default: minutes
     command += ["--out", str(tmp_path / "run"), "--json"]
     environment = os.environ | {"LICHEN_CACHE": str(cache)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 3, done.stderr  # ten tasks decide nothing
+    assert done.returncode == 3, done.stderr  # six tasks decide nothing
     record = json.loads((tmp_path / "run" / "record.json").read_text())
     assert record["verdict"]["decision"] == "undecided"
-    assert record["correctness"][0]["count"] == 10
+    assert record["correctness"][0]["count"] == 6
     assert record["divergence"]["kld_mean"] <= 0.01
     assert record["resources"]["candidate"]["size"]["value"] > 0
     assert (tmp_path / "run" / "report.html").stat().st_size > 10_000

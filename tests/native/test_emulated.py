@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.native.test_cross import ROOT, output_of, tool
+from tests.native.builds import ROOT, build, output_of, tool
 
 from lichen import _core
 
@@ -30,31 +30,19 @@ NEEDS = {"amx": "avx512_vnni", "avx_vnni": "avx2"}
 PROGRAMS = ["linear_test", "plan_test", "vector_test"]
 
 
-@pytest.fixture(scope="module")
-def build() -> Path:
-    """The core, soon built rather than fast, and the tests that no other module runs."""
-    cmake = tool("cmake")
+def quickly_built(*targets: str) -> Path:
+    """Soon built rather than fast."""
     tool("c++")
-    switches = {
-        "LICHEN_PYTHON": "OFF",
-        "LICHEN_NATIVE_TESTS": "ON",
-        "LICHEN_OPTIMIZATION": "-O1",
-    }
-    defined = [f"-D{name}={value}" for name, value in switches.items()]
-    output_of(cmake, "-S", ROOT, "-B", BUILD, *defined)
-    output_of(cmake, "--build", BUILD, "--parallel", "2", "--target", "cpu_test")
-    return BUILD
+    return build(BUILD, {"LICHEN_OPTIMIZATION": "-O1"}, *targets)
 
 
 @pytest.fixture(scope="module")
-def emulated(build: Path) -> Path:
+def emulated() -> Path:
     """The tests over emulated instructions."""
-    targets = output_of(tool("cmake"), "--build", build, "--target", "help")
-    if "plan_test_emulated" not in targets:
+    folder = quickly_built("cpu_test")
+    if "plan_test_emulated" not in output_of(tool("cmake"), "--build", folder, "--target", "help"):
         pytest.skip("the compiler knows neither AMX nor AVX-VNNI")
-    programs = [f"{program}_emulated" for program in PROGRAMS]
-    output_of(tool("cmake"), "--build", build, "--parallel", "2", "--target", *programs)
-    return build
+    return quickly_built(*(f"{program}_emulated" for program in PROGRAMS))
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -69,5 +57,6 @@ def test_kernels_are_right_over_emulated_instructions(
     assert re.fullmatch(r"[1-9]\d+ (cases|checks), 0 failures", last)
 
 
-def test_what_is_said_of_a_processor_is_what_it_and_the_system_grant(build: Path) -> None:
-    assert re.fullmatch(r"[1-9]\d+ checks, 0 failures\n", output_of(build / "cpu_test"))
+def test_what_is_said_of_a_processor_is_what_it_and_the_system_grant() -> None:
+    told = output_of(quickly_built("cpu_test") / "cpu_test")
+    assert re.fullmatch(r"[1-9]\d+ checks, 0 failures\n", told)
