@@ -192,7 +192,7 @@ struct Wide : WideIn256 {
   using Sums = IntPair;
   using Kept = uint16_t;
   // 6 sums, 4 weights, 1 input and what is between of the 16 registers.
-  static constexpr int kPanelTokens = 3, kFewTokens = 12, kPanels = 1, kTokens = 3, kKept = 64;
+  static constexpr int kPanelTokens = 3, kFewTokens = 6, kPanels = 1, kTokens = 3, kKept = 64;
 
   static IntPair even(const Line& w) {
     const __m256i mask = _mm256_set1_epi16(0xff);
