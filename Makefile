@@ -24,7 +24,7 @@ help:
 	@echo "make agreement       the int8 folder in lichen and in transformers (a minute)"
 	@echo "make statistics      simulate how often the verdict errs (seconds)"
 	@echo "make llama-cpp       the same prompts through llama.cpp (TASKS=humaneval; an hour)"
-	@echo "make study           the quantization study: schemes x solvers on MODEL, table and plots (an hour and more)"
+	@echo "make study           the quantization study: schemes x solvers on MODEL, table and plots (three hours and more)"
 	@echo "make kills           quantize MODEL, killed ten times on the way: the same bytes (minutes)"
 	@echo "make kquants         llama.cpp's own formats of MODEL: size and divergence (half an hour)"
 	@echo "make export-check    exported GGUF files in llama.cpp and in lichen: the same tokens (minutes)"

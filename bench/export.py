@@ -21,8 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from lichen.check import default_cache
-from lichen.checkpoint.registry import resolve
+from lichen.checkpoint.registry import default_cache, resolve
 from lichen.export import ASKED, export
 from lichen.loading import LanguageModel, load
 

@@ -142,7 +142,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("model", type=Path)
+    parser.add_argument("model", help="a folder, or a name that was fetched")
     parser.add_argument("--types", nargs="*", default=list(TYPES), metavar="TYPE")
     parser.add_argument("--imatrix", action="store_true")
     parser.add_argument("--beside", nargs="*", type=Path, default=[], metavar="FOLDER")

@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lichen import stats
-from lichen.check import default_cache
-from lichen.checkpoint.registry import resolve
+from lichen.checkpoint.registry import default_cache, resolve
 from lichen.disk_model import DiskModel
 from lichen.sandbox import Sandbox
 from lichen.tasks import Prompt, Task, load, program, render

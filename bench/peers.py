@@ -32,9 +32,8 @@ from bench.peer.weights import Weights
 
 import lichen
 from lichen import measure
-from lichen.check import default_cache
 from lichen.checkpoint import open_checkpoint
-from lichen.checkpoint.registry import resolve
+from lichen.checkpoint.registry import default_cache, resolve
 from lichen.engine.machine import choose_isa
 from lichen.measure.reading import Reading
 

@@ -16,8 +16,7 @@ from collections.abc import Sequence
 
 from bench.speculation_prompts import OTHERS, REWRITES
 
-from lichen.check import default_cache
-from lichen.checkpoint.registry import resolve
+from lichen.checkpoint.registry import default_cache, resolve
 from lichen.completion import Request
 from lichen.loading import LanguageModel, load
 

@@ -20,8 +20,7 @@ from bench.studying.grid import FAMILIES, cells
 from bench.studying.measuring import Study
 from bench.studying.page import write_page
 
-from lichen.check import default_cache
-from lichen.checkpoint.registry import resolve
+from lichen.checkpoint.registry import default_cache, resolve
 
 
 def main() -> None:

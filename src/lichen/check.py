@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lichen import __version__, code_text, measure
 from lichen.calibration import standard_library
-from lichen.checkpoint.registry import resolve
+from lichen.checkpoint.registry import default_cache, resolve
 from lichen.disk_model import DiskModel
 from lichen.engine.machine import choose_isa, choose_threads
 from lichen.engine.scheduler import KV_TYPE
@@ -42,11 +42,6 @@ from lichen.verify.progress import Progress, Silent
 from lichen.verify.record import Divergence, Machine, Record, Resources, Role
 from lichen.verify.run import RunFolder
 from lichen.verify.settings import Settings
-
-
-def default_cache() -> Path:
-    """Where fetched models are kept unless another folder is given."""
-    return Path.home() / ".cache" / "lichen"
 
 
 def load(

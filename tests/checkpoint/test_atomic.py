@@ -1,6 +1,7 @@
 """Model folders are written whole or not at all."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -106,6 +107,51 @@ def test_a_crash_between_the_two_renames_is_mended(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not empty"):
         AtomicFolder(target).__enter__()
     assert listing(target) == {"old"}
+
+
+@pytest.mark.parametrize("moment", ["old", "new"])
+def test_ctrl_c_as_a_rename_returns_keeps_a_whole_folder(
+    tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = old_folder(tmp_path)
+    rename = Path.rename
+
+    def struck(self: Path, to: Path) -> Path:
+        done = rename(self, to)
+        if (self == target) == (moment == "old"):
+            monkeypatch.setattr(Path, "rename", rename)
+            raise KeyboardInterrupt
+        return done
+
+    monkeypatch.setattr(Path, "rename", struck)
+    with pytest.raises(KeyboardInterrupt), AtomicFolder(target, force=True) as folder:
+        (folder / "new").write_text("1")
+    assert listing(target) == {moment}
+    assert listing(tmp_path) == {"out"}
+
+
+def test_what_is_left_of_an_old_folder_is_never_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = old_folder(tmp_path)
+    (target / "old too").write_text("1")
+    remove = shutil.rmtree
+
+    def cut_short(path: Path, **how: bool) -> None:
+        if path.exists():
+            (path / "old").unlink()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), AtomicFolder(target, force=True) as folder:
+        (folder / "new").write_text("1")
+        monkeypatch.setattr(shutil, "rmtree", cut_short)
+    monkeypatch.undo()
+    assert listing(target) == {"new"}
+    remove(target)
+    with AtomicFolder(target) as folder:
+        (folder / "newer").write_text("1")
+    assert listing(target) == {"newer"}
+    assert listing(tmp_path) == {"out"}
 
 
 def test_a_killed_process_leaves_the_old_state(tmp_path: Path) -> None:

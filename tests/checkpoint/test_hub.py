@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import huggingface_hub
 import pytest
 from huggingface_hub import constants
 from tests.interrupt import seconds_to_end
@@ -235,6 +236,38 @@ def test_a_download_that_breaks_off_goes_on_next_time(
     assert hub.cached(MODEL) is None
     played.cut_after = None
     assert open_checkpoint(hub.fetch(MODEL)).names()
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_a_download_stopped_after_any_file_is_not_a_model(
+    shards: int, played: Hub, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played.models[MODEL] = write_tiny_model(tmp_path / "source", shards=shards)
+    download, left = huggingface_hub.hf_hub_download, 0
+
+    def stopping(hub_id: str, name: str) -> str:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        return download(hub_id, name)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", stopping)
+    for files in range(len(played.files(MODEL))):
+        left = files
+        with pytest.raises(KeyboardInterrupt):
+            hub.fetch(MODEL)
+        assert hub.cached(MODEL) is None, f"{files} files are there"
+    left = 99
+    assert open_checkpoint(hub.fetch(MODEL)).names()
+
+
+def test_shards_without_their_index_are_no_model(played: Hub, tmp_path: Path) -> None:
+    """As another tool leaves them, which takes the config first."""
+    played.models[MODEL] = write_tiny_model(tmp_path / "source", shards=2)
+    folder = hub.fetch(MODEL)
+    (folder / "model.safetensors.index.json").unlink()
+    assert hub.cached(MODEL) is None
 
 
 def test_ctrl_c_does_not_wait_for_a_slow_hub(tmp_path: Path) -> None:

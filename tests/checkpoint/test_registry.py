@@ -32,8 +32,18 @@ def test_known_models_are_sound() -> None:
 def test_a_path_is_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_tiny_model(tmp_path / "org" / "model")
     assert registry.resolve(str(folder), cache=tmp_path) == folder
+    assert registry.fetch(str(folder), cache=tmp_path) == folder
     monkeypatch.chdir(tmp_path)
     assert registry.resolve("org/model", cache=tmp_path) == Path("org/model")
+
+
+def test_fetched_models_lie_where_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LICHEN_CACHE", raising=False)
+    assert registry.default_cache() == Path.home() / ".cache" / "lichen"
+    monkeypatch.setenv("LICHEN_CACHE", str(tmp_path))
+    assert registry.default_cache() == tmp_path
 
 
 @pytest.mark.parametrize("model", ["qwen2.5-coder-0.5b", "org/model"])

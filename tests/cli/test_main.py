@@ -200,6 +200,75 @@ def test_a_full_disk_behind_stdout_ends_with_4() -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_behind_stderr_does_not_change_the_exit_code() -> None:
+    with Path("/dev/full").open("wb") as full:
+        command = [*LICHEN, "models", "info", "/nothere"]
+        done = subprocess.run(command, env=ENVIRONMENT, stderr=full, check=False)
+    assert done.returncode == 2
+
+
+def test_nobody_reading_stderr_does_not_change_the_exit_code() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [*LICHEN, "models", "info", "/nothere"]
+    done = subprocess.run(command, env=ENVIRONMENT, stderr=write, check=False)
+    os.close(write)
+    assert done.returncode == 2
+
+
+def test_progress_that_cannot_be_told_ends_nothing() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    program = (
+        "from lichen.cli.progress import TerminalProgress\n"
+        "progress = TerminalProgress(); progress.say('a')\n"
+        "with progress.step('b'): pass\n"
+        "print('went on')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=write,
+        check=False,
+    )
+    os.close(write)
+    assert (done.returncode, done.stdout) == (0, b"went on\n")
+
+
+def test_a_table_that_nobody_reads_is_no_error() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    program = (
+        "from rich.table import Table; from lichen.cli.output import emit_rich\n"
+        "emit_rich(Table('a'), Table('b'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=ENVIRONMENT,
+        stdout=write,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_an_error_does_not_wait_for_what_runs_beside() -> None:
+    """A pool's threads are waited for at an ordinary exit, with all that is queued for them."""
+    program = (
+        "import time; from concurrent.futures import ThreadPoolExecutor\n"
+        "from lichen import cli; from lichen.cli import main\n"
+        "def run(_):\n"
+        "    ThreadPoolExecutor(1).submit(time.sleep, 60)\n"
+        "    return 130\n"
+        "main.run = run; cli.start()"
+    )
+    command = [sys.executable, "-c", program]
+    assert subprocess.run(command, env=ENVIRONMENT, timeout=20, check=False).returncode == 130
+
+
 def test_ctrl_c_ends_with_130() -> None:
     process = subprocess.Popen(
         [*LICHEN, "generate", "nothing", "-"],

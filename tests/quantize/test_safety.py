@@ -20,6 +20,7 @@ from tests.quantize.test_pipeline import INT8, set_weight, snapshot
 from tests.tiny import write_tiny_model
 
 import lichen.quantize as pipeline
+from lichen.checkpoint import atomic
 from lichen.checkpoint.atomic import AtomicFolder
 from lichen.errors import InputError, ResourceError
 from lichen.quantize import quantize
@@ -203,6 +204,25 @@ def test_what_appears_at_the_target_meanwhile_is_kept(tiny, tmp_path):
     told = []
     quantize(tiny, RECIPES["gptq"], out, calibration=TEXT, say=told.append)
     assert any("going on after" in line for line in told), "what was done is not lost"
+
+
+def test_ctrl_c_before_the_folder_has_its_name_costs_nothing(tiny, tmp_path, monkeypatch):
+    """At the last flush, when every weight file is there."""
+    out, told = tmp_path / "out", []
+
+    def strike(folder: Path) -> None:
+        assert (folder / "lichen.json").exists()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(atomic, "flush", strike)
+    with pytest.raises(KeyboardInterrupt):
+        quantize(tiny, RECIPES["gptq"], out, calibration=TEXT)
+    monkeypatch.undo()
+    assert not out.exists()
+    quantize(tiny, RECIPES["gptq"], out, calibration=TEXT, say=told.append)
+    assert any("going on after" in line for line in told), "what was done is not lost"
+    quantize(tiny, RECIPES["gptq"], tmp_path / "alone", calibration=TEXT)
+    assert snapshot(out) == snapshot(tmp_path / "alone")
 
 
 # --- refused late ----------------------------------------------------------------------------

@@ -64,6 +64,19 @@ def test_bad_input_leaves_no_folder_that_the_run_made(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_run_that_never_began_leaves_what_is_not_its_own(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    with pytest.raises(InputError, match="bad"), RunFolder(runs / "mine", "s", "t") as run:
+        with RunFolder(runs / "other", "z", "u") as other:
+            other.write("record.json", b"hours of work")
+        (run.path / "model-int8").mkdir()
+        (run.path / "model-int8" / "weights").write_bytes(b"more of it")
+        raise InputError("bad")
+    assert (runs / "other" / "record.json").read_bytes() == b"hours of work"
+    with RunFolder(runs / "mine", "s", "t") as again:
+        assert (again.path / "model-int8" / "weights").read_bytes() == b"more of it"
+
+
 def test_bad_input_keeps_a_folder_that_was_there(tmp_path: Path) -> None:
     with RunFolder(tmp_path / "run", "s", "t") as run:
         run.write("record.json", b"{}")

@@ -55,6 +55,7 @@ class AtomicFolder:
         self._force = force
         self._partial = self.target.with_name(f".{self.target.name}.partial")
         self._old = self.target.with_name(f".{self.target.name}.old")
+        self._gone = self.target.with_name(f".{self.target.name}.gone")
         self._lock: int | None = None
 
     def __enter__(self) -> Path:
@@ -157,19 +158,23 @@ class AtomicFolder:
             )
 
     def _rename(self) -> None:
-        if self.target.exists():
-            self.target.rename(self._old)
         try:
+            if self.target.exists():
+                self.target.rename(self._old)
             self._partial.rename(self.target)
             to_disk(self.target.parent)
         finally:
             self._restore()
 
     def _restore(self) -> None:
-        """Put the old folder back if something struck between the two renames; else it goes."""
-        if self._old.exists() and not self.target.exists():
-            self._old.rename(self.target)
-        shutil.rmtree(self._old, ignore_errors=True)
+        """Put the old folder back if something struck between the two renames; else it goes.
+
+        By another name, so that what is left of it when that is cut short is never put back.
+        """
+        shutil.rmtree(self._gone, ignore_errors=True)
+        if self._old.exists():
+            self._old.rename(self._gone if self.target.exists() else self.target)
+        shutil.rmtree(self._gone, ignore_errors=True)
 
 
 class AtomicFile:

@@ -99,8 +99,11 @@ def _identity(path: Path) -> tuple[int, int, int, int] | None:
 def combined_digest(files: Iterable[Path]) -> str:
     """SHA-256 (hex) over the names and contents of files; large ones are read in parallel."""
     paths = sorted(files)
-    with ThreadPoolExecutor(max_workers=4) as pool:
+    pool = ThreadPoolExecutor(max_workers=4)
+    try:
         digests = list(pool.map(file_digest, paths))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C does not wait for gigabytes
     total = hashlib.sha256()
     for path, digest in zip(paths, digests, strict=True):
         total.update(f"{path.name}\0{digest}\n".encode())

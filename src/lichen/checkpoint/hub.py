@@ -64,7 +64,9 @@ def fetch(hub_id: str, *, progress: Progress | None = None) -> Path:
         # One by one and in this thread: the library's own way to fetch several files waits for
         # all of them before it lets go on Ctrl-C.
         with no_bars(), _watch(store / "blobs", total, progress):
-            paths = [Path(hf_hub_download(hub_id, name)) for name in wanted]
+            # The config last: `cached` asks for it first, so that it vouches for all the others.
+            names = sorted(wanted, key=lambda name: (name == "config.json", name))
+            paths = [Path(hf_hub_download(hub_id, name)) for name in names]
     except Exception as error:
         # The library lets through what its HTTP and file layers raise; all of it ends a download.
         raise ResourceError(f"{hub_id}: the download broke off ({_brief(error)}).") from error
@@ -140,7 +142,8 @@ def _is_whole(folder: Path) -> bool:
     if not (folder / "config.json").is_file():
         return False
     if not (folder / INDEX).is_file():
-        return any(path.is_file() for path in folder.glob("*.safetensors"))
+        found = [path.name for path in folder.glob("*.safetensors") if path.is_file()]
+        return bool(found) and not any("-of-" in name for name in found)
     placement: Any = files.read_json(folder / INDEX).get("weight_map")
     shards = set(placement.values()) if isinstance(placement, dict) else set()
     return all(isinstance(shard, str) and (folder / shard).is_file() for shard in shards)

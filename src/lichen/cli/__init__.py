@@ -1,12 +1,13 @@
-"""The command line, one file per subcommand.
-
-Nothing else in lichen prints, or reads the environment.
-"""
+"""The command line, one file per subcommand.  Nothing else in lichen prints."""
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import NoReturn
+
+#: Done, rejected, undecided: a run came to its end.
+_ENDED = (0, 1, 3)
 
 
 def start() -> NoReturn:
@@ -18,4 +19,8 @@ def start() -> NoReturn:
     except KeyboardInterrupt:
         print("lichen: interrupted.", file=sys.stderr)
         code = 130
+    if code not in _ENDED:
+        # Everything is cleaned up.  An ordinary exit would wait for threads in the middle of
+        # something that nobody wants any more: hashing a model, asking a name server.
+        os._exit(code)
     sys.exit(code)

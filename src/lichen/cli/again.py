@@ -16,13 +16,14 @@ def resume(folder: Path) -> int:
     """Go on with a run, whichever command it was of."""
     options.refuse_others("resume")
     from lichen import again
+    from lichen.checkpoint.registry import default_cache
     from lichen.remote import KEY_VARIABLE
 
     verb = again.invocation_of(folder).verb
     record = again.resume(
         folder,
         key=os.environ.get(KEY_VARIABLE) or None,
-        cache=shared.cache_folder().absolute(),
+        cache=default_cache().absolute(),
         progress=shared.progress(),
     )
     model = folder / Path(record.candidate.path).name

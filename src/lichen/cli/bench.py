@@ -93,13 +93,13 @@ def command(
     int8 peak where integers are multiplied.  An input that is multiplied in two parts, as a GGUF
     model's 16 bits in two of 8 are, counts twice."""
     from lichen import measure
-    from lichen.checkpoint.registry import resolve
+    from lichen.checkpoint.registry import default_cache, resolve
     from lichen.engine.machine import choose_isa, choose_threads
     from lichen.invocation import cache_bytes
     from lichen.measure.shares import Shares, document, rows
 
     budget = cache_bytes(cache_gb)  # refused before anything is measured
-    path = resolve(model, cache=shared.cache_folder())
+    path = resolve(model, cache=default_cache())
     machine = measure.machine(threads=choose_threads(threads), isa=choose_isa(isa))
     workload = measure.Workload(
         prompt_tokens, context, batch, gen_tokens, 1 if quick else 3, profile

@@ -21,7 +21,7 @@ from lichen.cli.verdict import report_decision
     default=("int8",),
     show_default=True,
     metavar="R",
-    help="A recipe's name, or a .toml file.",
+    help="A recipe's name, or a .toml file; one at a time.",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder of the run; else runs/MODEL-RECIPE."
@@ -56,7 +56,7 @@ def command(
     from lichen.check import check
 
     progress = shared.progress()
-    if fetch and shared.is_known(model) and not shared.model_path(model, shared.cache_folder()):
+    if fetch and shared.is_known(model) and not shared.model_path(model):
         shared.fetch(model, progress)
     folder = out or options.default_out(model, recipe)
     record = check(
@@ -65,7 +65,6 @@ def command(
         out=folder,
         settings=options.settings(given),
         effort=options.effort(given),
-        cache=shared.cache_folder(),
         force=force,
         command=shared.command_line(),
         progress=progress,

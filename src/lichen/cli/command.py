@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -101,12 +100,6 @@ def wants_json() -> bool:
     return options is not None and options.json
 
 
-def cache_folder() -> Path:
-    """Where fetched models are kept: $LICHEN_CACHE, else ~/.cache/lichen."""
-    given = os.environ.get("LICHEN_CACHE")
-    return Path(given) if given else Path.home() / ".cache" / "lichen"
-
-
 def progress() -> TerminalProgress:
     """Progress on stderr: bars on a terminal, now and then a line elsewhere."""
     return TerminalProgress()
@@ -121,8 +114,9 @@ def fetch(name: str, progress: TerminalProgress) -> Path:
     """Fetch a model by its name, unless it is here already."""
     from lichen.checkpoint import registry
 
+    cache = registry.default_cache()
     with progress.step(f"Fetching {name}") as update:
-        return registry.fetch(name, cache=cache_folder(), progress=update, notice=progress.say)
+        return registry.fetch(name, cache=cache, progress=update, notice=progress.say)
 
 
 def is_known(name: str) -> bool:
@@ -132,12 +126,12 @@ def is_known(name: str) -> bool:
     return name in {model.name for model in known_models()}
 
 
-def model_path(name: str, cache: Path) -> Path | None:
+def model_path(name: str) -> Path | None:
     """Where a model that goes by a name is, or None while it is not here."""
-    from lichen.checkpoint.registry import resolve
+    from lichen.checkpoint.registry import default_cache, resolve
     from lichen.errors import InputError
 
     try:
-        return resolve(name, cache=cache)
+        return resolve(name, cache=default_cache())
     except InputError:
         return None

@@ -43,10 +43,10 @@ def command(
     from lichen.verify import divergence as next_tokens
 
     chosen = None if text is None else code_text.from_path(text)
-    cache, progress = shared.cache_folder(), shared.progress()
+    progress = shared.progress()
     stored = (reference_kv_cache or kv_cache, kv_cache)
     models = [
-        load(m, cache=cache, threads=threads, isa=isa, kv_cache=kind, cache_gb=cache_gb)
+        load(m, threads=threads, isa=isa, kv_cache=kind, cache_gb=cache_gb)
         for m, kind in zip((reference, candidate), stored, strict=True)
     ]
     with progress.step("Divergence") as update:

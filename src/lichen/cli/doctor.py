@@ -27,12 +27,12 @@ def command() -> None:
 
 def _examine() -> dict[str, Any]:
     from lichen import _core, measure, sandbox, self_check
-    from lichen.checkpoint.registry import known_models
+    from lichen.checkpoint.registry import default_cache, known_models
     from lichen.engine.machine import choose_isa, choose_threads
 
     machine = measure.machine(threads=choose_threads(), isa=choose_isa())
     probe = sandbox.probe()
-    cache = shared.cache_folder()
+    cache = default_cache()
     return {
         "lichen": machine["lichen"],
         "python": machine["python"],
@@ -51,9 +51,7 @@ def _examine() -> dict[str, Any]:
         **{f"sandbox_{layer}": told for layer, told in probe.layers.items()},
         "sandbox_remedy": [f"{layer}: {told}" for layer, told in probe.remedies.items()],
         "model_cache": str(cache),
-        "models_present": [
-            model.name for model in known_models() if shared.model_path(model.name, cache)
-        ],
+        "models_present": [model.name for model in known_models() if shared.model_path(model.name)],
     }
 
 

@@ -52,10 +52,10 @@ def command(model: str, form: str, kind: str, out: Path, force: bool) -> None:
 
     MODEL is a folder, quantized or not, a .gguf file or a name. Quantized weights keep their codes
     where the type has them; other weights are rounded for the least squared error."""
-    from lichen.checkpoint.registry import resolve
+    from lichen.checkpoint.registry import default_cache, resolve
     from lichen.export import export
 
-    path = resolve(model, cache=shared.cache_folder())
+    path = resolve(model, cache=default_cache())
     with shared.progress().step(f"Exporting to {kind}") as update:
         report = export(path, out, type=kind, force=force, progress=update)
     if shared.wants_json():

@@ -70,7 +70,6 @@ def command(
 
     opening = partial(
         load,
-        cache=shared.cache_folder(),
         threads=threads,
         isa=isa,
         kv_cache=kv_cache,

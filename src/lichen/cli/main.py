@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
@@ -10,8 +9,8 @@ from importlib import import_module
 import click
 
 from lichen.cli.command import CONTEXT, Options, Subcommands
-from lichen.cli.exits import USAGE, explain
-from lichen.cli.output import close_stdout, flush_stdout
+from lichen.cli.exits import FAILED, USAGE, explain
+from lichen.cli.output import close_stdout, flush_stdout, tell
 
 #: Each is `lichen.cli.<name>.command`, imported when it is asked for.
 COMMANDS = (
@@ -82,13 +81,16 @@ def run(arguments: Sequence[str]) -> int:
         flush_stdout()
         return code if isinstance(code, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
-        print(error.format_message(), file=sys.stderr)  # it is the help, not a line about a fault
+        tell(error.format_message())  # it is the help, not a line about a fault
         return USAGE
     except (Exception, KeyboardInterrupt) as error:
         if options.debug:
             traceback.print_exc()
         failure = explain(error)
         for line in failure.lines:
-            print(f"lichen: {line}", file=sys.stderr)
+            tell(f"lichen: {line}")
         close_stdout()
         return failure.code
+    except SystemExit:  # what click makes of a pipe that nobody reads any more
+        close_stdout()
+        return FAILED

@@ -20,8 +20,7 @@ def list_() -> None:
     """The models that can be fetched by name, and whether they are here."""
     from lichen.checkpoint.registry import known_models
 
-    cache = shared.cache_folder()
-    found = [(model, shared.model_path(model.name, cache)) for model in known_models()]
+    found = [(model, shared.model_path(model.name)) for model in known_models()]
     if shared.wants_json():
         emit_json(
             [
@@ -74,9 +73,9 @@ def info(model: str) -> None:
     from lichen import models
     from lichen.checkpoint import open_checkpoint
     from lichen.checkpoint.info import model_info
-    from lichen.checkpoint.registry import resolve
+    from lichen.checkpoint.registry import default_cache, resolve
 
-    checkpoint = open_checkpoint(resolve(model, cache=shared.cache_folder()))
+    checkpoint = open_checkpoint(resolve(model, cache=default_cache()))
     models.build(checkpoint.config)  # says so when lichen cannot run it
     found = model_info(checkpoint)
     if shared.wants_json():

@@ -1,11 +1,23 @@
-"""stdout: one JSON document or text for people; a reader that goes away is no error."""
+"""stdout: one JSON document or text for people; a reader that goes away is no error.
+
+stderr: words for people, which are no reason to end a run when they cannot be written.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TextIO
+
+
+def tell(text: str) -> None:
+    """Print a line for people on stderr, or nowhere where it takes none (a full disk, a reader that
+    went away): hours of work and the exit code are worth more."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        _send_nowhere(sys.stderr)
 
 
 def emit(text: str) -> None:
@@ -29,11 +41,11 @@ def emit_rich(*renderables: Any) -> None:
 
     width = None if sys.stdout.isatty() else 100
     console = Console(width=width, highlight=False)
-    try:
+    # Not printed by rich, which ends the process where the reader went away.
+    with console.capture() as written:
         for renderable in renderables:
             console.print(renderable)
-    except BrokenPipeError:
-        close_stdout()
+    emit(written.get().removesuffix("\n"))
 
 
 def emit_columns(rows: Sequence[Sequence[str]]) -> None:
@@ -64,4 +76,8 @@ def close_stdout() -> None:
     try:
         sys.stdout.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _send_nowhere(sys.stdout)
+
+
+def _send_nowhere(stream: TextIO) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from lichen.cli.output import tell
+
 #: Without a terminal, a step says where it is at most this often.
 QUIET_SECONDS = 15.0
 
@@ -29,7 +31,7 @@ class TerminalProgress:
 
     def say(self, message: str) -> None:
         """One line that stays."""
-        print(message, file=sys.stderr, flush=True)
+        tell(message)
 
 
 @contextmanager
@@ -77,7 +79,7 @@ def _lines(title: str) -> Iterator[Callable[[int, int], None]]:
         left = ""
         if done > first and done - first >= EARLY_SHARE * total:
             left = f", about {_duration((now - started) / (done - first) * (total - done))} left"
-        print(f"{title}: {_count(done, total)}{left}", file=sys.stderr, flush=True)
+        tell(f"{title}: {_count(done, total)}{left}")
 
     yield update
     _ended(title, seen, started)
@@ -86,7 +88,7 @@ def _lines(title: str) -> Iterator[Callable[[int, int], None]]:
 def _ended(title: str, total: int, started: float) -> None:
     count = f": {total}" if 1 < total <= COUNTABLE else ""
     took = _duration(time.monotonic() - started)
-    print(f"{title}{count} done in {took}", file=sys.stderr, flush=True)
+    tell(f"{title}{count} done in {took}")
 
 
 def _count(done: int, total: int) -> str:

@@ -71,7 +71,6 @@ def command(
             requantize=requantize,
             threads=threads,
             isa=isa,
-            cache=shared.cache_folder(),
             force=force,
             progress=update,
             say=progress.say,

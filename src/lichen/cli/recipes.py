@@ -58,14 +58,14 @@ def explain(recipe: str, model: str | None) -> None:
 
     A quantized folder in place of both tells what was made of its layers; errors that depend on
     inputs are known only then."""
-    from lichen.checkpoint.registry import resolve
+    from lichen.checkpoint.registry import default_cache, resolve
     from lichen.quantize.explain import explain_folder, explain_recipe
     from lichen.recipe import load_recipe
 
     if model is None:
         found = explain_folder(Path(recipe))
     else:
-        path = resolve(model, cache=shared.cache_folder())
+        path = resolve(model, cache=default_cache())
         with shared.progress().step("Measuring errors") as update:
             found = explain_recipe(load_recipe(recipe), path, progress=update)
     if shared.wants_json():

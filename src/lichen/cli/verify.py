@@ -64,7 +64,6 @@ def command(
         out=out,
         settings=options.settings(given),
         effort=options.effort(given),
-        cache=shared.cache_folder(),
         force=force,
         command=shared.command_line(),
         progress=shared.progress(),

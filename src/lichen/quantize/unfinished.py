@@ -6,13 +6,14 @@ them, and ``state.json``, which is replaced last and says what counts.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from lichen.checkpoint.atomic import AtomicFolder, flush, to_disk
+from lichen.checkpoint.atomic import AtomicFolder, to_disk
 from lichen.checkpoint.manifest import LayerRecord, NarrowedRecord
 from lichen.errors import InputError, ResourceError
 
@@ -60,6 +61,7 @@ class UnfinishedFolder(AtomicFolder):
         self.state = State(fingerprint=fingerprint, sizes={})
         #: The file for which all weights are made again, since it is not as it was written; or "".
         self.spoilt = ""
+        self._whole = False
 
     @property
     def begun(self) -> bool:
@@ -138,12 +140,16 @@ class UnfinishedFolder(AtomicFolder):
 
     def _finish(self) -> None:
         self._check_target()  # a refusal must not cost what was done
-        flush(self._partial)
-        self._clear(keep=self._is_result)
+        self._whole = True
         super()._finish()
+        # Only now: a kill before the folder has its name must leave what the next run goes on from.
+        for path in self.target.iterdir():
+            if not self._is_result(path.name):
+                with contextlib.suppress(OSError):
+                    path.unlink()
 
     def _give_up(self, error: BaseException) -> None:
-        if isinstance(error, InputError) or not self.begun:
+        if not self._whole and (isinstance(error, InputError) or not self.begun):
             super()._give_up(error)
 
     def _translated(self, error: OSError) -> Exception:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -50,7 +50,7 @@ class RunFolder:
     how it was asked for.  A folder that holds something else is refused.  Another run's folder is
     too, unless `force`: then its files are replaced one by one, each as soon as the new one is
     whole.  A run that ends with an InputError before there was any answer leaves no folder behind,
-    if it had made it.
+    if it had made it and nothing else is in there.
     """
 
     def __init__(
@@ -91,9 +91,22 @@ class RunFolder:
     ) -> None:
         in_vain = isinstance(error, InputError) and not (self.path / CACHE).exists()
         if self._made is not None and in_vain:
-            shutil.rmtree(self._made, ignore_errors=True)
+            self._take_back(self._made)
         if self._lock is not None:
             self._lock.close()
+
+    def _take_back(self, made: Path) -> None:
+        """Remove the folders that were made for the run, where they hold nothing else: another run
+        may have come into one of them, or this one have made a model, which took hours."""
+        if not {entry.name for entry in self.path.iterdir()} <= {MARKER, LOCK}:
+            return
+        for name in (MARKER, LOCK):
+            (self.path / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            for folder in (self.path, *self.path.parents):
+                folder.rmdir()
+                if folder == made:
+                    break
 
     def write(self, name: str, data: bytes) -> Path:
         """Write a file so that it is the old one or the whole new one, whatever happens."""
@@ -112,7 +125,7 @@ class RunFolder:
             kept = msgspec.json.decode(path.read_bytes(), type=_Kept)
             if kept.key == key:
                 return msgspec.convert(kept.value, kind)
-        except (FileNotFoundError, msgspec.DecodeError):
+        except (FileNotFoundError, ValueError):  # msgspec's are ValueErrors, and that of UTF-8 is
             pass  # not there yet, or of another version: compute it
         value = compute()
         kept = _Kept(key, msgspec.to_builtins(value))
@@ -156,7 +169,7 @@ def read_marker(folder: Path) -> Marker | None:
                 f"{MARKER_VERSION}; use the lichen that made it, or a newer one."
             )
         return msgspec.json.decode(data, type=Marker)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+    except (OSError, ValueError):
         return None
 
 
