@@ -189,6 +189,7 @@ def check(
     )
     chosen = load_recipe(recipe)
     sets = load_tasks(settings)
+    _require_possible(effort)
     reference = _open(str(model), effort, cache or default_cache())
     subject = _digest("check", reference.digest, chosen.digest)
     title = f"{reference.facts.name} by recipe {chosen.name}"
@@ -271,6 +272,13 @@ def _probes(
         resources=pair.resources() if effort.resources else None,
         divergence=pair.divergence if effort.divergence else None,
     )
+
+
+def _require_possible(effort: Effort) -> None:
+    """InputError for what cannot be, before a model is quantized for it."""
+    _machine(effort)
+    if effort.resources:
+        measure.grid(effort.grid)
 
 
 def _machine(effort: Effort) -> Machine:
