@@ -269,7 +269,8 @@ def test_an_error_does_not_wait_for_what_runs_beside() -> None:
     assert subprocess.run(command, env=ENVIRONMENT, timeout=20, check=False).returncode == 130
 
 
-def test_ctrl_c_ends_with_130() -> None:
+@pytest.mark.parametrize("interruption", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_ends_with_130(interruption: signal.Signals) -> None:
     process = subprocess.Popen(
         [*LICHEN, "generate", "nothing", "-"],
         env=ENVIRONMENT,
@@ -279,7 +280,7 @@ def test_ctrl_c_ends_with_130() -> None:
     )
     with pytest.raises(subprocess.TimeoutExpired):  # it waits for the prompt
         process.wait(1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(interruption)
     _, told = process.communicate(timeout=20)
     assert process.returncode == 130
     assert b"run the same command again" in told

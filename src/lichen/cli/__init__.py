@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import NoReturn
 
@@ -11,7 +12,11 @@ _ENDED = (0, 1, 3)
 
 
 def start() -> NoReturn:
-    """The entry point of the installed command: Ctrl-C is answered even while it is importing."""
+    """The entry point of the installed command: Ctrl-C is answered even while it is importing.
+
+    So is a system that stops us: what is being written is cleaned up, pip and other children end.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         from lichen.cli.main import run
 
