@@ -123,7 +123,7 @@ class AtomicFolder:
         with it."""
         self._lock = os.open(self._partial, os.O_RDONLY)
         try:
-            _flock(self._lock)
+            lock(self._lock)
             mine = os.path.samestat(os.fstat(self._lock), os.stat(self._partial))
         except (BlockingIOError, FileNotFoundError):
             mine = False
@@ -248,7 +248,7 @@ def _alive(process: int) -> bool:
     return True
 
 
-def _flock(descriptor: int) -> None:
+def lock(descriptor: int) -> None:
     """Lock, or BlockingIOError where another process has; some file systems have no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -7,7 +7,6 @@ wheels, and only wheels, without what they depend on.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import importlib.util
 import os
@@ -21,6 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lichen.checkpoint.atomic import lock
 from lichen.checkpoint.disk import folder_bytes, require_space
 from lichen.errors import InputError, ResourceError
 
@@ -73,7 +73,7 @@ def _locked(parts: Path, name: str) -> Iterator[None]:
     """Two that fetch the same would remove each other's wheels.  The lock ends with its process."""
     descriptor = os.open(parts, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor)
         yield
     except BlockingIOError:
         raise ResourceError(f"{name}: another lichen is fetching it; wait for that one.") from None
