@@ -151,7 +151,7 @@ def _decode(body: bytes, kind: type[T], what: str) -> T:
     if body.lstrip()[:5] in (b"data:", b"event"):
         raise BadReplyError("it streams its answer, although it was not asked to")
     try:
-        return msgspec.json.decode(body, type=kind)
+        return msgspec.json.decode(body.decode(), type=kind)
     except UnicodeDecodeError as error:
         raise BadReplyError("the reply is not UTF-8") from error
     except msgspec.ValidationError as error:
