@@ -13,10 +13,12 @@ FAMILIES = {
     "presets": "What do the recipes that come with lichen cost?",
     "bits": "How far down can weights go?  (groups of 32, least squared error)",
     "granularity": "How many weights may share a scale?  (4 bits, absmax, inputs in floats)",
-    "solvers": "What is a good way to choose the numbers worth?  (4 and 3 bits, inputs in floats)",
+    "solvers": "What is a good way to choose the numbers worth?  (4 and 3 bits in groups of 64 with"
+    " zero points, 8 bits with a scale a tensor; inputs in floats)",
     "activations": "What do inputs cost, beside weights?  (weights int8 per row; compare `int4`)",
     "smoothing": "How much range should inputs give to weights?  (int8, dynamic per token)",
-    "rotation": "What is it worth to rotate the model first?",
+    "rotation": "What is it worth to rotate the model first?  (inputs in 8 bits, per token or in"
+    " the weights' groups)",
     "calibration": "How much text is enough, and must it be code?",
     "budget": "Is it worth giving layers different formats?  (compare with the preset `mixed`)",
 }
