@@ -362,6 +362,12 @@ class TestBadRecords:
 
 
 class TestSentence:
+    @pytest.mark.parametrize(
+        ("bound", "told"), [(0.0131, "1.4 points"), (0.03, "3 points"), (-0.01, "0 points")]
+    )
+    def test_a_bound_is_rounded_up(self, bound: float, told: str) -> None:
+        assert words.at_most(bound) == told
+
     def test_accept_names_the_gain_and_the_risk(self, tmp_path: Path) -> None:
         told = view.sentence(build(tmp_path, **VERDICTS["accept"]))
         assert told == (

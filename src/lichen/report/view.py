@@ -115,12 +115,12 @@ def sentence(record: Record) -> str:
     )
     saving = _saving(record.resources)
     if record.verdict.decision == "accept":
-        worst = max(0.0, *(-c.difference.low for c in record.correctness))
+        worst = max(-c.difference.low for c in record.correctness)
         sure = (1 + record.correctness[0].difference.confidence) / 2
         gain = f", and it is {saving}" if saving else ""
         return (
             f"We can switch: {tested}{gain}; with {sure:.0%} confidence we lose at most "
-            f"{words.points(worst)}."
+            f"{words.at_most(worst)}."
         )
     if record.verdict.decision == "reject":
         if all(c.decision != "reject" for c in record.correctness):

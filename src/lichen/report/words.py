@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from lichen.measure.reading import Reading
@@ -65,6 +66,11 @@ def points(fraction: float) -> str:
     """A share in percentage points: 0.034 -> "3.4 points"."""
     text = f"{100 * fraction:.1f}".removesuffix(".0")
     return f"{text} {'point' if text == '1' else 'points'}"
+
+
+def at_most(fraction: float) -> str:
+    """A bound, rounded up: "at most 3 points" must not stand for 3.04."""
+    return points(max(0, math.ceil(1000 * fraction - 1e-6)) / 1000)
 
 
 def signed_points(fraction: float) -> str:
