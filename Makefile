@@ -76,7 +76,7 @@ arm: $(VENV)/.test $(VENV)/.cmake
 	$(BIN)/python -m pytest tests/native/test_cross.py
 
 humaneval: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet '.[humaneval]'
+	$(BIN)/python -m pip install --quiet 'lichen[humaneval]'
 	$(BIN)/lichen models fetch $(MODEL)
 	$(BIN)/lichen check $(MODEL) --tasks humaneval --robustness 0 --out $(OUT)-humaneval
 

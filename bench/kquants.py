@@ -25,6 +25,7 @@ from bench.studying.reference import KeptLogits, Reference
 from lichen import calibration, models
 from lichen.checkpoint import open_checkpoint
 from lichen.checkpoint.gguf_names import gguf_name
+from lichen.checkpoint.registry import default_cache, resolve
 from lichen.engine.machine import choose_isa, choose_threads
 from lichen.engine.walk import Walk
 from lichen.export import export
@@ -52,8 +53,8 @@ class Comparison:
     """A model, the distributions that it gives, and what others make of it."""
 
     def __init__(self, args: argparse.Namespace) -> None:
-        self._model: Path = args.model
-        self._out: Path = args.out / open_checkpoint(args.model).digest()[:16]
+        self._model = resolve(args.model, cache=default_cache())
+        self._out: Path = args.out / open_checkpoint(self._model).digest()[:16]
         self._python: Path = args.python
         self._threads: int = choose_threads(args.threads)
         self._out.mkdir(parents=True, exist_ok=True)

@@ -171,17 +171,23 @@ def test_debug_shows_the_traceback(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "lichen: error:" in told.splitlines()[-1]
 
 
-def test_a_reader_that_goes_away_is_no_error() -> None:
+@pytest.fixture
+def unread() -> Iterator[int]:
+    """A pipe's end to write to, whose reader went away."""
     read, write = os.pipe()
     os.close(read)
+    yield write
+    os.close(write)
+
+
+def test_a_reader_that_goes_away_is_no_error(unread: int) -> None:
     done = subprocess.run(
         [*LICHEN, "tasks", "list", "basics"],
         env=ENVIRONMENT,
-        stdout=write,
+        stdout=unread,
         stderr=subprocess.PIPE,
         check=False,
     )
-    os.close(write)
     assert (done.returncode, done.stderr) == (0, b"")
 
 
@@ -208,18 +214,13 @@ def test_a_full_disk_behind_stderr_does_not_change_the_exit_code() -> None:
     assert done.returncode == 2
 
 
-def test_nobody_reading_stderr_does_not_change_the_exit_code() -> None:
-    read, write = os.pipe()
-    os.close(read)
+def test_nobody_reading_stderr_does_not_change_the_exit_code(unread: int) -> None:
     command = [*LICHEN, "models", "info", "/nothere"]
-    done = subprocess.run(command, env=ENVIRONMENT, stderr=write, check=False)
-    os.close(write)
+    done = subprocess.run(command, env=ENVIRONMENT, stderr=unread, check=False)
     assert done.returncode == 2
 
 
-def test_progress_that_cannot_be_told_ends_nothing() -> None:
-    read, write = os.pipe()
-    os.close(read)
+def test_progress_that_cannot_be_told_ends_nothing(unread: int) -> None:
     program = (
         "from lichen.cli.progress import TerminalProgress\n"
         "progress = TerminalProgress(); progress.say('a')\n"
@@ -230,16 +231,13 @@ def test_progress_that_cannot_be_told_ends_nothing() -> None:
         [sys.executable, "-c", program],
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,
-        stderr=write,
+        stderr=unread,
         check=False,
     )
-    os.close(write)
     assert (done.returncode, done.stdout) == (0, b"went on\n")
 
 
-def test_a_table_that_nobody_reads_is_no_error() -> None:
-    read, write = os.pipe()
-    os.close(read)
+def test_a_table_that_nobody_reads_is_no_error(unread: int) -> None:
     program = (
         "from rich.table import Table; from lichen.cli.output import emit_rich\n"
         "emit_rich(Table('a'), Table('b'))"
@@ -247,11 +245,10 @@ def test_a_table_that_nobody_reads_is_no_error() -> None:
     done = subprocess.run(
         [sys.executable, "-c", program],
         env=ENVIRONMENT,
-        stdout=write,
+        stdout=unread,
         stderr=subprocess.PIPE,
         check=False,
     )
-    os.close(write)
     assert (done.returncode, done.stderr) == (0, b"")
 
 

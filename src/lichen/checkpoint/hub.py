@@ -64,9 +64,7 @@ def fetch(hub_id: str, *, progress: Progress | None = None) -> Path:
         # One by one and in this thread: the library's own way to fetch several files waits for
         # all of them before it lets go on Ctrl-C.
         with no_bars(), _watch(store / "blobs", total, progress):
-            # The config last: `cached` asks for it first, so that it vouches for all the others.
-            names = sorted(wanted, key=lambda name: (name == "config.json", name))
-            paths = [Path(hf_hub_download(hub_id, name)) for name in names]
+            paths = [Path(hf_hub_download(hub_id, name)) for name in wanted]
     except Exception as error:
         # The library lets through what its HTTP and file layers raise; all of it ends a download.
         raise ResourceError(f"{hub_id}: the download broke off ({_brief(error)}).") from error
@@ -119,7 +117,10 @@ def _refusal(hub_id: str, error: Exception) -> Exception:
 
 
 def _wanted(hub_id: str, info: ModelInfo) -> dict[str, int]:
-    """Files to fetch with their sizes: those at the top that make a model, one copy of it."""
+    """Files to fetch with their sizes: those at the top that make a model, one copy of it.
+
+    The config is the last: `cached` asks for it first, so that it vouches for all the others.
+    """
     sizes = {s.rfilename: s.size or 0 for s in info.siblings or [] if "/" not in s.rfilename}
     if SINGLE in sizes:
         weights = {SINGLE}
@@ -134,7 +135,7 @@ def _wanted(hub_id: str, info: ModelInfo) -> dict[str, int]:
         )
     further = {*files.TOKENIZER_FILES, *files.QUANTIZATION_FILES} & sizes.keys()
     names = weights | {"config.json"} | further
-    return {name: sizes[name] for name in sorted(names)}
+    return {name: sizes[name] for name in sorted(names, key=lambda n: (n == "config.json", n))}
 
 
 def _is_whole(folder: Path) -> bool:

@@ -133,7 +133,7 @@ def read(folder: Path) -> Manifest | None:
             )
         manifest = msgspec.json.decode(content, type=Manifest)
         sizes = {name: (folder / name).stat().st_size for name in manifest.files}
-    except (OSError, ValueError):  # msgspec's are ValueErrors, and that of UTF-8 is
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None
     return manifest if sizes == manifest.files else None
 

@@ -101,7 +101,7 @@ def _read(path: Path) -> Iterator[Line]:
         for line in file:
             try:
                 yield decoder.decode(line)
-            except ValueError:  # msgspec's are ValueErrors, and that of UTF-8 is
+            except (msgspec.DecodeError, UnicodeDecodeError):
                 continue
 
 

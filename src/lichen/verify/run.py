@@ -125,7 +125,7 @@ class RunFolder:
             kept = msgspec.json.decode(path.read_bytes(), type=_Kept)
             if kept.key == key:
                 return msgspec.convert(kept.value, kind)
-        except (FileNotFoundError, ValueError):  # msgspec's are ValueErrors, and that of UTF-8 is
+        except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError):
             pass  # not there yet, or of another version: compute it
         value = compute()
         kept = _Kept(key, msgspec.to_builtins(value))
@@ -169,7 +169,7 @@ def read_marker(folder: Path) -> Marker | None:
                 f"{MARKER_VERSION}; use the lichen that made it, or a newer one."
             )
         return msgspec.json.decode(data, type=Marker)
-    except (OSError, ValueError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 
