@@ -50,7 +50,7 @@ LinearKernels with_unsigned_codes(LinearKernels kernels) {
 // AVX2, FMA, F16C: Intel since Haswell (2013), AMD since Zen (2017); also the E-cores of hybrid laptops.
 const Kernels kAvx2 = {
     with_words({linear_f32_avx2, linear_f16_avx2, linear_bf16_avx2, linear_i8_avx2, linear_i4_avx2,
-                         quantize_avx2, linear_b8_avx2, linear_b6_avx2, linear_b4_avx2, widen_words_avx2}),
+                         quantize_avx2, linear_t4_avx2, linear_b8_avx2, linear_b6_avx2, linear_b4_avx2, widen_words_avx2}),
     norm_avx2, elementwise_avx2, attention_avx2,
     rounding_avx2};
 
@@ -58,6 +58,7 @@ const Kernels kAvx2 = {
 LinearKernels with_avx_vnni(LinearKernels kernels) {
   kernels.i8 = linear_i8_avx_vnni;
   kernels.i4 = linear_i4_avx_vnni;
+  kernels.t4 = linear_t4_avx_vnni;
   kernels.b8 = linear_b8_avx_vnni;
   kernels.b6 = linear_b6_avx_vnni;
   kernels.b4 = linear_b4_avx_vnni;
@@ -78,7 +79,7 @@ const Kernels& kAvxVnni = kAvx2;  // the compiler does not know it: no machine i
 // AVX512 F, BW, DQ, VL: Intel Skylake-X and Skylake-SP (2017).
 const Kernels kAvx512 = {
     with_unsigned_codes({linear_f32_avx512, linear_f16_avx512, linear_bf16_avx512, linear_i8_avx512,
-                         linear_i4_avx512, quantize_avx512, linear_b8_avx512, linear_b6_avx512,
+                         linear_i4_avx512, quantize_avx512, linear_t4_avx512, linear_b8_avx512, linear_b6_avx512,
                          linear_b4_avx512, widen_words_avx512}),
     norm_avx512, elementwise_avx512, attention_avx512,
     rounding_avx512};
@@ -86,7 +87,7 @@ const Kernels kAvx512 = {
 // With VNNI: Intel Cascade Lake (2019), Ice Lake, Sapphire Rapids; AMD Zen 4 (2022) and Zen 5.
 const Kernels kAvx512Vnni = {
     with_unsigned_codes({linear_f32_avx512, linear_f16_avx512, linear_bf16_avx512, linear_i8_avx512_vnni,
-                         linear_i4_avx512_vnni, quantize_avx512, linear_b8_avx512_vnni, linear_b6_avx512_vnni,
+                         linear_i4_avx512_vnni, quantize_avx512, linear_t4_avx512_vnni, linear_b8_avx512_vnni, linear_b6_avx512_vnni,
                          linear_b4_avx512_vnni, widen_digits_avx512}),
     norm_avx512, elementwise_avx512, attention_avx512,
     rounding_avx512};
@@ -110,6 +111,7 @@ LinearKernels with_amx(LinearKernels kernels) {
   kernels.bf16 = linear_bf16_amx;
   kernels.i8 = linear_i8_amx;
   kernels.i4 = linear_i4_amx;
+  kernels.t4 = linear_t4_amx;
   kernels.bf16_depth = 2;
   kernels.halve = halve_amx;
   kernels.quantize_tiles = quantize_amx;

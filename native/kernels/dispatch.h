@@ -12,6 +12,7 @@ namespace lichen {
 struct LinearKernels {
   LinearKernel f32, f16, bf16, i8, i4;
   QuantizeKernel quantize;
+  LinearKernel t4 = linear_t4_portable;
   LinearKernel b8 = linear_b8_portable, b6 = linear_b6_portable, b4 = linear_b4_portable;
   WidenKernel widen = widen_words_portable;  // what these read
   HalveKernel halve = nullptr;  // what bf16 reads; null where it reads floats

@@ -24,6 +24,7 @@
 
 #include "lichen/machine.h"
 #include "lichen/plan.h"
+#include "lichen/trellis.h"
 
 namespace nb = nanobind;
 
@@ -64,6 +65,7 @@ const DtypeName kDtypes[] = {{Dtype::f32, "f32", nb::dtype<float>(), "float32"},
                              {Dtype::bf16, "bf16", nb::dtype<std::uint16_t>(), "uint16"},
                              {Dtype::i8, "i8", nb::dtype<std::int8_t>(), "int8"},
                              {Dtype::i4, "i4", nb::dtype<std::int8_t>(), "int8"},
+                             {Dtype::t4, "t4", nb::dtype<std::uint8_t>(), "uint8"},
                              {Dtype::b8, "b8", nb::dtype<std::int8_t>(), "int8"},
                              {Dtype::b6, "b6", nb::dtype<std::int8_t>(), "int8"},
                              {Dtype::b4, "b4", nb::dtype<std::int8_t>(), "int8"}};
@@ -80,7 +82,7 @@ using Given = std::variant<std::shared_ptr<StoredMatrix>, AnyMatrix>;
 const DtypeName& known_dtype(const std::string& name) {
   for (const DtypeName& known : kDtypes)
     if (name == known.name) return known;
-  throw std::invalid_argument("there is no dtype '" + name + "'; allowed are f32, f16, bf16, i8, i4, b8, b6, b4 and"
+  throw std::invalid_argument("there is no dtype '" + name + "'; allowed are f32, f16, bf16, i8, i4, t4, b8, b6, b4 and"
                               " GGUF's block types, as q4_k");
 }
 
@@ -226,6 +228,8 @@ Weight weight_of(const std::string& dtype, const Given& given) {
     weight.nibbles = stored && stored->element == "int4";
     if (stored ? !weight.nibbles && stored->element != known.stored_name : array->dtype() != known.stored)
       refuse_elements(dtype, known.stored_name);
+    if (known.dtype == Dtype::t4 && !(weight.cols = trellis_columns(columns)))
+      throw std::invalid_argument("no row of trellis codes has " + std::to_string(columns) + " bytes");
   }
   weight.in_file = stored ? &stored->rows : nullptr;
   return weight;

@@ -4,9 +4,11 @@
 #include <cmath>
 #include <cstring>
 #include <stdexcept>
+#include <vector>
 
 #include "kernels/linear/half.h"
 #include "kernels/linear/kernel.h"
+#include "lichen/trellis.h"
 
 namespace lichen {
 namespace {
@@ -308,6 +310,45 @@ void unpack_blocks(const Linear& linear, const char* panel, std::int64_t lane, f
   }
 }
 
+// --- Trellis codes: t4 ---
+
+// What stored rows are, byte for byte: units and steps lie across the rows, codes in blocks.
+void pack_trellis(const Linear& linear, const void* data, std::int64_t rows, char* panel) {
+  const std::int64_t stride = trellis_row_bytes(linear.cols);
+  const auto* from = static_cast<const char*>(data);
+  for (std::int64_t g = 0; g < linear.cols; g += kTrellisGroup) {
+    const std::int64_t columns = std::min(kTrellisGroup, linear.cols - g), bytes = trellis_group_bytes(columns);
+    const std::int64_t header = bytes - columns / 2;
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const char* stored = from + r * stride;
+      for (std::int64_t i = 0; i < header; ++i) panel[i * kPanelRows + r] = stored[i];
+      char* codes = panel + header * kPanelRows + 4 * r;
+      for (std::int64_t k = 0; k < columns / 2; k += 4) std::memcpy(codes + k * kPanelRows, stored + header + k, 4);
+    }
+    panel += bytes * kPanelRows;
+    from += bytes;
+  }
+}
+
+void unpack_trellis(const Linear& linear, const char* panel, std::int64_t lane, float* out) {
+  std::vector<std::uint8_t> row(static_cast<std::size_t>(trellis_row_bytes(linear.cols)));
+  std::uint8_t* to = row.data();
+  for (std::int64_t g = 0; g < linear.cols; g += kTrellisGroup) {
+    const std::int64_t columns = std::min(kTrellisGroup, linear.cols - g), bytes = trellis_group_bytes(columns);
+    const std::int64_t header = bytes - columns / 2;
+    for (std::int64_t i = 0; i < header; ++i) to[i] = static_cast<std::uint8_t>(panel[i * kPanelRows + lane]);
+    const char* codes = panel + header * kPanelRows + 4 * lane;
+    for (std::int64_t k = 0; k < columns / 2; k += 4) std::memcpy(to + header + k, codes + k * kPanelRows, 4);
+    panel += bytes * kPanelRows;
+    to += bytes;
+  }
+  std::vector<std::int8_t> codes(static_cast<std::size_t>(linear.cols));
+  std::vector<float> units(static_cast<std::size_t>(ceil_div(linear.cols, kTrellisGroup)));
+  decode_trellis_row(row.data(), linear.cols, codes.data(), units.data());
+  for (std::int64_t k = 0; k < linear.cols; ++k)
+    out[k] = static_cast<float>(codes[static_cast<std::size_t>(k)]) * units[static_cast<std::size_t>(k / kTrellisGroup)];
+}
+
 }  // namespace
 
 void check_code_panels(const Weight& weight, const std::string& shape) {
@@ -321,6 +362,11 @@ void check_code_panels(const Weight& weight, const std::string& shape) {
 
 void lay_out_code_panels(Linear& linear, const Weight& weight) {
   linear.group = weight.group;
+  if (linear.dtype == Dtype::t4) {
+    linear.group = kTrellisGroup;
+    linear.panel_bytes = trellis_row_bytes(linear.cols) * kPanelRows;
+    return;
+  }
   if (linear.dtype == Dtype::i4) {
     linear.zeros = weight.zeros != nullptr;
     linear.bf16_scales = needs_bf16(weight);
@@ -341,6 +387,10 @@ void lay_out_code_panels(Linear& linear, const Weight& weight) {
 
 bool pack_code_panel(const Linear& linear, const Weight& weight, const void* from, std::int64_t row,
                      std::int64_t rows, char* panel) {
+  if (linear.dtype == Dtype::t4) {
+    pack_trellis(linear, from, rows, panel);
+    return true;
+  }
   if (linear.dtype == Dtype::i4) return pack_groups(linear, weight, from, row, rows, panel);
   if (!weight.stored) return pack_blocks(linear, weight, from, row, rows, panel);
   pack_stored(linear, *weight.stored, from, rows, panel);
@@ -348,7 +398,10 @@ bool pack_code_panel(const Linear& linear, const Weight& weight, const void* fro
 }
 
 void unpack_code_row(const Linear& linear, const char* panel, std::int64_t lane, float* out) {
-  (linear.dtype == Dtype::i4 ? unpack_groups : unpack_blocks)(linear, panel, lane, out);
+  const auto unpack = linear.dtype == Dtype::t4   ? unpack_trellis
+                      : linear.dtype == Dtype::i4 ? unpack_groups
+                                                  : unpack_blocks;
+  unpack(linear, panel, lane, out);
 }
 
 }  // namespace lichen

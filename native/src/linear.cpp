@@ -51,6 +51,12 @@ std::int64_t token_start(const Cut& cut, std::int64_t tokens, std::int64_t token
   return std::min(whole_tiles(tokens * token_block / cut.token_blocks), tokens);
 }
 
+// Whether a product of so many tokens meets tiles of codes; trellis codes are multiplied in whole groups there.
+bool meets_tiles(const Linear& linear, std::int64_t tokens) {
+  const bool whole = linear.dtype != Dtype::t4 || linear.cols % linear.group == 0;
+  return linear_kernels(linear.isa).quantize_tiles && tokens > kFewTileTokens && whole;
+}
+
 LinearKernel kernel_of(const LinearKernels& kernels, Dtype dtype) {
   switch (dtype) {
     case Dtype::f32: return kernels.f32;
@@ -58,6 +64,7 @@ LinearKernel kernel_of(const LinearKernels& kernels, Dtype dtype) {
     case Dtype::bf16: return kernels.bf16;
     case Dtype::i8: return kernels.i8;
     case Dtype::i4: return kernels.i4;
+    case Dtype::t4: return kernels.t4;
     case Dtype::b8: return kernels.b8;
     case Dtype::b6: return kernels.b6;
     case Dtype::b4: return kernels.b4;
@@ -117,7 +124,7 @@ void prepare_rows(const Linear& linear, const float* x, std::int64_t x_stride, s
   const std::int64_t cols = linear.cols, stride = code_stride(cols), group = linear.input_group;
   const LinearKernels& kernels = linear_kernels(linear.isa);
   const Input input = input_of(linear);
-  if (input == Input::codes && kernels.quantize_tiles && tokens > kFewTileTokens)
+  if (input == Input::codes && meets_tiles(linear, tokens))
     kernels.quantize_tiles({x, x_stride, begin, end, cols, out.code_tiles, stride, group ? nullptr : out.scales,
                             group ? out.scale_tiles : nullptr, group ? group : cols, linear.input_scale});
   else if (input == Input::codes)
@@ -221,8 +228,9 @@ void linear_chunk_at(const Linear& linear, const float* x, std::int64_t x_stride
     task.tiles = reinterpret_cast<const char*>(quantized->code_tiles + token * task.code_stride);
     task.minus_sums = quantized->minus_sums + token * (task.code_stride / 32);
     task.x_groups = linear.input_group != 0;
-    task.x_scales = quantized->scales + token * (task.x_groups ? linear.cols / linear.input_group : 1);
-    task.x_scale_tiles = task.x_groups ? quantized->scale_tiles + token * (linear.cols / linear.input_group) : nullptr;
+    task.x_scales = quantized->scales + token * (task.x_groups ? ceil_div(linear.cols, linear.input_group) : 1);
+    task.x_scale_tiles =
+        task.x_groups ? quantized->scale_tiles + token * ceil_div(linear.cols, linear.input_group) : nullptr;
     task.zeros = linear.zeros;
     task.bf16_scales = linear.bf16_scales;
   } else if (input_of(linear) == Input::halves) {

@@ -12,6 +12,7 @@
 #include "code_panels.h"
 #include "kernels/dispatch.h"
 #include "kernels/linear/half.h"
+#include "lichen/trellis.h"
 
 namespace lichen {
 namespace {
@@ -33,18 +34,33 @@ void check_input_group(const Weight& weight, const std::string& shape) {
                                 std::to_string(weight.group) + " columns, as the weight has, not " +
                                 std::to_string(group));
   const bool known = group % kSmallestInputGroup == 0 && group >= 1 && group <= kLargestInputGroup;
+  if (weight.dtype == Dtype::t4 && group != kTrellisGroup)
+    throw std::invalid_argument("inputs of trellis codes have scales for groups of " + std::to_string(kTrellisGroup) +
+                                " columns, not " + std::to_string(group));
   if (weight.dtype == Dtype::i8 && (!known || weight.cols % group != 0))
     throw std::invalid_argument("inputs of an int8 weight of " + shape + " cannot have scales for groups of " +
                                 std::to_string(group) + " columns: give a multiple of 64, up to 1024, that divides " +
                                 std::to_string(weight.cols));
 }
 
-bool has_code_panels(Dtype dtype) { return dtype == Dtype::i4 || in_blocks(dtype); }
+bool has_code_panels(Dtype dtype) { return dtype == Dtype::i4 || dtype == Dtype::t4 || in_blocks(dtype); }
 
 std::int64_t row_bytes(const Weight& weight) {
+  if (weight.dtype == Dtype::t4) return trellis_row_bytes(weight.cols);
   if (!weight.stored) return weight.cols * element_bytes(weight.dtype);
   const BlockLayout& layout = layout_of(*weight.stored);
   return weight.cols / layout.weights * layout.bytes;
+}
+
+void check_trellis(const Weight& weight, const std::string& shape) {
+  if (weight.cols % 32 != 0)
+    throw std::invalid_argument("trellis codes of " + shape + " are not whole 32 columns");
+  if (weight.scales || weight.zeros || weight.shifts || weight.nibbles)
+    throw std::invalid_argument("trellis codes hold their own units, and take no scales");
+  if (weight.in_file && weight.in_file->row_bytes != row_bytes(weight))
+    throw std::invalid_argument("rows of a weight of " + shape + " do not take " +
+                                std::to_string(weight.in_file->row_bytes) + " bytes");
+  check_input_group(weight, shape);
 }
 
 void check(const Weight& weight) {
@@ -55,6 +71,7 @@ void check(const Weight& weight) {
   if (weight.dtype == Dtype::i8 && cols > kMostInt8Cols)
     throw std::invalid_argument("an int8 weight of " + shape + " is too wide: int32 sums hold " +
                                 std::to_string(kMostInt8Cols) + " columns");
+  if (weight.dtype == Dtype::t4) return check_trellis(weight, shape);
   if (weight.stored && (weight.scales || weight.shifts))
     throw std::invalid_argument("blocks hold their own scales and shifts, and take no others");
   if ((has_code_panels(weight.dtype) || weight.dtype == Dtype::i8) != (weight.scales != nullptr || weight.stored))
@@ -162,6 +179,7 @@ bool pack_one(Linear& linear, const Weight& source, const void* weight, std::int
           reinterpret_cast<std::uint16_t*>(to));
       return true;
     case Dtype::i4:
+    case Dtype::t4:
     case Dtype::b8:
     case Dtype::b6:
     case Dtype::b4:
@@ -198,6 +216,7 @@ std::int64_t element_bytes(Dtype dtype) {
     case Dtype::bf16: return 2;
     case Dtype::i8:
     case Dtype::i4:
+    case Dtype::t4:
     case Dtype::b8:
     case Dtype::b6:
     case Dtype::b4: return 1;
@@ -296,6 +315,7 @@ void unpack_row(const Linear& linear, std::int64_t row, float* out) {
       return;
     }
     case Dtype::i4:
+    case Dtype::t4:
     case Dtype::b8:
     case Dtype::b6:
     case Dtype::b4:

@@ -13,6 +13,7 @@
 #include "lichen/matrix.h"
 #include "lichen/rotation.h"
 #include "lichen/rounding.h"
+#include "lichen/trellis.h"
 
 namespace nb = nanobind;
 
@@ -234,6 +235,65 @@ void add_costs(ThreadPool& pool, const Matrix& errors, const Matrix& feedback, c
   feedback_costs(pool, best, rows, columns, errors.data(), feedback.data(), pivots.data(), costs.data());
 }
 
+// ValueError where weights have no place in the format.
+void told(Encoded found) {
+  require(found != Encoded::not_finite, "weights are not finite");
+  require(found != Encoded::too_large, "weights are too large for trellis codes, which reach 7440");
+}
+
+void require_words(const Array<std::uint8_t, 2>& words, std::int64_t rows, std::int64_t columns) {
+  require(columns >= 32 && columns % 32 == 0, "trellis codes need whole 32 columns");
+  require(length(words, 0) == rows && length(words, 1) == trellis_row_bytes(columns),
+          "words must be [rows, bytes of a row of so many columns]");
+}
+
+void encode(ThreadPool& pool, const AnyMatrix& weight, const std::string& dtype, const Array<std::uint8_t, 2>& words,
+            const std::optional<std::string>& isa) {
+  const Weights weights = weights_of(weight, dtype, 1);
+  require_words(words, weights.rows, weights.columns);
+  const Isa best = best_or(isa);
+  Encoded found;
+  {
+    nb::gil_scoped_release unlocked;
+    found = encode_trellis(pool, best, weights, words.data());
+  }
+  told(found);
+}
+
+void encode_with_feedback(ThreadPool& pool, const Matrix& weight, const NewMatrix& wanted, const Matrix& feedback,
+                          const Vector& pivots, const Array<std::uint8_t, 2>& words,
+                          const std::optional<std::string>& isa) {
+  const std::int64_t rows = length(weight, 0), columns = length(weight, 1);
+  require_words(words, rows, columns);
+  require(length(wanted, 0) == rows && length(wanted, 1) == columns, "wanted must be as large as the weight");
+  require(length(feedback, 0) == columns && length(feedback, 1) == columns && length(pivots, 0) == columns,
+          "feedback and pivots must have the weight's columns");
+  const TrellisFeedback work = {weight.data(), wanted.data(), rows, columns, feedback.data(), pivots.data(), words.data()};
+  const Isa best = best_or(isa);
+  Encoded found;
+  {
+    nb::gil_scoped_release unlocked;
+    found = encode_trellis(pool, best, work);
+  }
+  told(found);
+}
+
+void decode(ThreadPool& pool, const Array<const std::uint8_t, 2>& words, const Array<std::int8_t, 2>& codes,
+            const NewMatrix& units) {
+  const std::int64_t rows = length(codes, 0), columns = length(codes, 1), groups = length(units, 1);
+  const std::int64_t stride = trellis_row_bytes(columns);
+  require(columns >= 32 && columns % 32 == 0, "trellis codes need whole 32 columns");
+  require(length(words, 0) == rows && length(words, 1) == stride && length(units, 0) == rows &&
+              groups == (columns + kTrellisGroup - 1) / kTrellisGroup,
+          "words, codes and units must be of one weight");
+  nb::gil_scoped_release unlocked;
+  ChunkCounter chunks;
+  pool.run([&](int) {
+    for (std::int64_t row; (row = chunks.take()) < rows;)
+      decode_trellis_row(words.data() + row * stride, columns, codes.data() + row * columns, units.data() + row * groups);
+  });
+}
+
 void rotate_vectors(ThreadPool& pool, const Array<float, 3>& x, const Vector& signs) {
   require(length(signs, 0) == length(x, 1), "signs must be [length] of x [outer, length, inner]");
   if (x.size() == 0) return;
@@ -279,6 +339,13 @@ void bind_solvers(nb::module_& m) {
         nb::arg("scale_type"), nb::arg("grid"), nb::arg("turns"), nb::arg("widest"), nb::arg("narrowest"),
         nb::arg("scales").noconvert(), nb::arg("zeros").noconvert(), nb::arg("codes").noconvert(),
         nb::arg("costs").noconvert(), nb::arg("isa") = none);
+  m.def("encode_trellis", &encode, nb::arg("pool"), nb::arg("weight").noconvert(), nb::arg("dtype"),
+        nb::arg("words").noconvert(), nb::arg("isa") = none);
+  m.def("encode_trellis_with_feedback", &encode_with_feedback, nb::arg("pool"), nb::arg("weight").noconvert(),
+        nb::arg("wanted").noconvert(), nb::arg("feedback").noconvert(), nb::arg("pivots").noconvert(),
+        nb::arg("words").noconvert(), nb::arg("isa") = none);
+  m.def("decode_trellis", &decode, nb::arg("pool"), nb::arg("words").noconvert(), nb::arg("codes").noconvert(),
+        nb::arg("units").noconvert());
   m.def("rotate", &rotate_vectors, nb::arg("pool"), nb::arg("x").noconvert(), nb::arg("signs").noconvert());
 }
 

@@ -1,6 +1,6 @@
 // How fast linear layers run: gigabytes of weights read a second (decode) and operations a second
 // (prefill), beside the memory's own read bandwidth.
-//   linear_bench [--isa NAME] [--threads N] [--dtype f32|f16|bf16|i8|i8-128|i4|i4-32|...|b8|b6|b4|q4_k|q6_k] [--pin]
+//   linear_bench [--isa NAME] [--threads N] [--dtype f32|f16|bf16|i8|i8-128|i4|i4-32|...|t4|b8|b6|b4|q4_k|q6_k] [--pin]
 //                [--shape ROWSxCOLS] [--tokens N,N,...] [--cpu-time]
 // --cpu-time leaves out the time that other programs take of this one's processor: for one thread on a machine in use.
 #include <algorithm>
@@ -89,6 +89,8 @@ void measure(ThreadPool& pool, Isa isa, const Kind& kind, const Shape& shape,
   if (nibbles || bytes_in_blocks) given.group = kind.group;
   if (kind.zeros && dtype == Dtype::i4) given.zeros = zeros.data();
   if (kind.zeros && dtype == Dtype::b4) given.shifts = scales.data();
+  if (dtype == Dtype::t4)  // units of any size would make sums of infinity
+    for (std::size_t i = 0; i < weight.size(); i += 71) weight[i] = 100;
   given.input_group = kind.input_group;
   if (kind.stored)
     given = stored_weight(*kind.stored, reinterpret_cast<const std::uint8_t*>(weight.data()), shape.rows, shape.cols);
@@ -184,6 +186,7 @@ int main(int argc, char** argv) {
       {Dtype::f32, "f32"}, {Dtype::f16, "f16"},   {Dtype::bf16, "bf16"},       {Dtype::i8, "i8"},
       {Dtype::i4, "i4"},   {Dtype::b8, "b8"},     {Dtype::b6, "b6"},           {Dtype::b4, "b4"}, {Dtype::i8, "i8-128", 128},
       {Dtype::i4, "i4-32", 32},      {Dtype::i4, "i4-64", 64, 64}, {Dtype::i4, "i4-128", 128, 128},
+      {Dtype::t4, "t4", 128},
       {Dtype::i4, "i4-zeros", 0, 32, true}, {Dtype::i4, "i4-32-zeros", 32, 32, true},
       {Dtype::b4, "q4_k", 0, 32, true, BlockType::q4_k}, {Dtype::b6, "q6_k", 0, 16, false, BlockType::q6_k}};
   for (const Kind& kind : kinds)

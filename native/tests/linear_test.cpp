@@ -10,6 +10,7 @@
 
 #include "checks.h"
 #include "lichen/linear.h"
+#include "lichen/trellis.h"
 
 namespace {
 
@@ -29,7 +30,7 @@ struct Case {
   std::optional<BlockType> stored{};  // of blocks
 };
 
-bool integers(Dtype dtype) { return dtype == Dtype::i8 || dtype == Dtype::i4; }
+bool integers(Dtype dtype) { return takes_codes(dtype); }
 
 float from_bits(std::uint32_t bits) {
   float value;
@@ -115,6 +116,22 @@ void add_blocks(const Case& c, RandomWeight& w, std::mt19937& random) {
   }
 }
 
+// Random rows, but for their units, which are around 2^-8, and the multiples of these that they stand for.
+void add_trellis(const Case& c, RandomWeight& w, std::mt19937& random) {
+  const std::int64_t bytes = trellis_row_bytes(c.shape.cols), groups = (c.shape.cols + kTrellisGroup - 1) / kTrellisGroup;
+  std::vector<std::int8_t> codes(static_cast<std::size_t>(c.shape.cols));
+  std::vector<float> units(static_cast<std::size_t>(groups));
+  for (std::int64_t r = 0; r < c.shape.rows; ++r) {
+    const std::size_t begin = w.bytes.size();
+    for (std::int64_t i = 0; i < bytes; ++i) w.bytes.push_back(static_cast<std::uint8_t>(random()));
+    for (std::int64_t g = 0; g < groups; ++g)
+      w.bytes[begin + static_cast<std::size_t>(g * trellis_group_bytes(kTrellisGroup))] = static_cast<std::uint8_t>(130 + random() % 32);
+    decode_trellis_row(&w.bytes[begin], c.shape.cols, codes.data(), units.data());
+    w.scales.insert(w.scales.end(), units.begin(), units.end());
+    for (std::int8_t code : codes) w.values.push_back(code);
+  }
+}
+
 RandomWeight random_weight(const Case& c, std::mt19937& random) {
   const Dtype dtype = c.dtype;
   const Shape& shape = c.shape;
@@ -122,6 +139,10 @@ RandomWeight random_weight(const Case& c, std::mt19937& random) {
   RandomWeight w;
   if (dtype == Dtype::i4) {
     add_groups(c, w, random);
+    return w;
+  }
+  if (dtype == Dtype::t4) {
+    add_trellis(c, w, random);
     return w;
   }
   if (in_blocks(dtype)) {
@@ -245,7 +266,7 @@ std::vector<float> expected(Isa isa, const Case& c, const RandomWeight& w, const
     const Wide wide = in_blocks(c.dtype) ? widened(row, c.shape.cols) : Wide{};
     if (integers(c.dtype))
       for (std::int64_t begin = 0; begin < c.shape.cols; begin += shared)
-        scales.push_back(quantize(row + begin, shared, q));
+        scales.push_back(quantize(row + begin, std::min(shared, c.shape.cols - begin), q));
     for (std::int64_t r = 0; r < c.shape.rows; ++r) {
       const float* wr = w.values.data() + r * c.shape.cols;
       volatile float value = 0;  // every step rounded to float
@@ -261,11 +282,12 @@ std::vector<float> expected(Isa isa, const Case& c, const RandomWeight& w, const
                                  : static_cast<float>(sum) * both;
         }
         if (c.input_groups) value = value * row_scale;
-      } else if (c.dtype == Dtype::i4) {
+      } else if (c.dtype == Dtype::i4 || c.dtype == Dtype::t4) {
+        const std::int64_t groups = (c.shape.cols + c.group - 1) / c.group;
         for (std::int64_t begin = 0; begin < c.shape.cols; begin += c.group) {
           int sum = 0;
-          for (std::int64_t k = begin; k < begin + c.group; ++k) sum += static_cast<int>(wr[k]) * q[static_cast<std::size_t>(k)];
-          const float group_scale = w.scales[static_cast<std::size_t>((r * c.shape.cols + begin) / c.group)];
+          for (std::int64_t k = begin; k < std::min(begin + c.group, c.shape.cols); ++k) sum += static_cast<int>(wr[k]) * q[static_cast<std::size_t>(k)];
+          const float group_scale = w.scales[static_cast<std::size_t>(r * groups + begin / c.group)];
           const auto old = static_cast<float>(value);
           if (c.input_groups) {
             const volatile float part = static_cast<float>(sum) * group_scale;
@@ -311,6 +333,12 @@ Weight given(const Case& c, const RandomWeight& w, const float* bias) {
     weight.bias = bias;
     return weight;
   }
+  if (c.dtype == Dtype::t4) {
+    Weight weight = {w.bytes.data(), c.dtype, c.shape.rows, c.shape.cols};
+    weight.bias = bias;
+    weight.input_group = kTrellisGroup;
+    return weight;
+  }
   return {w.data(c.dtype), c.dtype, c.shape.rows, c.shape.cols, w.scales.empty() ? nullptr : w.scales.data(),
           c.zeros && integers(c.dtype) ? w.zeros.data() : nullptr, c.group, bias,
           c.zeros && in_blocks(c.dtype) ? w.shifts.data() : nullptr, 0, c.input_groups ? c.group : 0};
@@ -344,6 +372,8 @@ bool run_case(ThreadPool& pool, Isa isa, const Case& c, std::mt19937& random) {
       float value = w.values[static_cast<std::size_t>(r * c.shape.cols + k)];
       if (c.dtype == Dtype::i8) value *= w.scales[static_cast<std::size_t>(r)];
       if (c.dtype == Dtype::i4) value *= w.scales[static_cast<std::size_t>((r * c.shape.cols + k) / c.group)];
+      if (c.dtype == Dtype::t4)
+        value *= w.scales[static_cast<std::size_t>(r * ((c.shape.cols + c.group - 1) / c.group) + k / c.group)];
       if (value != row[static_cast<std::size_t>(k)]) return false;
     }
   }
@@ -400,6 +430,17 @@ int main(int argc, char** argv) {
           std::printf("%s: dtype %d in groups of %ld, %ld x %ld x %ld, options %d differ\n", std::string(isa_name(isa)).c_str(),
                       static_cast<int>(dtype), static_cast<long>(group), static_cast<long>(whole.tokens), static_cast<long>(whole.rows),
                       static_cast<long>(whole.cols), options);
+        }
+  for (Isa isa : isas)
+    for (const Shape& shape : shapes)
+      for (std::int64_t columns : {shape.cols, shape.cols + 128})
+        for (int options = 0; options < 4; ++options, ++cases) {
+          const Shape whole = {shape.tokens, shape.rows, (columns + 31) / 32 * 32};
+          if (run_case(pool, isa, {Dtype::t4, whole, (options & 1) != 0, (options & 2) != 0, kTrellisGroup, false, true}, random))
+            continue;
+          ++failures;
+          std::printf("%s: trellis codes, %ld x %ld x %ld, options %d differ\n", std::string(isa_name(isa)).c_str(),
+                      static_cast<long>(whole.tokens), static_cast<long>(whole.rows), static_cast<long>(whole.cols), options);
         }
   for (Isa isa : isas)
     for (BlockType type : {BlockType::q4_0, BlockType::q4_1, BlockType::q5_0, BlockType::q5_1, BlockType::q8_0,

@@ -14,10 +14,12 @@
 namespace lichen {
 
 enum class ScaleType;  // see kernels/linear/kernel.h
-enum class Dtype { f32, f16, bf16, i8, i4, b8, b6, b4 };
+enum class Dtype { f32, f16, bf16, i8, i4, t4, b8, b6, b4 };
 
 // Whether a product with such weights takes its input in int8.
-constexpr bool takes_codes(Dtype dtype) { return dtype == Dtype::i8 || dtype == Dtype::i4; }
+constexpr bool takes_codes(Dtype dtype) {
+  return dtype == Dtype::i8 || dtype == Dtype::i4 || dtype == Dtype::t4;
+}
 
 // Blocks of codes of so many bits, which stand for floats.
 constexpr bool in_blocks(Dtype dtype) { return dtype == Dtype::b8 || dtype == Dtype::b6 || dtype == Dtype::b4; }
@@ -33,6 +35,8 @@ inline constexpr std::int64_t kCodePadding = 64;
 //       they are, or with scales for groups of inputs as code + 128 where a set multiplies unsigned by signed
 //   i4: [panel][group] of { 16-bit scales [16]; zero points [16], a byte each, if there are any; codes
 //       [group/8][16][4], a byte holding columns k and k + 4 of every eight, as code + 8 }
+//   t4: [panel][group] of { units [16], a byte each; steps [3 or 6][16], a byte of a stored row each; codes
+//       [block][16][4], as stored (lichen/trellis.h) }
 //   b8, b6, b4: [panel][group] of { scales [16], f32 or where that is exact 16 bits; shifts, float[16], if there
 //       are any; b8: as code + 128 [group/4][16][4]; b4: as in i4, as code + 8 or with shifts as they are; b6:
 //       likewise, or as code + 32, [group/16] of { two of [16][4], the lower 4 bits as in b4; [16][4] of the

@@ -24,6 +24,8 @@ namespace {
 #include "kernels/linear/quantize_512.inc.h"
 #include "kernels/linear/groups.inc.h"
 #include "kernels/linear/input_groups.inc.h"
+#include "kernels/linear/trellis.inc.h"
+#include "kernels/linear/trellis_512.inc.h"
 
 constexpr int64_t kTileBytes = 1024;
 constexpr int64_t kSumsBytes = 4 * kTileBytes;
@@ -279,6 +281,11 @@ void linear_i4_amx(const LinearTask& task) {
   if (task.tokens <= kFewTileTokens) return linear_i4_avx512_vnni(task);
   task.bf16_scales ? multiply_in_groups<ExpandNibbles<Bf16Scales>>(task)
                    : multiply_in_groups<ExpandNibbles<F16Scales>>(task);
+}
+
+void linear_t4_amx(const LinearTask& task) {
+  if (task.tokens <= kFewTileTokens || task.cols % kTrellisGroup != 0) return linear_t4_avx512_vnni(task);
+  multiply_in_groups<ExpandTrellis>(task);
 }
 
 void halve_amx(const HalveTask& task) {

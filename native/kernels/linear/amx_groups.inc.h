@@ -52,6 +52,38 @@ struct ExpandBytes {
   }
 };
 
+// From trellis codes to the multiples of their units.
+struct ExpandTrellis {
+  static constexpr bool kScales = true;
+  static void expand(const LinearTask& task, const char* group, int64_t groups, Workspace& work) {
+    using L = Lanes<64>;
+    L::Words last = {};
+    // The codes before a group end where it begins, but for the first of a panel.
+    if ((group - task.weights) % task.panel_bytes != 0) {
+      load_lanes(group - kLine, last);
+      last &= 0x11111111u;
+    }
+    int8_t* to = work.codes;
+    for (int64_t g = 0; g < groups; ++g) {
+      const PanelGroup here = panel_group(group, kTrellisGroup);
+      widen_units(here.units, work.scales[g]);
+      L::Words steps = {}, codes, first, second, bytes;
+      for (int64_t b = 0; b < kTrellisBlocks; ++b, to += 2 * kLine) {
+        if (b % 8 == 0) load_steps<TrellisIn512>(here, b / 8, 0, steps);
+        const L::Words one = (steps & 7u) + 1u, by = one | one << 16;
+        steps = steps >> 3;
+        load_lanes(here.codes() + b * kLine, codes);
+        decode_levels(codes, last, first, second);
+        scale_levels<L, 0>(first, by, bytes);
+        store_lanes(to, bytes);
+        scale_levels<L, 0>(second, by, bytes);
+        store_lanes(to + kLine, bytes);
+      }
+      group = here.next();
+    }
+  }
+};
+
 // A tile of tokens and the groups of one block that it meets.
 struct Meeting {
   const char* x;   // tiles of 64 columns, from the first group on

@@ -223,6 +223,64 @@ struct Wide : WideIn256 {
 #include "kernels/linear/wide.inc.h"
 #include "kernels/linear/expanded.inc.h"
 #include "kernels/linear/input_groups.inc.h"
+#include "kernels/linear/trellis.inc.h"
+#include "kernels/linear/trellis_256.inc.h"
+
+// vpmaddubsw cannot saturate here: of levels, 2 * 31 * 128, or less the middle one with inputs as q + 128, 2 * 255 * 16;
+// and both fit 16 bits twice.
+struct Trellis : TrellisIn256 {
+  using Input = uint8_t;
+  static constexpr int kTokens = 4, kFewTokens = 3, kLines = 3;
+  static constexpr bool kOffsets = true;
+
+  static const uint8_t* inputs(const LinearTask& task) { return task.codes; }
+  static void keep(char* to, const Words& first, const Words& second, const Words& steps) {
+    const __m256i middle = _mm256_set1_epi8(kTrellisMiddle);
+    auto* lines = reinterpret_cast<__m256i*>(to);
+    _mm256_store_si256(lines, _mm256_sub_epi8((__m256i)first, middle));
+    _mm256_store_si256(lines + 2, _mm256_sub_epi8((__m256i)second, middle));
+    _mm256_store_si256(lines + 4, (__m256i)steps);
+  }
+  // What is too much with inputs as q + 128.
+  static Words offset(const Words& first, const Words& second, const Words& steps) {
+    const __m256i levels = _mm256_sub_epi16(
+        _mm256_maddubs_epi16(_mm256_add_epi8((__m256i)first, (__m256i)second), _mm256_set1_epi8(1)), _mm256_set1_epi16(64));
+    return (Words)_mm256_slli_epi32(_mm256_sub_epi32(none(), _mm256_madd_epi16(levels, (__m256i)steps)), 7);
+  }
+  static Sum open(const int32_t* offsets, int32_t) { return load_vector(offsets); }
+  static Sum add_products(Sum sum, __m256i first, __m256i second, __m256i steps) {
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_add_epi16(first, second), steps));
+  }
+  template <int T>
+  [[gnu::always_inline]] static void add_kept(const char* lines, const uint8_t* x, int64_t x_stride,
+                                              Sum (&sum)[T][kParts]) {
+#pragma GCC unroll 2
+    for (int p = 0; p < kParts; ++p) {
+      const char* line = lines + p * 32;
+      const __m256i first = load_vector(line), second = load_vector(line + kLine), steps = load_vector(line + 2 * kLine);
+#pragma GCC unroll 8
+      for (int t = 0; t < T; ++t)
+        sum[t][p] = add_products(sum[t][p], _mm256_maddubs_epi16(spread_four(x + t * x_stride), first),
+                                 _mm256_maddubs_epi16(spread_four(x + t * x_stride + 4), second), steps);
+    }
+  }
+
+  // For columns 0, 1, 4, 5 and 2, 3, 6, 7 of a block.
+  static void corrections(const int8_t* x, int64_t blocks, int32_t* to) {
+    for (int64_t k = 0; k < blocks * kTrellisBlock; k += 32) {
+      const __m256i sums = _mm256_maddubs_epi16(_mm256_set1_epi8(kTrellisMiddle), load_vector(x + k));
+      const __m256i other = _mm256_shuffle_epi32(sums, 0xb1), both = _mm256_add_epi16(sums, other);
+      const __m128i four = _mm256_castsi256_si128(
+          _mm256_permutevar8x32_epi32(both, _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6)));
+      _mm_store_si128(reinterpret_cast<__m128i*>(to + k / kTrellisBlock), four);
+    }
+  }
+  static Sum add(Sum sum, const Words& first, const Words& second, __m256i steps, const int8_t* x, int32_t correction) {
+    const __m256i low = _mm256_maddubs_epi16((__m256i)first, spread_four(x));
+    const __m256i high = _mm256_maddubs_epi16((__m256i)second, spread_four(x + 4));
+    return add_products(sum, _mm256_sub_epi16(low, _mm256_set1_epi32(correction)), high, steps);
+  }
+};
 
 template <class Op>
 void multiply_int8(const LinearTask& task) {
@@ -251,6 +309,7 @@ void linear_i8_avx2(const LinearTask& task) {
 void linear_i4_avx2(const LinearTask& task) {
   task.bf16_scales ? multiply_int4<I4<Bf16Scales>>(task) : multiply_int4<I4<F16Scales>>(task);
 }
+void linear_t4_avx2(const LinearTask& task) { multiply_trellis<Trellis>(task); }
 void linear_b8_avx2(const LinearTask& task) { multiply_wide<Wide, WideBytes<Wide>>(task); }
 void linear_b6_avx2(const LinearTask& task) { multiply_wide<Wide, WideSixes<Wide>>(task); }
 void linear_b4_avx2(const LinearTask& task) { multiply_wide<Wide, WideNibbles<Wide>>(task); }

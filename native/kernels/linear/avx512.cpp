@@ -170,6 +170,60 @@ struct Wide : WideIn512 {
 #include "kernels/linear/wide.inc.h"
 #include "kernels/linear/expanded.inc.h"
 #include "kernels/linear/input_groups.inc.h"
+#include "kernels/linear/trellis.inc.h"
+#include "kernels/linear/trellis_512.inc.h"
+
+// vpmaddubsw cannot saturate here: of levels, 2 * 31 * 128, or less the middle one with inputs as q + 128, 2 * 255 * 16;
+// and both fit 16 bits twice.
+struct Trellis : TrellisIn512 {
+  using Input = uint8_t;
+  static constexpr int kTokens = 8, kFewTokens = 4, kLines = 3;
+  static constexpr bool kOffsets = true;
+
+  static const uint8_t* inputs(const LinearTask& task) { return task.codes; }
+  static void keep(char* to, const Words& first, const Words& second, const Words& steps) {
+    const __m512i middle = _mm512_set1_epi8(kTrellisMiddle);
+    _mm512_store_si512(to, _mm512_sub_epi8((__m512i)first, middle));
+    _mm512_store_si512(to + kLine, _mm512_sub_epi8((__m512i)second, middle));
+    _mm512_store_si512(to + 2 * kLine, (__m512i)steps);
+  }
+  // What is too much with inputs as q + 128.
+  static Words offset(const Words& first, const Words& second, const Words& steps) {
+    const __m512i sums = _mm512_maddubs_epi16(_mm512_add_epi8((__m512i)first, (__m512i)second), _mm512_set1_epi8(1));
+    const __m512i levels = _mm512_sub_epi16(sums, _mm512_set1_epi16(4 * kTrellisMiddle));
+    return (Words)_mm512_slli_epi32(_mm512_sub_epi32(none(), _mm512_madd_epi16(levels, (__m512i)steps)), 7);
+  }
+  static Sum open(const int32_t* offsets, int32_t) { return _mm512_load_si512(offsets); }
+  static Sum add_products(Sum sum, __m512i first, __m512i second, __m512i steps) {
+    return _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_add_epi16(first, second), steps));
+  }
+  template <int T>
+  [[gnu::always_inline]] static void add_kept(const char* lines, const uint8_t* x, int64_t x_stride,
+                                              Sum (&sum)[T][kParts]) {
+    const __m512i first = _mm512_load_si512(lines), second = _mm512_load_si512(lines + kLine);
+    const __m512i steps = _mm512_load_si512(lines + 2 * kLine);
+#pragma GCC unroll 8
+    for (int t = 0; t < T; ++t)
+      sum[t][0] = add_products(sum[t][0], _mm512_maddubs_epi16(spread_four(x + t * x_stride), first),
+                               _mm512_maddubs_epi16(spread_four(x + t * x_stride + 4), second), steps);
+  }
+
+  // For columns 0, 1, 4, 5 and 2, 3, 6, 7 of a block.
+  static void corrections(const int8_t* x, int64_t blocks, int32_t* to) {
+    for (int64_t k = 0; k < blocks * kTrellisBlock; k += 32) {
+      const __m256i codes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x + k));
+      const __m256i sums = _mm256_maddubs_epi16(_mm256_set1_epi8(kTrellisMiddle), codes);
+      const __m256i both = _mm256_add_epi16(sums, _mm256_shuffle_epi32(sums, 0xb1));
+      const __m256i four = _mm256_permutevar8x32_epi32(both, _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6));
+      _mm_store_si128(reinterpret_cast<__m128i*>(to + k / kTrellisBlock), _mm256_castsi256_si128(four));
+    }
+  }
+  static Sum add(Sum sum, const Words& first, const Words& second, __m512i steps, const int8_t* x, int32_t correction) {
+    const __m512i low = _mm512_maddubs_epi16((__m512i)first, spread_four(x));
+    const __m512i high = _mm512_maddubs_epi16((__m512i)second, spread_four(x + 4));
+    return add_products(sum, _mm512_sub_epi16(low, _mm512_set1_epi32(correction)), high, steps);
+  }
+};
 
 template <class Op>
 void multiply_int4(const LinearTask& task) {
@@ -188,6 +242,7 @@ void linear_i8_avx512(const LinearTask& task) {
 void linear_i4_avx512(const LinearTask& task) {
   task.bf16_scales ? multiply_int4<I4<Bf16Scales>>(task) : multiply_int4<I4<F16Scales>>(task);
 }
+void linear_t4_avx512(const LinearTask& task) { multiply_trellis<Trellis>(task); }
 void linear_b8_avx512(const LinearTask& task) { multiply_wide<Wide, WideBytes<Wide>>(task); }
 void linear_b6_avx512(const LinearTask& task) { multiply_wide<Wide, WideSixes<Wide>>(task); }
 void linear_b4_avx512(const LinearTask& task) { multiply_wide<Wide, WideNibbles<Wide>>(task); }

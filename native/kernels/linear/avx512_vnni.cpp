@@ -103,6 +103,49 @@ struct Wide : WideIn512 {
 #include "kernels/linear/expanded.inc.h"
 #include "kernels/linear/input_groups.inc.h"
 #include "kernels/linear/wide.inc.h"
+#include "kernels/linear/trellis.inc.h"
+#include "kernels/linear/trellis_512.inc.h"
+
+// Few tokens meet levels, whose sums of a block fit 16 bits and meet its steps there; more meet weights as code + 128.
+struct Trellis : TrellisIn512 {
+  using Input = int8_t;
+  static constexpr int kTokens = 12, kFewTokens = 6, kLines = 2;
+  static constexpr bool kOffsets = false;
+
+  static const int8_t* inputs(const LinearTask& task) { return task.signed_codes; }
+  static void keep(char* to, const Words& first, const Words& second, const Words& steps) {
+    Words bytes;
+    scale_levels<L, 128>(first, steps, bytes);
+    _mm512_store_si512(to, (__m512i)bytes);
+    scale_levels<L, 128>(second, steps, bytes);
+    _mm512_store_si512(to + kLine, (__m512i)bytes);
+  }
+  static Sum open(const int32_t*, int32_t minus_sum) { return _mm512_set1_epi32(128 * minus_sum); }
+  template <int T>
+  [[gnu::always_inline]] static void add_kept(const char* lines, const int8_t* x, int64_t x_stride,
+                                              Sum (&sum)[T][kParts]) {
+    const __m512i first = _mm512_load_si512(lines), second = _mm512_load_si512(lines + kLine);
+#pragma GCC unroll 12
+    for (int t = 0; t < T; ++t) {
+      sum[t][0] = _mm512_dpbusd_epi32(sum[t][0], first, spread_four(x + t * x_stride));
+      sum[t][0] = _mm512_dpbusd_epi32(sum[t][0], second, spread_four(x + t * x_stride + 4));
+    }
+  }
+
+  static void corrections(const int8_t* x, int64_t blocks, int32_t* to) {
+    for (int64_t b = 0; b < blocks; ++b, x += kTrellisBlock) {
+      int32_t sum = 0;
+      for (int k = 0; k < kTrellisBlock; ++k) sum += x[k];
+      to[b] = -kTrellisMiddle * sum;
+    }
+  }
+  static Sum add(Sum sum, const Words& first, const Words& second, __m512i steps, const int8_t* x, int32_t correction) {
+    const __m512i low = _mm512_dpbusd_epi32(_mm512_set1_epi32(correction), (__m512i)first, spread_four(x));
+    const __m512i both = _mm512_dpbusd_epi32(low, (__m512i)second, spread_four(x + 4));
+    // The upper half of a lane of sums is its sign alone, so it must meet nothing.
+    return _mm512_dpwssd_epi32(sum, both, _mm512_and_si512(steps, _mm512_set1_epi32(0xffff)));
+  }
+};
 
 }  // namespace
 
@@ -113,6 +156,7 @@ void linear_i8_avx512_vnni(const LinearTask& task) {
 void linear_i4_avx512_vnni(const LinearTask& task) {
   task.bf16_scales ? multiply_int4<I4<Bf16Scales>, Expanded>(task) : multiply_int4<I4<F16Scales>, Expanded>(task);
 }
+void linear_t4_avx512_vnni(const LinearTask& task) { multiply_trellis<Trellis>(task); }
 void linear_b8_avx512_vnni(const LinearTask& task) { multiply_wide<Wide, WideBytes<Wide>>(task); }
 void linear_b6_avx512_vnni(const LinearTask& task) { multiply_wide<Wide, WideSixes<Wide>>(task); }
 void linear_b4_avx512_vnni(const LinearTask& task) { multiply_wide<Wide, WideNibbles<Wide>>(task); }

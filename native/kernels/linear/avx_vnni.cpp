@@ -127,6 +127,53 @@ struct Wide : WideIn256 {
 #include "kernels/linear/expanded.inc.h"
 #include "kernels/linear/input_groups.inc.h"
 #include "kernels/linear/wide.inc.h"
+#include "kernels/linear/trellis.inc.h"
+#include "kernels/linear/trellis_256.inc.h"
+
+// Few tokens meet levels, whose sums of a block fit 16 bits and meet its steps there; more meet weights as code + 128.
+struct Trellis : TrellisIn256 {
+  using Input = int8_t;
+  static constexpr int kTokens = 5, kFewTokens = 3, kLines = 2;
+  static constexpr bool kOffsets = false;
+
+  static const int8_t* inputs(const LinearTask& task) { return task.signed_codes; }
+  static void keep(char* to, const Words& first, const Words& second, const Words& steps) {
+    Words bytes;
+    scale_levels<L, 128>(first, steps, bytes);
+    _mm256_store_si256(reinterpret_cast<__m256i*>(to), (__m256i)bytes);
+    scale_levels<L, 128>(second, steps, bytes);
+    _mm256_store_si256(reinterpret_cast<__m256i*>(to + kLine), (__m256i)bytes);
+  }
+  static Sum open(const int32_t*, int32_t minus_sum) { return _mm256_set1_epi32(128 * minus_sum); }
+  template <int T>
+  [[gnu::always_inline]] static void add_kept(const char* lines, const int8_t* x, int64_t x_stride,
+                                              Sum (&sum)[T][kParts]) {
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half, lines += kLine, x += 4) {
+      const __m256i w[kParts] = {load_vector(lines), load_vector(lines + 32)};
+#pragma GCC unroll 8
+      for (int t = 0; t < T; ++t) {
+        const __m256i in = spread_four(x + t * x_stride);
+#pragma GCC unroll 2
+        for (int p = 0; p < kParts; ++p) sum[t][p] = _mm256_dpbusd_avx_epi32(sum[t][p], w[p], in);
+      }
+    }
+  }
+
+  static void corrections(const int8_t* x, int64_t blocks, int32_t* to) {
+    for (int64_t b = 0; b < blocks; ++b, x += kTrellisBlock) {
+      int32_t sum = 0;
+      for (int k = 0; k < kTrellisBlock; ++k) sum += x[k];
+      to[b] = -kTrellisMiddle * sum;
+    }
+  }
+  static Sum add(Sum sum, const Words& first, const Words& second, __m256i steps, const int8_t* x, int32_t correction) {
+    const __m256i low = _mm256_dpbusd_avx_epi32(_mm256_set1_epi32(correction), (__m256i)first, spread_four(x));
+    const __m256i both = _mm256_dpbusd_avx_epi32(low, (__m256i)second, spread_four(x + 4));
+    // The upper half of a lane of sums is its sign alone, so it must meet nothing.
+    return _mm256_dpwssd_avx_epi32(sum, both, _mm256_and_si256(steps, _mm256_set1_epi32(0xffff)));
+  }
+};
 
 }  // namespace
 
@@ -137,6 +184,7 @@ void linear_i8_avx_vnni(const LinearTask& task) {
 void linear_i4_avx_vnni(const LinearTask& task) {
   task.bf16_scales ? multiply_int4<I4<Bf16Scales>, Expanded>(task) : multiply_int4<I4<F16Scales>, Expanded>(task);
 }
+void linear_t4_avx_vnni(const LinearTask& task) { multiply_trellis<Trellis>(task); }
 void linear_b8_avx_vnni(const LinearTask& task) { multiply_wide<Wide, WideBytes<Wide>>(task); }
 void linear_b6_avx_vnni(const LinearTask& task) { multiply_wide<Wide, WideSixes<Wide>>(task); }
 void linear_b4_avx_vnni(const LinearTask& task) { multiply_wide<Wide, WideNibbles<Wide>>(task); }

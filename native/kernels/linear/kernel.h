@@ -5,6 +5,8 @@
 
 #include <stdint.h>
 
+#include "../trellis.h"
+
 namespace lichen {
 
 // What the scales of blocks are stored as: numbers, or multiples of a unit for each superblock of 256 columns.
@@ -112,6 +114,7 @@ void linear_f16_portable(const LinearTask&);
 void linear_bf16_portable(const LinearTask&);
 void linear_i8_portable(const LinearTask&);
 void linear_i4_portable(const LinearTask&);
+void linear_t4_portable(const LinearTask&);
 void linear_b8_portable(const LinearTask&);
 void linear_b6_portable(const LinearTask&);
 void linear_b4_portable(const LinearTask&);
@@ -123,6 +126,7 @@ void linear_f16_avx2(const LinearTask&);
 void linear_bf16_avx2(const LinearTask&);
 void linear_i8_avx2(const LinearTask&);
 void linear_i4_avx2(const LinearTask&);
+void linear_t4_avx2(const LinearTask&);
 void linear_b8_avx2(const LinearTask&);
 void linear_b6_avx2(const LinearTask&);
 void linear_b4_avx2(const LinearTask&);
@@ -132,6 +136,7 @@ void widen_digits_avx2(const WidenTask&);
 
 void linear_i8_avx_vnni(const LinearTask&);
 void linear_i4_avx_vnni(const LinearTask&);
+void linear_t4_avx_vnni(const LinearTask&);
 void linear_b8_avx_vnni(const LinearTask&);
 void linear_b6_avx_vnni(const LinearTask&);
 void linear_b4_avx_vnni(const LinearTask&);
@@ -141,6 +146,7 @@ void linear_f16_avx512(const LinearTask&);
 void linear_bf16_avx512(const LinearTask&);
 void linear_i8_avx512(const LinearTask&);
 void linear_i4_avx512(const LinearTask&);
+void linear_t4_avx512(const LinearTask&);
 void linear_b8_avx512(const LinearTask&);
 void linear_b6_avx512(const LinearTask&);
 void linear_b4_avx512(const LinearTask&);
@@ -150,6 +156,7 @@ void widen_digits_avx512(const WidenTask&);
 
 void linear_i8_avx512_vnni(const LinearTask&);
 void linear_i4_avx512_vnni(const LinearTask&);
+void linear_t4_avx512_vnni(const LinearTask&);
 void linear_b8_avx512_vnni(const LinearTask&);
 void linear_b6_avx512_vnni(const LinearTask&);
 void linear_b4_avx512_vnni(const LinearTask&);
@@ -159,6 +166,7 @@ void linear_bf16_avx512_bf16(const LinearTask&);
 void linear_bf16_amx(const LinearTask&);
 void linear_i8_amx(const LinearTask&);
 void linear_i4_amx(const LinearTask&);
+void linear_t4_amx(const LinearTask&);
 void halve_amx(const HalveTask&);
 void quantize_amx(const QuantizeTilesTask&);
 
@@ -167,9 +175,11 @@ void linear_f16_neon(const LinearTask&);
 void linear_bf16_neon(const LinearTask&);
 void linear_i8_neon(const LinearTask&);
 void linear_i4_neon(const LinearTask&);
+void linear_t4_neon(const LinearTask&);
 
 void linear_i8_neon_dotprod(const LinearTask&);
 void linear_i4_neon_dotprod(const LinearTask&);
+void linear_t4_neon_dotprod(const LinearTask&);
 
 void linear_i8_neon_i8mm(const LinearTask&);
 void linear_i4_neon_i8mm(const LinearTask&);

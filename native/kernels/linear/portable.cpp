@@ -259,6 +259,43 @@ struct Wide {
 #include "kernels/linear/groups.inc.h"
 #include "kernels/linear/wide.inc.h"
 #include "kernels/linear/input_groups.inc.h"
+#include "kernels/linear/trellis.inc.h"
+
+struct Trellis {
+  using L = Lanes<16>;
+  using Words = L::Words;
+  struct Sum {
+    int32_t lane[4];
+  };
+  using Input = int8_t;
+  static constexpr int kParts = 4, kTokens = 4, kFewTokens = 0, kLines = 2;
+  static constexpr bool kOffsets = false;
+
+  static const int8_t* inputs(const LinearTask& task) { return task.signed_codes; }
+  static void keep(char* to, const Words& first, const Words& second, const Words& steps) {
+    Words bytes;
+    scale_levels<L, 0>(first, steps, bytes);
+    store_lanes(to, bytes);
+    scale_levels<L, 0>(second, steps, bytes);
+    store_lanes(to + kLine, bytes);
+  }
+  static Words widen(const char* bytes) {
+    const auto* from = reinterpret_cast<const uint8_t*>(bytes);
+    return Words{from[0], from[1], from[2], from[3]};
+  }
+  static Sum open(const int32_t*, int32_t) { return {}; }
+  template <int T>
+  static void add_kept(const char* lines, const int8_t* x, int64_t x_stride, Sum (&sum)[T][kParts]) {
+    const auto* codes = reinterpret_cast<const int8_t*>(lines);
+    for (int t = 0; t < T; ++t)
+      for (int r = 0; r < kRows; ++r)
+        for (int k = 0; k < kTrellisBlock; ++k)
+          sum[t][r / 4].lane[r % 4] += codes[k / 4 * kLine + r * 4 + k % 4] * x[t * x_stride + k];
+  }
+  static void finish(const Sum& sum, const float* units, float x_scale, float* total) {
+    for (int r = 0; r < 4; ++r) total[r] = fmaf(static_cast<float>(sum.lane[r]) * units[r], x_scale, total[r]);
+  }
+};
 
 }  // namespace
 
@@ -272,6 +309,7 @@ void linear_i8_portable(const LinearTask& task) {
 void linear_i4_portable(const LinearTask& task) {
   task.bf16_scales ? multiply_grouped<I4<Bf16Scales>>(task) : multiply_grouped<I4<F16Scales>>(task);
 }
+void linear_t4_portable(const LinearTask& task) { multiply_trellis<Trellis>(task); }
 void linear_b8_portable(const LinearTask& task) { multiply_wide<Wide, WideBytes<Wide>>(task); }
 void linear_b6_portable(const LinearTask& task) { multiply_wide<Wide, WideSixes<Wide>>(task); }
 void linear_b4_portable(const LinearTask& task) { multiply_wide<Wide, WideNibbles<Wide>>(task); }

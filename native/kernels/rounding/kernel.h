@@ -3,6 +3,8 @@
 
 #include <stdint.h>
 
+#include "../trellis.h"
+
 namespace lichen {
 
 enum class Isa;  // lichen/cpu.h
@@ -69,6 +71,22 @@ struct DescentTask {
   float* changes;  // [rows][columns]: of what the codes stand for
 };
 
+// What became of weights that were to be trellis codes.
+enum class Encoded { whole, not_finite, too_large };
+
+// At most 16 rows to trellis codes (lichen/trellis.h).
+struct TrellisTask {
+  const float* w;  // [rows][stride]
+  int64_t stride, rows, columns;
+  uint8_t* words;  // [rows][word_stride]
+  int64_t word_stride;
+  float* memory;  // of trellis_memory(columns) floats
+};
+
+constexpr int64_t trellis_memory(int64_t columns) {
+  return 16 * (columns + columns / kTrellisGroup + 1 + columns / kTrellisBlock * (kTrellisStates + 1));
+}
+
 constexpr int64_t kLaneNumbers = 256;      // numbers of a part that are searched with others, a part a lane
 constexpr int64_t kFeedbackColumns = 256;  // most columns of either task
 
@@ -89,6 +107,9 @@ struct RoundingKernels {
   void (*squares)(const float* w, const int8_t* codes, int64_t count, Scaled by, double* error, double* square);
   void (*feed_back)(const FeedbackTask& task);
   void (*descend)(const DescentTask& task);
+  Encoded (*encode_trellis)(const TrellisTask& task);
+  // Bytes [16] of units for groups whose blocks' largest weights are [blocks][16].
+  void (*choose_units)(const float* largest, int64_t blocks, uint8_t* bytes);
 };
 
 const RoundingKernels& rounding_kernels(Isa isa);
