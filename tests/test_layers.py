@@ -21,7 +21,7 @@ ALLOWED = {
     "tokenizer": {"errors"},
     "row_blocks": set(),
     "reuse": set(),
-    "schemes": {"errors", "row_blocks", "reuse", "tensor"},
+    "schemes": {"errors", "row_blocks", "reuse", "tensor", "_core"},  # _core: trellis codes
     "solvers": {"errors", "row_blocks", "reuse", "tensor", "schemes", "_core"},
     "recipe": {"errors", "tensor", "schemes", "solvers"},
     "graph": set(),

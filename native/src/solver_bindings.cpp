@@ -278,7 +278,7 @@ void encode_with_feedback(ThreadPool& pool, const Matrix& weight, const NewMatri
   told(found);
 }
 
-void decode(ThreadPool& pool, const Array<const std::uint8_t, 2>& words, const Array<std::int8_t, 2>& codes,
+void decode(const Array<const std::uint8_t, 2>& words, const Array<std::int8_t, 2>& codes,
             const NewMatrix& units) {
   const std::int64_t rows = length(codes, 0), columns = length(codes, 1), groups = length(units, 1);
   const std::int64_t stride = trellis_row_bytes(columns);
@@ -287,11 +287,8 @@ void decode(ThreadPool& pool, const Array<const std::uint8_t, 2>& words, const A
               groups == (columns + kTrellisGroup - 1) / kTrellisGroup,
           "words, codes and units must be of one weight");
   nb::gil_scoped_release unlocked;
-  ChunkCounter chunks;
-  pool.run([&](int) {
-    for (std::int64_t row; (row = chunks.take()) < rows;)
-      decode_trellis_row(words.data() + row * stride, columns, codes.data() + row * columns, units.data() + row * groups);
-  });
+  for (std::int64_t row = 0; row < rows; ++row)
+    decode_trellis_row(words.data() + row * stride, columns, codes.data() + row * columns, units.data() + row * groups);
 }
 
 void rotate_vectors(ThreadPool& pool, const Array<float, 3>& x, const Vector& signs) {
@@ -344,7 +341,7 @@ void bind_solvers(nb::module_& m) {
   m.def("encode_trellis_with_feedback", &encode_with_feedback, nb::arg("pool"), nb::arg("weight").noconvert(),
         nb::arg("wanted").noconvert(), nb::arg("feedback").noconvert(), nb::arg("pivots").noconvert(),
         nb::arg("words").noconvert(), nb::arg("isa") = none);
-  m.def("decode_trellis", &decode, nb::arg("pool"), nb::arg("words").noconvert(), nb::arg("codes").noconvert(),
+  m.def("decode_trellis", &decode, nb::arg("words").noconvert(), nb::arg("codes").noconvert(),
         nb::arg("units").noconvert());
   m.def("rotate", &rotate_vectors, nb::arg("pool"), nb::arg("x").noconvert(), nb::arg("signs").noconvert());
 }

@@ -25,6 +25,7 @@ class QuantizedTensor:
     zeros  int8 [out, groups] or None for a symmetric scheme
     activations  how the input of the product is quantized; None leaves it in floats
     input_scale  of static activations, the same for every input
+    words  uint8 [out, bytes of a row] of trellis codes, which codes and scales were made from
     """
 
     codes: npt.NDArray[np.int8]
@@ -33,6 +34,7 @@ class QuantizedTensor:
     scheme: Scheme
     activations: ActivationScheme | None = None
     input_scale: float | None = None
+    words: npt.NDArray[np.uint8] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -43,8 +45,8 @@ class QuantizedTensor:
     @property
     def nbytes(self) -> int:
         """Bytes in this unpacked form."""
-        zeros = 0 if self.zeros is None else self.zeros.nbytes
-        return self.codes.nbytes + self.scales.nbytes + zeros
+        rest = sum(part.nbytes for part in (self.zeros, self.words) if part is not None)
+        return self.codes.nbytes + self.scales.nbytes + rest
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,16 @@ class StoredTensor:
     def shape(self) -> tuple[int, int]:
         """Outputs, inputs."""
         return self.codes.rows, self.codes.columns
+
+
+@dataclass(frozen=True)
+class StoredTrellis:
+    """Weight [out, in] in trellis codes that are still in their file: rows of bytes."""
+
+    words: FileRows
+    shape: tuple[int, int]
+    scheme: Scheme
+    activations: ActivationScheme
 
 
 @dataclass(frozen=True)
@@ -90,4 +102,6 @@ class BlockTensor:
 
 
 #: A weight as a checkpoint hands it to the engine, which reads what is still in a file.
-AnyTensor = FloatArray | QuantizedTensor | StoredTensor | StoredFloats | BlockTensor
+AnyTensor = (
+    FloatArray | QuantizedTensor | StoredTensor | StoredTrellis | StoredFloats | BlockTensor
+)

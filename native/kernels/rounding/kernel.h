@@ -87,6 +87,25 @@ constexpr int64_t trellis_memory(int64_t columns) {
   return 16 * (columns + columns / kTrellisGroup + 1 + columns / kTrellisBlock * (kTrellisStates + 1));
 }
 
+// One group of columns of at most 16 rows, in the order of codes, each column's error fed into those behind it
+// (lichen/trellis.h: TrellisFeedback).
+struct FedTrellisTask {
+  const float* weight;    // [rows][stride]
+  const float* wanted;    // the same, with the errors of all groups before
+  int64_t stride, rows, columns;
+  const float* feedback;  // [columns][columns]: of the error of a column into those behind it
+  const float* pivots;    // [columns]: what a squared difference costs
+  int* states;            // [rows]: of the trellis where the group begins, then where it ends
+  uint8_t* words;         // [rows][word_stride], at this group
+  int64_t word_stride;
+  float* errors;  // [rows][columns]: weight - what its code stands for
+  float* memory;  // of fed_trellis_memory() floats
+};
+
+constexpr int64_t fed_trellis_memory() {
+  return 16 * kTrellisGroup * (1 + 2 * kTrellisStates + 2 * kTrellisStates / kTrellisBlock);
+}
+
 constexpr int64_t kLaneNumbers = 256;      // numbers of a part that are searched with others, a part a lane
 constexpr int64_t kFeedbackColumns = 256;  // most columns of either task
 
@@ -108,8 +127,7 @@ struct RoundingKernels {
   void (*feed_back)(const FeedbackTask& task);
   void (*descend)(const DescentTask& task);
   Encoded (*encode_trellis)(const TrellisTask& task);
-  // Bytes [16] of units for groups whose blocks' largest weights are [blocks][16].
-  void (*choose_units)(const float* largest, int64_t blocks, uint8_t* bytes);
+  Encoded (*feed_trellis)(const FedTrellisTask& task);
 };
 
 const RoundingKernels& rounding_kernels(Isa isa);

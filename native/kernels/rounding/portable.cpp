@@ -6,6 +6,6 @@ namespace lichen {
 
 extern const RoundingKernels rounding_portable;
 const RoundingKernels rounding_portable = {widen_f16,      widen_bf16, extremes, fit_parts,
-                                           half_quadratic, round,      squares,  feed_back, descend, encode_trellis, choose_units};
+                                           half_quadratic, round,      squares,  feed_back, descend, encode_trellis, feed_trellis};
 
 }  // namespace lichen

@@ -7,6 +7,9 @@ zero points ``X.weight_zero_point`` (int8 as the scales lie, or packed along the
 [words, groups]), and ``X.input_scale`` [1] where inputs have a static scale.
 `quantization_config` says which.
 
+Trellis codes, which are lichen's own, are ``X.weight_trellis`` uint8 [out, bytes of a row] with
+``X.weight_shape`` alone (`lichen.schemes.trellis`).
+
 An output head that shares the embedding's table (``tie_word_embeddings``) has scales under its own
 name as well, and no codes: transformers ties ``weight`` to ``weight``, and multiplies each by the
 scales beside it.
@@ -26,6 +29,7 @@ from lichen.checkpoint.protocol import FLOAT_TYPES
 from lichen.checkpoint.quantization_config import (
     PACKED,
     TIED_HEAD,
+    TRELLIS,
     LayerFormat,
     is_embedding,
     parse_config,
@@ -34,12 +38,20 @@ from lichen.checkpoint.quantization_config import (
 from lichen.checkpoint.quantized_folder import QuantizedFolder
 from lichen.checkpoint.safetensors_folder import SafetensorsFolder
 from lichen.errors import InputError
-from lichen.schemes import Scheme
+from lichen.schemes import TRELLIS_COLUMNS, Scheme, trellis_row_bytes
 from lichen.schemes.packing import pack, packed_columns, unpack
-from lichen.tensor import AnyTensor, FloatArray, QuantizedTensor, StoredTensor
+from lichen.schemes.trellis import decode
+from lichen.tensor import (
+    AnyTensor,
+    FloatArray,
+    QuantizedTensor,
+    StoredTensor,
+    StoredTrellis,
+)
 
 #: What stands beside a quantized weight.
 _SCALES, _ZEROS = "weight_scale", "weight_zero_point"
+_TRELLIS = "weight_trellis"
 _PARTS = (_SCALES, _ZEROS, "weight_shape", "input_scale", "input_zero_point")
 
 _FLOATS = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
@@ -53,6 +65,10 @@ def stored(
     ``head`` is a layer without codes of its own, which reads these.
     """
     scheme, parts = tensor.scheme, dict[str, npt.NDArray[Any]]()
+    if scheme.trellis:
+        assert tensor.words is not None
+        shape = np.array(tensor.shape, np.int64)
+        return {f"{layer}.weight_trellis": tensor.words, f"{layer}.weight_shape": shape}
     packed = stored_as(layer, LayerFormat(scheme, tensor.activations)) == PACKED
     if packed:
         parts["weight_packed"] = pack(tensor.codes, scheme.bits)
@@ -72,6 +88,11 @@ def stored(
     if head is not None:
         made |= {f"{head}.{part}": parts[part] for part in (_SCALES, _ZEROS) if part in parts}
     return made
+
+
+def _weight_of(stored: str) -> str:
+    """The weight that stored codes belong to."""
+    return stored.removesuffix("_packed").removesuffix("_trellis")
 
 
 # --- reading the tensors ---------------------------------------------------------------------
@@ -99,6 +120,8 @@ class CompressedTensors(QuantizedFolder):
         for name in base.names():
             if name.endswith((".weight", ".weight_packed")) and self._scale(name):
                 faults += self._add(name)
+            elif name.endswith(f".{_TRELLIS}"):
+                faults += self._add_trellis(name)
             elif base.dtype(name) == "I8" and not name.endswith("_zero_point"):
                 faults.append(f"{name} is int8 but has no {name}_scale")
             elif name.endswith(".weight_packed"):
@@ -113,7 +136,7 @@ class CompressedTensors(QuantizedFolder):
         layers += [TIED_HEAD] if self._shared else []
         parts = {f"{layer}.{part}" for layer in layers for part in _PARTS}
         stored = (name for name in base.names() if name not in parts)
-        self._names = tuple(name.removesuffix("_packed") for name in stored)
+        self._names = tuple(map(_weight_of, stored))
 
     def _scale(self, stored: str) -> str | None:
         """The name of a stored weight's scales, where there are any."""
@@ -142,6 +165,23 @@ class CompressedTensors(QuantizedFolder):
         inputs = group.format.activations
         if inputs and not inputs.dynamic:
             yield from self._input_faults(f"{layer}.input_scale")
+
+    def _add_trellis(self, stored: str) -> Iterator[str]:
+        """Take a weight in trellis codes in, or say what is wrong with it."""
+        weight = _weight_of(stored)
+        group = self._groups.group(weight.removesuffix(".weight"))
+        if group is None or group.stored != TRELLIS:
+            yield f"{stored} is there, but quantization_config gives it no trellis codes"
+            return
+        self._formats[weight] = group.format
+        if fault := self._shape_fault(weight, stored, group.format):
+            yield fault
+            return
+        rows, columns = self._matrix(weight)
+        wanted = "U8", (rows, trellis_row_bytes(columns))
+        if (found := (self._base.dtype(stored), self._base.shape(stored))) != wanted:
+            said = f"{found[0]} {list(found[1])}, not U8 {list(wanted[1])}"
+            yield f"{stored} is {said}, for {rows} x {columns}"
 
     def _shared_table(self) -> str | None:
         """The embedding's weight, where a head without codes has scales for these."""
@@ -208,10 +248,13 @@ class CompressedTensors(QuantizedFolder):
         if len(shape) != 2:
             return f"{weight} has shape {list(shape)}, not rows and columns"
         rows, columns = shape
-        size = chosen.weights.group_size or columns
+        whole_groups = TRELLIS_COLUMNS if chosen.weights.trellis else chosen.weights.group_size
+        size = whole_groups or columns
         if rows < 1 or columns < 1 or columns % size:
             return f"{weight} is {rows} x {columns}, which groups of {size} columns do not fill"
         shared = (chosen.activations and chosen.activations.group_size) or 1
+        if chosen.weights.trellis:
+            shared = 1  # a row's last group may be short, of inputs too
         if columns % shared:
             return f"{weight} has {columns} columns, which groups of {shared} inputs do not fill"
         return None
@@ -249,7 +292,7 @@ class CompressedTensors(QuantizedFolder):
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a tensor; of a packed weight, when it is unpacked."""
-        if not self._is_packed(name):
+        if not self._is_packed(name) and not self._in_trellis(name):
             return self._base.shape(name)
         rows, columns = self._plain(f"{name}_shape").tolist()
         return int(rows), int(columns)
@@ -267,6 +310,10 @@ class CompressedTensors(QuantizedFolder):
         if name not in self._formats:
             return self._plain(name)
         chosen = self._formats[name]
+        if chosen.weights.trellis:
+            words = self._integers(self._stored(name))
+            tensor = decode(words, self.shape(name)[1])
+            return replace(tensor, activations=chosen.activations, input_scale=self._input_scale(name))
         scales, zeros = self._scales(name), self._zeros(name, chosen.weights)
         codes = self._codes(name, chosen.weights)
         scale = self._input_scale(name)
@@ -277,7 +324,13 @@ class CompressedTensors(QuantizedFolder):
         if name not in self._formats:
             return self._base.read_exact(name)
         chosen = self._formats[name]
+        inputs = chosen.activations
+        if chosen.weights.trellis and inputs and inputs.group_size == chosen.weights.group_size:
+            words = self._folder.rows(self._stored(name), "uint8")
+            return StoredTrellis(words, self._matrix(name), chosen.weights, inputs)
         columns = self._matrix(name)[1]
+        if chosen.weights.trellis:
+            return self.read(name)
         if self._is_packed(name):
             as_they_lie = chosen.weights.bits == 4 and columns % 8 == 0
         else:
@@ -322,8 +375,13 @@ class CompressedTensors(QuantizedFolder):
     def _is_packed(self, name: str) -> bool:
         return name in self._formats and f"{name}_packed" in self._everything
 
+    def _in_trellis(self, name: str) -> bool:
+        return name in self._formats and self._formats[name].weights.trellis
+
     def _stored(self, name: str) -> str:
         """The name of a quantized weight's codes."""
+        if self._in_trellis(name):
+            return f"{name.removesuffix('weight')}{_TRELLIS}"
         return f"{name}_packed" if self._is_packed(name) else name
 
     def _zeros(self, name: str, scheme: Scheme) -> npt.NDArray[np.int8] | None:

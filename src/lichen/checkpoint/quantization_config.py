@@ -19,6 +19,7 @@ from typing import Any
 
 from lichen.errors import InputError
 from lichen.schemes import BITS, GROUP_SIZES, ActivationScheme, Scheme
+from lichen.schemes.trellis import SCHEME as _TRELLIS
 
 #: The last part of an embedding's name.
 EMBEDDING = "embed_tokens"
@@ -28,7 +29,13 @@ TIED_HEAD = "lm_head"
 
 #: Codes as int8, one a byte, or packed in words (`lichen.schemes.packing`).
 PLAIN, PACKED = "int-quantized", "pack-quantized"
+
+#: lichen's own codes of 4 bits (`lichen.schemes.trellis`), which compressed-tensors does not know.
+TRELLIS = "trellis-quantized"
 _FORMATS = (PLAIN, PACKED)
+
+#: Who reads a folder: compressed-tensors, or where it has trellis codes lichen alone.
+_METHOD, _OWN_METHOD = "compressed-tensors", "lichen"
 _MIXED = "mixed-precision"
 
 
@@ -50,6 +57,8 @@ def is_embedding(layer: str) -> bool:
 
 def stored_as(layer: str, chosen: LayerFormat) -> str:
     """How lichen stores a weight: `PLAIN` 8-bit codes where they meet integers or are looked up."""
+    if chosen.weights.trellis:
+        return TRELLIS
     plain = chosen.weights.bits == 8 and (chosen.activations or is_embedding(layer))
     return PLAIN if plain else PACKED
 
@@ -74,8 +83,8 @@ def quantization_config(layers: Mapping[str, LayerFormat | None]) -> dict[str, A
     formats = {stored for _, stored in by_format}
     kept = [layer for layer, chosen in layers.items() if chosen is None and not is_embedding(layer)]
     return {
-        "quant_method": "compressed-tensors",
-        "format": formats.pop() if len(formats) == 1 else _MIXED,
+        "quant_method": _OWN_METHOD if TRELLIS in formats else _METHOD,
+        "format": next(iter(formats)) if len(formats) == 1 else _MIXED,
         "quantization_status": "compressed",
         "global_compression_ratio": None,
         "kv_cache_scheme": None,
@@ -182,18 +191,21 @@ def parse_config(config: Any) -> Groups:
     if not isinstance(config, dict):
         raise InputError(f"quantization_config is {config!r}, not an object.")
     method = config.get("quant_method")
-    if method != "compressed-tensors":
+    known = _FORMATS if method == _METHOD else (*_FORMATS, TRELLIS)
+    if method not in (_METHOD, _OWN_METHOD):
         raise InputError(
             f"quant_method {method!r} is not supported: lichen reads unquantized models, and those"
-            " of compressed-tensors, GPTQ and AWQ."
+            " of compressed-tensors, GPTQ, AWQ and its own."
         )
-    faults += _wrapper_faults(config)
+    faults += _wrapper_faults(config, known)
     groups = config.get("config_groups")
     if not isinstance(groups, dict) or not groups:
         faults.append("config_groups is missing or empty")
         groups = {}
     whole = config.get("format")
-    parsed = tuple(_parse_group(name, group, whole, faults) for name, group in groups.items())
+    parsed = tuple(
+        _parse_group(name, group, whole, known, faults) for name, group in groups.items()
+    )
     ignore = config.get("ignore") or []
     faults += _target_faults("ignore", ignore)
     if faults:
@@ -201,9 +213,9 @@ def parse_config(config: Any) -> Groups:
     return Groups(parsed, tuple(ignore))
 
 
-def _wrapper_faults(config: Mapping[str, Any]) -> Iterator[str]:
-    if config.get("format") not in (*_FORMATS, _MIXED):
-        yield f"format {config.get('format')!r} (lichen reads {_shown(_FORMATS)})"
+def _wrapper_faults(config: Mapping[str, Any], known: Sequence[str]) -> Iterator[str]:
+    if config.get("format") not in (*known, _MIXED):
+        yield f"format {config.get('format')!r} (lichen reads {_shown(known)})"
     if config.get("quantization_status", "compressed") != "compressed":
         yield f"quantization_status {config['quantization_status']!r} (only 'compressed')"
     for key in ("kv_cache_scheme", "transform_config", "moe_sparsity_config"):
@@ -225,7 +237,9 @@ _WRAPPER_KEYS = {
 _CALIBRATION_KEYS = {"observer", "observer_kwargs", "actorder", "zp_dtype", "scale_dtype"}
 
 
-def _parse_group(name: str, group: Any, whole: Any, faults: list[str]) -> Group:
+def _parse_group(
+    name: str, group: Any, whole: Any, known: Sequence[str], faults: list[str]
+) -> Group:
     """One group, with its faults added to ``faults``; ``whole`` is the format of the whole."""
     if name.upper() in ("W8A8", "INT8") and isinstance(group, list):  # the reader's preset
         group = _group(LayerFormat(Scheme(8), ActivationScheme()), PLAIN, group)
@@ -242,10 +256,12 @@ def _parse_group(name: str, group: Any, whole: Any, faults: list[str]) -> Group:
     if inputs is not None:
         found += _input_faults(inputs)
     stored = group.get("format") or (_inferred(inputs) if whole == _MIXED else whole)
-    if whole in (*_FORMATS, _MIXED) and stored not in _FORMATS:
-        found.append(f"format {stored!r} (lichen reads {_shown(_FORMATS)})")
+    if whole in (*known, _MIXED) and stored not in known:
+        found.append(f"format {stored!r} (lichen reads {_shown(known)})")
+    elif stored == TRELLIS and not found and _scheme(weights) != replace(_TRELLIS, trellis=False):
+        found.append("trellis codes have 4 bits in symmetric groups of 128")
     faults += [f"{name}: {fault}" for fault in found]
-    scheme = Scheme(8) if found else _scheme(weights)
+    scheme = Scheme(8) if found else _TRELLIS if stored == TRELLIS else _scheme(weights)
     chosen = LayerFormat(scheme, None if found else _inputs_of(inputs))
     return Group(tuple(group.get("targets") or ()), chosen, str(stored))
 

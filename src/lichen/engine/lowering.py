@@ -3,6 +3,7 @@
 | inputs | weight | kernel |
 |---|---|---|
 | floats | up to 4 bits; to 6; more | b4; b6; b8: blocks of codes, which meet inputs in 16 bits |
+| int8, a scale for each group | trellis codes | t4 |
 | int8, one scale a row or for the same groups | up to 4 bits in groups, 16-bit scales | i4 |
 | int8, one scale a row or for groups of 64 or 128 | one scale a row, up to 65,536 columns | i8 |
 | int8 | all others | b4, b6, b8; the input is rounded to its int8 steps first |
@@ -22,7 +23,14 @@ import numpy.typing as npt
 
 from lichen._core import FileRows
 from lichen.schemes import GROUP_SIZES
-from lichen.tensor import AnyTensor, BlockTensor, QuantizedTensor, StoredFloats, StoredTensor
+from lichen.tensor import (
+    AnyTensor,
+    BlockTensor,
+    QuantizedTensor,
+    StoredFloats,
+    StoredTensor,
+    StoredTrellis,
+)
 
 Float32 = npt.NDArray[np.float32]
 
@@ -70,6 +78,8 @@ def lower(tensor: AnyTensor) -> Kernel:
             return Kernel(tensor.kind, tensor.data)
         case StoredFloats():
             return Kernel(FLOAT_KERNELS[tensor.name], tensor.rows)
+        case StoredTrellis():
+            return Kernel("t4", tensor.words, input_group=tensor.activations.group_size or 0)
         case QuantizedTensor() | StoredTensor():
             return _lower_codes(tensor)
     kernel = FLOAT_KERNELS[tensor.dtype.name]
@@ -80,6 +90,9 @@ def _lower_codes(tensor: Codes) -> Kernel:
     """The kernel for a weight of any scheme, with any scheme of activations."""
     if tensor.activations is None:
         return _as_floats(tensor)
+    if isinstance(tensor, QuantizedTensor) and _fits_t4(tensor):
+        assert tensor.words is not None
+        return Kernel("t4", tensor.words, input_group=tensor.activations.group_size or 0)
     steps = Rounding(tensor.input_scale or 0.0, tensor.activations.group_size or 0)
     if _fits_i4(tensor):
         scales = _of_all_rows(tensor.scales, tensor)
@@ -91,11 +104,18 @@ def _lower_codes(tensor: Codes) -> Kernel:
     return replace(_as_floats(tensor), rounding=steps)
 
 
+def _fits_t4(tensor: QuantizedTensor) -> bool:
+    inputs = tensor.activations
+    same_groups = inputs is not None and inputs.group_size == tensor.scheme.group_size
+    return tensor.words is not None and same_groups
+
+
 def _fits_i4(tensor: Codes) -> bool:
     size, inputs = tensor.scheme.group_size, tensor.activations
     assert inputs is not None
     return (
         tensor.scheme.bits <= 4
+        and not tensor.scheme.trellis
         and size in GROUP_SIZES
         and inputs.group_size in (None, size)
         and _in_16_bits(tensor.scales)
@@ -139,6 +159,7 @@ def _as_floats(tensor: Codes) -> Kernel:
     as ``(code - zero) * scale`` does; with scales of 32 bits the shift is rounded by itself.
     """
     scales, bits = _of_all_rows(tensor.scales, tensor), tensor.scheme.bits
+    bits = 8 if tensor.scheme.trellis else bits
     bits = 4 if bits <= 4 else 6 if bits <= 6 else 8
     if isinstance(tensor, StoredTensor) or tensor.zeros is None:
         return Kernel(f"b{bits}", tensor.codes, scales)

@@ -228,6 +228,7 @@ def _permuted(tensor: QuantizedTensor, heads: int) -> QuantizedTensor:
     alike = len(tensor.scales) > 1  # else one scale is for all rows
     return replace(
         tensor,
+        words=None,
         codes=permute(tensor.codes, heads),
         scales=permute(tensor.scales, heads) if alike else tensor.scales,
         zeros=permute(tensor.zeros, heads) if alike and tensor.zeros is not None else tensor.zeros,

@@ -131,6 +131,8 @@ def _unread(work: Assignment) -> tuple[str, ...]:
     """
     found = {}
     for name, (layer, rule) in work.to_quantize.items():
+        if rule.scheme.trellis:
+            return ("trellis codes",)
         packed = stored_as(layer, layer_format(rule)) == PACKED
         if packed and name in work.tables:
             found["packed"] = "a packed embedding"

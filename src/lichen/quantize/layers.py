@@ -19,11 +19,11 @@ from lichen.read_ahead import LARGE_ELEMENTS
 from lichen.recipe import Method, Rule
 from lichen.reuse import empty
 from lichen.row_blocks import map_row_blocks
-from lichen.schemes import FLOATS, Scheme, dequantize_rows, in_floats, to_float32
+from lichen.schemes import FLOATS, Number, Scheme, dequantize_rows, in_floats, to_float32
 from lichen.solvers import native, solver
 from lichen.solvers.ranges import input_scale
 from lichen.solvers.statistics import InputStatistics
-from lichen.tensor import FloatArray, QuantizedTensor, StoredTensor
+from lichen.tensor import FloatArray, QuantizedTensor, StoredTensor, StoredTrellis
 
 Float32 = npt.NDArray[np.float32]
 
@@ -89,11 +89,11 @@ def quantized_in_pieces(work: Assignment, name: str) -> tuple[QuantizedTensor, L
     rule, scheme = work.to_quantize[name][1], work.scheme(name)
     rows, columns = work.matrix(name)
     exact = work.source.read_exact(name)
-    if isinstance(exact, QuantizedTensor | StoredTensor):
+    if isinstance(exact, QuantizedTensor | StoredTensor | StoredTrellis):
         exact = read_floats(work, name)
     codes, errors, squares = empty((rows, columns), np.int8), np.zeros(rows), np.zeros(rows)
     step = max(1, _PIECE_ELEMENTS // columns)
-    scales, zeros = [], []  # the codes of a piece are not held
+    scales, zeros, words = [], [], []  # the codes of a piece are not held
     for begin in range(0, rows, step):
         end = min(rows, begin + step)
         weight = read_rows(exact, begin, end)
@@ -102,12 +102,14 @@ def quantized_in_pieces(work: Assignment, name: str) -> tuple[QuantizedTensor, L
         errors[begin:end], squares[begin:end] = native.squared_errors(weight, part)
         scales.append(part.scales)
         zeros.append(part.zeros)
+        words.append(part.words)
     made = QuantizedTensor(
         codes=codes,
         scales=np.concatenate(scales),
         zeros=_joined(zeros),
         scheme=scheme,
         activations=rule.activations,
+        words=_joined(words),
     )
     return made, _record(work, name, native.ratio(errors, squares))
 
@@ -120,7 +122,7 @@ def in_pieces(work: Assignment, name: str) -> bool:
     return not rule.calibrated and rule.scheme.granularity != "tensor"
 
 
-def _joined(parts: list[npt.NDArray[np.int8] | None]) -> npt.NDArray[np.int8] | None:
+def _joined(parts: list[npt.NDArray[Number] | None]) -> npt.NDArray[Number] | None:
     given = [part for part in parts if part is not None]
     return np.concatenate(given) if given else None
 

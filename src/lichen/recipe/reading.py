@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from lichen.recipe import Calibration, Choice, Method, Option, Recipe, Rule, recipe_error
-from lichen.schemes import BITS, GROUP_SIZES, ActivationScheme, Scheme
+from lichen.schemes import BITS, GROUP_SIZES, ActivationScheme, Scheme, trellis
 from lichen.solvers import RANGES, Range, limits, options, scalings, solvers
 
 _WEIGHTS: dict[str, list[Any]] = {
@@ -17,6 +17,7 @@ _WEIGHTS: dict[str, list[Any]] = {
     "symmetric": [True, False],
     "granularity": ["tensor", "channel", "group"],
     "group_size": list(GROUP_SIZES),
+    "trellis": [True, False],
 }
 _ACTIVATIONS: dict[str, list[Any]] = {
     "bits": [8],
@@ -26,6 +27,10 @@ _ACTIVATIONS: dict[str, list[Any]] = {
     "group_size": list(GROUP_SIZES),
     "range": list(RANGES),
 }
+
+#: The solvers that know trellis codes, and their options that do not.
+_TRELLIS_SOLVERS = ("mse", "gptq")
+_PLAIN_OPTIONS = {"grid", "turns", "weighted", "act_order", "sweeps"}
 
 _TOP = {
     "description": str,
@@ -152,6 +157,8 @@ class _Reader:
         solver = self._method(entry, "solver", where, solvers(), "absmax")
         scaling = self._method(entry, "scaling", where, scalings(), None)
         assert solver is not None
+        if scheme.trellis:
+            self._trellis_faults(solver, scaling, where)
         keep_tied = entry.get("keep_tied", False)
         return Rule(scheme, inputs, solver, scaling, range_, keep_tied)
 
@@ -160,6 +167,8 @@ class _Reader:
         given = self._format(table, where, _WEIGHTS)
         size = given.get("group_size")
         granularity: Any = given.get("granularity")
+        if given.get("trellis"):
+            return self._trellis(given, where)
         if granularity is None:
             granularity = "group" if size or given.get("bits", 8) < 8 else "channel"
         if granularity == "group":
@@ -167,6 +176,16 @@ class _Reader:
         elif size is not None:
             self.faults.append(f"{where} has a group_size, but one scale per {granularity}")
         return Scheme(given.get("bits", 8), given.get("symmetric", True), granularity, size)
+
+    def _trellis(self, given: dict[str, Any], where: str) -> Scheme:
+        """Trellis codes are of one kind; what is said beside has to be that."""
+        for key in ("bits", "symmetric", "granularity", "group_size"):
+            if given.get(key, getattr(trellis.SCHEME, key)) != getattr(trellis.SCHEME, key):
+                self.faults.append(
+                    f"{where}.{key} is {_toml(given[key])}, but trellis codes have"
+                    f" {_toml(getattr(trellis.SCHEME, key))}"
+                )
+        return trellis.SCHEME
 
     def _inputs(
         self, table: dict[str, Any] | None, weights: Scheme, where: str
@@ -197,6 +216,16 @@ class _Reader:
             self.faults.append(f"{where} per group need the group_size of the weights")
         if chosen is not None and scheme.dynamic:
             self.faults.append(f"{where} have a range to choose, but are dynamic")
+
+    def _trellis_faults(self, solver: Method, scaling: Method | None, where: str) -> None:
+        """Not every way to choose numbers knows trellis codes."""
+        if solver.name not in _TRELLIS_SOLVERS:
+            names = " or ".join(_TRELLIS_SOLVERS)
+            self.faults.append(f"{where}.solver is {solver.name}; trellis codes need {names}")
+        if scaling is not None:
+            self.faults.append(f"{where} has a scaling, which does not know trellis codes")
+        for option in sorted(_PLAIN_OPTIONS & set(solver.options)):
+            self.faults.append(f"{option} in {where}.solver_options is not for trellis codes")
 
     def _embedding(self, table: dict[str, Any] | None) -> Rule | None:
         if table is None:

@@ -24,6 +24,9 @@ FloatType = Literal["float32", "float16", "bfloat16"]
 BITS = (8, 6, 5, 4, 3, 2)
 GROUP_SIZES = (32, 64, 128)
 
+#: What a row of trellis codes has whole ones of.
+TRELLIS_COLUMNS = 32
+
 _FLOAT_BITS = {"float32": 32, "float16": 16, "bfloat16": 16}
 
 #: The float types in NumPy, by their names as a `FloatType`.
@@ -43,6 +46,8 @@ class Scheme:
     granularity  one scale for the whole tensor, for each output row ("channel", the "column" of
                  arXiv 2303.05378), or for each run of ``group_size`` columns of a row
     scale_type   the float type that scales are stored in, and rounded to before codes are chosen
+    trellis      4 bits in groups of 128 as `lichen.schemes.trellis` says: codes are signed bytes by
+                 the time that anything is calculated with them, and scales are for 32 columns each
     """
 
     bits: int
@@ -50,16 +55,17 @@ class Scheme:
     granularity: Granularity = "channel"
     group_size: int | None = None
     scale_type: FloatType = "float32"
+    trellis: bool = False
 
     @property
     def low(self) -> int:
         """The smallest code."""
-        return -(1 << (self.bits - 1))
+        return -128 if self.trellis else -(1 << (self.bits - 1))
 
     @property
     def high(self) -> int:
         """The largest code."""
-        return (1 << (self.bits - 1)) - 1
+        return 120 if self.trellis else (1 << (self.bits - 1)) - 1
 
     @property
     def half_range(self) -> float:
@@ -70,18 +76,30 @@ class Scheme:
         """Scales of a weight [rows, columns]: [rows, groups], or [1, 1] for a whole tensor."""
         if self.granularity == "tensor":
             return 1, 1
+        if self.trellis:
+            return rows, columns // TRELLIS_COLUMNS
         return rows, columns // self.group_size if self.group_size else 1
 
     def stored_bits(self, rows: int, columns: int) -> int:
         """Bits that a weight [rows, columns] takes with its scales and zero points."""
+        if self.trellis:
+            return 8 * rows * trellis_row_bytes(columns)
         parts = math.prod(self.scale_shape(rows, columns))
         zeros = 0 if self.symmetric else self.bits
         return self.bits * rows * columns + parts * (_FLOAT_BITS[self.scale_type] + zeros)
 
     def __str__(self) -> str:
         part = f"group of {self.group_size}" if self.group_size else self.granularity
+        if self.trellis:
+            return f"int{self.bits} trellis codes per group of {self.group_size}"
         points = "" if self.symmetric else " with zero points"
         return f"int{self.bits} weights{points} per {part}"
+
+
+def trellis_row_bytes(columns: int) -> int:
+    """Bytes of a row of trellis codes: 71 for 128 columns, a unit, steps and codes."""
+    whole, rest = divmod(columns, 128)
+    return 71 * whole + (1 + (6 if rest > 64 else 3) + rest // 2 if rest else 0)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ import numpy.typing as npt
 
 from lichen import _core
 from lichen.row_blocks import map_row_blocks
-from lichen.schemes import Scheme, dequantize, to_float32
+from lichen.schemes import Scheme, dequantize, to_float32, trellis
 from lichen.solvers import absmax, mse, native
 from lichen.solvers.descent import descend
 from lichen.solvers.limit import Limit, tries
@@ -74,8 +74,14 @@ def solve(
         raise ValueError("damping must be greater than 0")
     if sweeps < 0:
         raise ValueError("sweeps must not be negative")
-    plain = absmax.solve(weight, scheme)
     order = np.arange(weight.shape[1])
+    if scheme.trellis:
+        if act_order or sweeps:
+            raise ValueError("act_order and sweeps are not for trellis codes, whose columns follow one another")
+        order = trellis.order(weight.shape[1])
+        damping += weight.shape[1] / inputs.tokens
+        return _Work(to_float32(weight)[:, order], order, inputs.second_moment, damping).encode(weight, scheme)
+    plain = absmax.solve(weight, scheme)
     if act_order:
         order = _order(inputs.second_moment, scheme.group_size or weight.shape[1])
     damping += weight.shape[1] / inputs.tokens
@@ -159,6 +165,19 @@ class _Work:
             points = None if scheme.symmetric else zeros.astype(np.int8)
             tensor = replace(tensor, scales=scales, zeros=points)
         return tensor, costs - self._undamped(self._errors(tensor))
+
+    def encode(self, weight: FloatArray, scheme: Scheme) -> QuantizedTensor:
+        """Trellis codes; those of least squared error in rows where they cost less."""
+        plain = native.encode_trellis(weight, scheme)
+        words = np.empty_like(plain.words)
+        _core.encode_trellis_with_feedback(
+            self.pool, self.weight, self.weight.copy(), self.feedback, self.pivots, words
+        )
+        found = trellis.decode(words, weight.shape[1])
+        cost, plain_cost = (
+            self.cost(tensor) for tensor in (found, plain)
+        )
+        return trellis.decode(np.where((cost <= plain_cost)[:, None], words, plain.words), weight.shape[1])
 
     def cost(self, tensor: QuantizedTensor) -> Float64:
         """The squared error of each row's output, a mean over the calibration tokens."""

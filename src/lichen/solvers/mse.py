@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from lichen.schemes import Scheme
 from lichen.solvers.limit import Limit, tries
-from lichen.solvers.native import Search, fit
+from lichen.solvers.native import Search, encode_trellis, fit
 from lichen.solvers.statistics import InputStatistics
 from lichen.tensor import FloatArray, QuantizedTensor
 
@@ -42,6 +42,10 @@ def solve(
     """
     if weighted and inputs is None:
         raise ValueError("mse is weighted by inputs, which come from calibration")
+    if scheme.trellis:
+        if weighted:
+            raise ValueError("trellis codes are not weighted by inputs: mse is, or codes are plain")
+        return encode_trellis(weight, scheme)
     importance = inputs.mean_square if weighted and inputs else None
     return fit(weight, scheme, search(weight.shape, scheme, grid, turns), importance)
 

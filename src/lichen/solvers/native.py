@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from lichen import _core
 from lichen.reuse import empty
-from lichen.schemes import Scheme, to_float32
+from lichen.schemes import Scheme, to_float32, trellis_row_bytes
+from lichen.schemes.trellis import decode
 from lichen.tensor import FloatArray, QuantizedTensor
 
 Float32 = npt.NDArray[np.float32]
@@ -112,6 +113,17 @@ def fit(
     )
     require_finite(scales, scheme)
     return QuantizedTensor(codes, scales, _integers(zeros, scheme), scheme)
+
+
+def encode_trellis(weight: FloatArray, scheme: Scheme) -> QuantizedTensor:
+    """Trellis codes of nearly least squared error.
+
+    ValueError for weights that are not finite, or too large for any unit.
+    """
+    words = np.empty((len(weight), trellis_row_bytes(weight.shape[1])), np.uint8)
+    stored, name = _stored(weight, scheme)
+    _core.encode_trellis(pool(weight.size), stored, name, words)
+    return decode(words, weight.shape[1])
 
 
 def lower_norm(

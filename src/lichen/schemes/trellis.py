@@ -1,0 +1,47 @@
+"""Trellis codes: 4 bits a weight that say one of 32 levels, 4.44 bits with all that belongs to them.
+
+The format is that of `native/include/lichen/trellis.h`: 128 columns share a unit, 8 of these a step
+of 1 to 8, and ``w = unit * step * (level - 16)``; which 16 levels a code can mean depends on the
+codes before it.  So a weight is a signed byte times a unit, and every code of a row depends on its
+neighbours: rows are coded as a whole (`lichen.solvers.native.encode_trellis`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from lichen import _core
+from lichen.reuse import empty
+from lichen.row_blocks import map_row_blocks
+from lichen.schemes import TRELLIS_COLUMNS, Scheme
+from lichen.tensor import QuantizedTensor
+
+#: Columns of a row that share a unit.
+GROUP = 128
+
+SCHEME = Scheme(bits=4, granularity="group", group_size=GROUP, trellis=True)
+
+
+def decode(words: npt.NDArray[np.uint8], columns: int) -> QuantizedTensor:
+    """What stored rows [out, bytes] stand for.
+
+    Its scales are units, each for 32 columns, so that all are for equally many, though a row's last
+    group of 128 may be short.
+    """
+    codes = empty((len(words), columns), np.int8)
+    scales = np.empty((len(words), columns // TRELLIS_COLUMNS), np.float32)
+
+    def fill(rows: slice) -> None:
+        units = np.empty((len(words[rows]), -(-columns // GROUP)), np.float32)
+        _core.decode_trellis(words[rows], codes[rows], units)
+        scales[rows] = np.repeat(units, GROUP // TRELLIS_COLUMNS, axis=1)[:, : scales.shape[1]]
+
+    map_row_blocks(fill, codes.shape)
+    return QuantizedTensor(codes, scales, None, SCHEME, words=words)
+
+
+def order(columns: int) -> npt.NDArray[np.intp]:
+    """Columns of a row in the order of their codes."""
+    in_block = np.array([0, 4, 1, 5, 2, 6, 3, 7])
+    return (np.arange(0, columns, len(in_block))[:, None] + in_block).ravel()
