@@ -27,6 +27,7 @@ class Layer(NamedTuple):
 TOKEN, STATIC = "dynamic int8 per token", "static int8 per tensor by mse"
 IN_32, IN_64, IN_128 = (f"dynamic int8 per group of {size}" for size in (32, 64, 128))
 ROW, OF_32, OF_64 = "int8 per channel", "int4 per group of 32", "int4 per group of 64"
+TRELLIS = "int4 trellis codes per group of 128"
 
 HEAD = KEYS = Layer(ROW, IN_64)
 
@@ -38,7 +39,8 @@ PRESETS: dict[str, tuple[Layer, Layer, Layer, Layer | None, bool]] = {
     "int8-smooth": (*[Layer(ROW, TOKEN, "absmax", "smoothquant")] * 3, HEAD, False),
     "int8-static": (*[Layer(ROW, STATIC)] * 3, None, False),
     "paper": (*[Layer(ROW, TOKEN)] * 3, Layer(ROW, TOKEN), False),
-    "int4": (Layer(OF_32, IN_32, "mse"), KEYS, Layer(OF_64, IN_64, "mse"), HEAD, False),
+    "int4": (Layer(TRELLIS, IN_128, "mse"), KEYS, Layer(TRELLIS, IN_128, "mse"), HEAD, False),
+    "int4-groups": (Layer(OF_32, IN_32, "mse"), KEYS, Layer(OF_64, IN_64, "mse"), HEAD, False),
     "int4-hqq": (Layer(OF_32, IN_32, "hqq"), KEYS, Layer(OF_64, IN_64, "hqq"), HEAD, False),
     "int4-awq": (
         Layer(OF_32, IN_32, "mse", "awq"),
@@ -47,7 +49,20 @@ PRESETS: dict[str, tuple[Layer, Layer, Layer, Layer | None, bool]] = {
         HEAD,
         False,
     ),
-    "int4-gptq": (Layer(OF_32, IN_32, "gptq"), KEYS, Layer(OF_64, IN_64, "gptq"), HEAD, False),
+    "int4-gptq": (
+        Layer(TRELLIS, IN_128, "gptq"),
+        KEYS,
+        Layer(TRELLIS, IN_128, "gptq"),
+        HEAD,
+        False,
+    ),
+    "int4-groups-gptq": (
+        Layer(OF_32, IN_32, "gptq"),
+        KEYS,
+        Layer(OF_64, IN_64, "gptq"),
+        HEAD,
+        False,
+    ),
     "int4-gptq-rotated": (
         Layer(OF_32, IN_32, "gptq"),
         KEYS,

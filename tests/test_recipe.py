@@ -9,7 +9,7 @@ import pytest
 
 from lichen.errors import InputError
 from lichen.recipe import Calibration, Choice, Method, Rule, load_recipe, parse_recipe, presets
-from lichen.schemes import ActivationScheme, Scheme
+from lichen.schemes import ActivationScheme, Scheme, trellis
 from lichen.solvers import limits, options, scalings, solvers
 
 ABSMAX = Method("absmax")
@@ -32,8 +32,18 @@ def test_int8_quantizes_everything_the_heads_inputs_more_finely():
     assert recipe.embedding == TABLE
 
 
-def test_int4_has_groups_of_32_and_keys_values_and_head_in_int8():
+def test_int4_has_trellis_codes_and_keys_values_and_head_in_int8():
     recipe = load_recipe("int4")
+    inputs = ActivationScheme(granularity="group", group_size=128)
+    for name in ("self_attn.q_proj", "mlp.down_proj"):
+        rule = Rule(trellis.SCHEME, inputs, Method("mse"))
+        assert recipe.rule(f"model.layers.0.{name}") == rule
+    inputs = ActivationScheme(granularity="group", group_size=64)
+    assert recipe.rule("model.layers.0.self_attn.v_proj") == Rule(Scheme(8), inputs, ABSMAX)
+
+
+def test_int4_groups_has_groups_of_32_and_keys_values_and_head_in_int8():
+    recipe = load_recipe("int4-groups")
     inputs = ActivationScheme(granularity="group", group_size=32)
     assert recipe.rule("model.layers.0.self_attn.q_proj") == Rule(
         Scheme(4, True, "group", 32), inputs, Method("mse")
@@ -57,7 +67,8 @@ SHAPES_1_5B = {
 }
 
 
-FOUR_BITS = ["int4", "int4-hqq", "int4-awq", "int4-gptq", "int4-gptq-rotated"]
+FOUR_BITS = ["int4", "int4-groups", "int4-hqq", "int4-awq", "int4-gptq", "int4-groups-gptq"]
+FOUR_BITS += ["int4-gptq-rotated"]
 
 
 @pytest.mark.parametrize("name", FOUR_BITS)
@@ -340,7 +351,7 @@ def test_all_faults_are_named_at_once():
     assert str(caught.value) == (
         "recipe mine: unknown key 'speed' (known: description, bits, rotate, layers,"
         " embedding, calibration); match in layers[1] is 3, not a string; unknown key 'group' in"
-        " layers[1].weights (known: bits, symmetric, granularity, group_size);"
+        " layers[1].weights (known: bits, symmetric, granularity, group_size, trellis);"
         " layers[1].weights.bits is 9 (supported: 8, 6, 5, 4, 3, 2);"
         " layers[1].activations.bits is 4 (supported: 8);"
         ' layers[1].solver is "x" (supported: "absmax", "entropy", "gptq", "hqq", "mse",'

@@ -25,6 +25,7 @@ def test_every_kernel_and_every_cache_is_tried() -> None:
     expected = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
     expected |= dict.fromkeys(("int8", "int8-groups", "int8-static"), "i8")
     expected |= {"int8-floats": "b8", "int6-floats": "b6", "int4-floats": "b4"}
+    expected |= {"int4-trellis": "t4"}
     assert {f: kernels(f) for f in self_check.FORMATS} == {
         form: {expected.get(form, "i4")} for form in self_check.FORMATS
     }

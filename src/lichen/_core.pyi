@@ -134,6 +134,37 @@ def fit(
     NaN for the scale of a part with a number that is not finite, infinite where it is too large.
     """
 
+def encode_trellis(
+    pool: ThreadPool,
+    weight: npt.NDArray[Any],
+    dtype: str,
+    words: npt.NDArray[np.uint8],
+    isa: str | None = None,
+) -> None:
+    """Trellis codes of small squared error (lichen.schemes.trellis), [rows, bytes of a row].
+
+    ValueError for weights that are not finite, too large, or not whole 32 columns.
+    """
+
+def encode_trellis_with_feedback(
+    pool: ThreadPool,
+    weight: _Floats,
+    wanted: _Floats,
+    feedback: _Floats,
+    pivots: _Floats,
+    words: npt.NDArray[np.uint8],
+    isa: str | None = None,
+) -> None:
+    """The same with columns, in the order of codes, rounded as `round_with_feedback` does.
+
+    ``wanted`` is a copy of the weight, and used up.
+    """
+
+def decode_trellis(
+    words: npt.NDArray[np.uint8], codes: npt.NDArray[np.int8], units: _Floats
+) -> None:
+    """Codes [rows, columns] and units [rows, groups of 128] of rows of trellis codes."""
+
 def half_quadratic(
     pool: ThreadPool,
     weight: npt.NDArray[Any],
@@ -280,11 +311,13 @@ class FileRows:
 class Linear:
     """A weight [rows, cols], packed for one instruction set.
 
-    ``weight`` is an array, or rows in a file that are read as they are packed (`ReadError`).  It is
-    float32 for dtype "f32", the bits as uint16 for "f16" and "bf16", int8 codes for the others: -8
-    to 7 for "i4" and "b4", -32 to 31 for "b6".  ``scales`` belong to these: [rows] or [rows, 1] for
-    "i8", [rows, groups] for "i4" and the blocks "b8", "b6" and "b4"; of "i4" they all have to be
-    numbers of float16, or all of bfloat16.  ``zeros`` [rows, groups] is for "i4" and optional,
+    ``weight`` is an array, or rows in a file that are read as they are packed (`ReadError`). It
+    is float32 for dtype "f32", the bits as uint16 for "f16" and "bf16", int8 codes for the
+    others: -8 to 7 for "i4" and "b4", -32 to 31 for "b6"; for "t4" rows of trellis codes, bytes
+    as uint8. ``scales`` belong to these: [rows] or [rows, 1] for "i8", [rows, groups] for "i4"
+    and the blocks "b8", "b6" and "b4"; of "i4" they all have to be numbers of float16, or all
+    of bfloat16.
+    ``zeros`` [rows, groups] is for "i4" and optional,
     ``bias`` [rows] for all: ``w = (code - zero) * scale``.  "i8" and "i4" meet inputs that are
     quantized to int8 by row.  Blocks stand for floats and meet inputs in 16 bits, with optional
     ``shifts`` [rows, groups]: ``w = code * scale + shift``; codes of "b4" with shifts are 0 to 15,

@@ -111,8 +111,9 @@ def fake_quantize(
     A scale is one for all as given, or dynamic for each token or group of its columns.  As
     compressed-tensors does it: the range is 255 steps wide, so the scale is absmax / 127.5.
     """
-    groups = x.shape[1] // scheme.group_size if scheme.group_size else 1
-    grouped = x.reshape(len(x), groups, -1)
+    size = scheme.group_size or x.shape[1]
+    short = -x.shape[1] % size  # of trellis codes the last group may be
+    grouped = np.pad(x, ((0, 0), (0, short))).reshape(len(x), -1, size)
     if input_scale is None:
         scales = np.max(np.abs(grouped), axis=-1, keepdims=True) / np.float32(127.5)
         scales[scales == 0] = np.finfo(np.float32).eps
@@ -120,7 +121,7 @@ def fake_quantize(
         scales = np.full((1, 1, 1), input_scale, np.float32)
     codes = np.clip(np.rint(grouped / scales), -128, 127)
     rounded: npt.NDArray[np.float64] = codes.astype(np.float64) * scales
-    return rounded.reshape(x.shape)
+    return rounded.reshape(len(x), -1)[:, : x.shape[1]]
 
 
 def rope(x: Float32, positions: npt.NDArray[np.intp], op: ops.Rope) -> Float32:

@@ -15,8 +15,8 @@ from lichen.engine import Engine, Generation
 from lichen.engine.lookup import LookupDrafter
 from lichen.engine.sampling import Sampler
 from lichen.engine.scheduler import KV_TYPE, KV_TYPES, MAX_SEQUENCES
-from lichen.schemes import ActivationScheme, Scheme, int4, int8
-from lichen.solvers import absmax
+from lichen.schemes import ActivationScheme, Scheme, int4, int8, trellis
+from lichen.solvers import absmax, mse
 from lichen.tensor import FloatArray, QuantizedTensor
 
 _CONFIG = {
@@ -78,6 +78,9 @@ FORMATS: dict[str, Store] = {
     "int4-128": _int4(128, _TOKEN),
     "int4-128-zeros-groups": _int4(128, _groups(128), zeros=True),
     "int4-floats": _int4(32, None, zeros=True),
+    "int4-trellis": lambda weight: replace(
+        mse.solve(weight, trellis.SCHEME), activations=_groups(trellis.GROUP)
+    ),
 }
 
 #: What `batch_invariance` tries, by what it is called: a format, and what keys and values are in.

@@ -102,6 +102,4 @@ class BlockTensor:
 
 
 #: A weight as a checkpoint hands it to the engine, which reads what is still in a file.
-AnyTensor = (
-    FloatArray | QuantizedTensor | StoredTensor | StoredTrellis | StoredFloats | BlockTensor
-)
+AnyTensor = FloatArray | QuantizedTensor | StoredTensor | StoredTrellis | StoredFloats | BlockTensor

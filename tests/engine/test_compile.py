@@ -40,6 +40,14 @@ RECIPES = {
     "int8-inputs-in-groups": recipe_of(
         "bits = 8", 'activations = { bits = 8, granularity = "group", group_size = 64 }'
     ),
+    "int4-trellis": recipe_of(
+        "bits = 4, trellis = true",
+        'activations = { bits = 8, granularity = "group" }\nsolver = "mse"',
+    ),
+    "int4-trellis-float-inputs": recipe_of("bits = 4, trellis = true", 'solver = "mse"'),
+    "int4-trellis-inputs-per-token": recipe_of(
+        "bits = 4, trellis = true", INPUTS + 'solver = "mse"'
+    ),
     "int4-and-int8": '[[layers]]\nmatch = "*.v_proj"\nweights = { bits = 8 }\n'
     + INPUTS
     + recipe_of("bits = 4"),
@@ -47,7 +55,8 @@ RECIPES = {
 
 
 def made(folder: Path, recipe: str, dtype: str) -> Path:
-    wide = {"hidden": 128, "intermediate": 192} if recipe == "int8-inputs-in-groups" else {}
+    in_groups = recipe in ("int8-inputs-in-groups", "int4-trellis")
+    wide = {"hidden": 128, "intermediate": 192} if in_groups else {}
     source = write_tiny_model(folder / "tiny", dtype=dtype, **wide)
     quantize(source, parse_recipe(RECIPES[recipe], recipe), folder / "out")
     return folder / "out"

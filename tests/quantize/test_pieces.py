@@ -27,6 +27,7 @@ RECIPES = {
     "int4": 'weights = { bits = 4, group_size = 32 }\nsolver = "mse"',
     "zeros": "weights = { bits = 4, group_size = 32, symmetric = false }",
     "hqq": 'weights = { bits = 3, group_size = 32 }\nsolver = "hqq"',
+    "trellis": 'weights = { bits = 4, trellis = true }\nsolver = "mse"',
     "tensor": 'weights = { bits = 8, granularity = "tensor" }',
 }
 

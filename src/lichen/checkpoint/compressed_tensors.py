@@ -313,7 +313,9 @@ class CompressedTensors(QuantizedFolder):
         if chosen.weights.trellis:
             words = self._integers(self._stored(name))
             tensor = decode(words, self.shape(name)[1])
-            return replace(tensor, activations=chosen.activations, input_scale=self._input_scale(name))
+            return replace(
+                tensor, activations=chosen.activations, input_scale=self._input_scale(name)
+            )
         scales, zeros = self._scales(name), self._zeros(name, chosen.weights)
         codes = self._codes(name, chosen.weights)
         scale = self._input_scale(name)

@@ -30,12 +30,11 @@ TIED_HEAD = "lm_head"
 #: Codes as int8, one a byte, or packed in words (`lichen.schemes.packing`).
 PLAIN, PACKED = "int-quantized", "pack-quantized"
 
-#: lichen's own codes of 4 bits (`lichen.schemes.trellis`), which compressed-tensors does not know.
+#: lichen's own codes of 4 bits (`lichen.schemes.trellis`), which compressed-tensors does not know:
+#: it refuses a folder that has them.  Of a quant_method that it had never heard of transformers
+#: would warn, and go on with random weights.
 TRELLIS = "trellis-quantized"
-_FORMATS = (PLAIN, PACKED)
-
-#: Who reads a folder: compressed-tensors, or where it has trellis codes lichen alone.
-_METHOD, _OWN_METHOD = "compressed-tensors", "lichen"
+_FORMATS = (PLAIN, PACKED, TRELLIS)
 _MIXED = "mixed-precision"
 
 
@@ -83,8 +82,8 @@ def quantization_config(layers: Mapping[str, LayerFormat | None]) -> dict[str, A
     formats = {stored for _, stored in by_format}
     kept = [layer for layer, chosen in layers.items() if chosen is None and not is_embedding(layer)]
     return {
-        "quant_method": _OWN_METHOD if TRELLIS in formats else _METHOD,
-        "format": next(iter(formats)) if len(formats) == 1 else _MIXED,
+        "quant_method": "compressed-tensors",
+        "format": formats.pop() if len(formats) == 1 else _MIXED,
         "quantization_status": "compressed",
         "global_compression_ratio": None,
         "kv_cache_scheme": None,
@@ -191,21 +190,18 @@ def parse_config(config: Any) -> Groups:
     if not isinstance(config, dict):
         raise InputError(f"quantization_config is {config!r}, not an object.")
     method = config.get("quant_method")
-    known = _FORMATS if method == _METHOD else (*_FORMATS, TRELLIS)
-    if method not in (_METHOD, _OWN_METHOD):
+    if method != "compressed-tensors":
         raise InputError(
             f"quant_method {method!r} is not supported: lichen reads unquantized models, and those"
-            " of compressed-tensors, GPTQ, AWQ and its own."
+            " of compressed-tensors, GPTQ and AWQ."
         )
-    faults += _wrapper_faults(config, known)
+    faults += _wrapper_faults(config)
     groups = config.get("config_groups")
     if not isinstance(groups, dict) or not groups:
         faults.append("config_groups is missing or empty")
         groups = {}
     whole = config.get("format")
-    parsed = tuple(
-        _parse_group(name, group, whole, known, faults) for name, group in groups.items()
-    )
+    parsed = tuple(_parse_group(name, group, whole, faults) for name, group in groups.items())
     ignore = config.get("ignore") or []
     faults += _target_faults("ignore", ignore)
     if faults:
@@ -213,9 +209,9 @@ def parse_config(config: Any) -> Groups:
     return Groups(parsed, tuple(ignore))
 
 
-def _wrapper_faults(config: Mapping[str, Any], known: Sequence[str]) -> Iterator[str]:
-    if config.get("format") not in (*known, _MIXED):
-        yield f"format {config.get('format')!r} (lichen reads {_shown(known)})"
+def _wrapper_faults(config: Mapping[str, Any]) -> Iterator[str]:
+    if config.get("format") not in (*_FORMATS, _MIXED):
+        yield f"format {config.get('format')!r} (lichen reads {_shown(_FORMATS)})"
     if config.get("quantization_status", "compressed") != "compressed":
         yield f"quantization_status {config['quantization_status']!r} (only 'compressed')"
     for key in ("kv_cache_scheme", "transform_config", "moe_sparsity_config"):
@@ -237,9 +233,7 @@ _WRAPPER_KEYS = {
 _CALIBRATION_KEYS = {"observer", "observer_kwargs", "actorder", "zp_dtype", "scale_dtype"}
 
 
-def _parse_group(
-    name: str, group: Any, whole: Any, known: Sequence[str], faults: list[str]
-) -> Group:
+def _parse_group(name: str, group: Any, whole: Any, faults: list[str]) -> Group:
     """One group, with its faults added to ``faults``; ``whole`` is the format of the whole."""
     if name.upper() in ("W8A8", "INT8") and isinstance(group, list):  # the reader's preset
         group = _group(LayerFormat(Scheme(8), ActivationScheme()), PLAIN, group)
@@ -256,8 +250,8 @@ def _parse_group(
     if inputs is not None:
         found += _input_faults(inputs)
     stored = group.get("format") or (_inferred(inputs) if whole == _MIXED else whole)
-    if whole in (*known, _MIXED) and stored not in known:
-        found.append(f"format {stored!r} (lichen reads {_shown(known)})")
+    if whole in (*_FORMATS, _MIXED) and stored not in _FORMATS:
+        found.append(f"format {stored!r} (lichen reads {_shown(_FORMATS)})")
     elif stored == TRELLIS and not found and _scheme(weights) != replace(_TRELLIS, trellis=False):
         found.append("trellis codes have 4 bits in symmetric groups of 128")
     faults += [f"{name}: {fault}" for fault in found]

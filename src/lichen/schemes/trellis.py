@@ -1,4 +1,4 @@
-"""Trellis codes: 4 bits a weight that say one of 32 levels, 4.44 bits with all that belongs to them.
+"""Trellis codes: 4 bits a weight that say one of 32 levels; 4.44 with all that belongs to them.
 
 The format is that of `native/include/lichen/trellis.h`: 128 columns share a unit, 8 of these a step
 of 1 to 8, and ``w = unit * step * (level - 16)``; which 16 levels a code can mean depends on the
@@ -41,7 +41,9 @@ def decode(words: npt.NDArray[np.uint8], columns: int) -> QuantizedTensor:
     return QuantizedTensor(codes, scales, None, SCHEME, words=words)
 
 
-def order(columns: int) -> npt.NDArray[np.intp]:
+def code_order(columns: int) -> npt.NDArray[np.intp]:
     """Columns of a row in the order of their codes."""
-    in_block = np.array([0, 4, 1, 5, 2, 6, 3, 7])
-    return (np.arange(0, columns, len(in_block))[:, None] + in_block).ravel()
+    in_block = np.array([0, 4, 1, 5, 2, 6, 3, 7], np.intp)
+    blocks = np.arange(0, columns, len(in_block), dtype=np.intp)
+    order: npt.NDArray[np.intp] = np.add.outer(blocks, in_block).ravel()
+    return order

@@ -18,6 +18,9 @@ there: with 16,384 tokens in 8,960 columns and the paper's damping of 0.01, prod
 lost more than by plain rounding.  So damping grows with columns over tokens; near that share is
 where products of unseen text lost least (down and gate projection of Qwen2.5-Coder-1.5B, layer 4).
 
+Trellis codes (`lichen.schemes.trellis`) are the shortest way through their trellis, where each way
+that is still open carries its own errors along (`native/kernels/rounding/trellis.inc.h`).
+
 No theorem says that this beats plain rounding, so each row is compared with what absmax makes of
 it, on the calibration data, and the better one is kept.
 """
@@ -74,17 +77,15 @@ def solve(
         raise ValueError("damping must be greater than 0")
     if sweeps < 0:
         raise ValueError("sweeps must not be negative")
-    order = np.arange(weight.shape[1])
+    damping += weight.shape[1] / inputs.tokens
     if scheme.trellis:
         if act_order or sweeps:
-            raise ValueError("act_order and sweeps are not for trellis codes, whose columns follow one another")
-        order = trellis.order(weight.shape[1])
-        damping += weight.shape[1] / inputs.tokens
-        return _Work(to_float32(weight)[:, order], order, inputs.second_moment, damping).encode(weight, scheme)
+            raise ValueError("act_order and sweeps are not for trellis codes, which have an order")
+        return _trellis(weight, scheme, inputs.second_moment, damping)
+    order = np.arange(weight.shape[1])
     plain = absmax.solve(weight, scheme)
     if act_order:
         order = _order(inputs.second_moment, scheme.group_size or weight.shape[1])
-    damping += weight.shape[1] / inputs.tokens
     work = _Work(to_float32(weight)[:, order], order, inputs.second_moment, damping)
     fitted = scheme.granularity == "group"
     given = plain if fitted else mse.solve(weight, scheme, inputs, weighted=True)
@@ -93,6 +94,20 @@ def solve(
         exact, moment = to_float32(weight), inputs.second_moment
         found, cost = descend(exact, found, moment, work.ridge, sweeps)
     return _better(found, cost, plain, work.cost(plain))
+
+
+def _trellis(
+    weight: FloatArray, scheme: Scheme, moment: Float32, damping: float
+) -> QuantizedTensor:
+    """Trellis codes; those of least squared error in rows where they cost less."""
+    columns = weight.shape[1]
+    order = trellis.code_order(columns)
+    work = _Work(to_float32(weight)[:, order], order, moment, damping)
+    plain = native.encode_trellis(weight, scheme)
+    assert plain.words is not None
+    words = work.encode(plain.words)
+    keep = work.cost(trellis.decode(words, columns)) <= work.cost(plain)
+    return trellis.decode(np.where(keep[:, None], words, plain.words), columns)
 
 
 class _Work:
@@ -166,18 +181,13 @@ class _Work:
             tensor = replace(tensor, scales=scales, zeros=points)
         return tensor, costs - self._undamped(self._errors(tensor))
 
-    def encode(self, weight: FloatArray, scheme: Scheme) -> QuantizedTensor:
-        """Trellis codes; those of least squared error in rows where they cost less."""
-        plain = native.encode_trellis(weight, scheme)
-        words = np.empty_like(plain.words)
+    def encode(self, like: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Rows of trellis codes, as large as those."""
+        words = np.empty_like(like)
         _core.encode_trellis_with_feedback(
             self.pool, self.weight, self.weight.copy(), self.feedback, self.pivots, words
         )
-        found = trellis.decode(words, weight.shape[1])
-        cost, plain_cost = (
-            self.cost(tensor) for tensor in (found, plain)
-        )
-        return trellis.decode(np.where((cost <= plain_cost)[:, None], words, plain.words), weight.shape[1])
+        return words
 
     def cost(self, tensor: QuantizedTensor) -> Float64:
         """The squared error of each row's output, a mean over the calibration tokens."""
