@@ -11,7 +11,7 @@ from lichen.recipe import load_recipe
 #: What each family is for.
 FAMILIES = {
     "presets": "What do the recipes that come with lichen cost?",
-    "bits": "How far down can weights go?  (groups of 32, least squared error)",
+    "bits": "How far down can weights go?  (groups of 32 or trellis codes, least squared error)",
     "granularity": "How many weights may share a scale?  (4 bits, absmax, inputs in floats)",
     "solvers": "What is a good way to choose the numbers worth?  (4 and 3 bits in groups of 64 with"
     " zero points, 8 bits with a scale a tensor; inputs in floats)",
@@ -52,7 +52,8 @@ def cells(families: Iterable[str]) -> list[Cell]:
 
 PRESETS = (
     *("int8", "int8-groups", "int8-rotated", "int8-smooth", "int8-static", "paper"),
-    *("int4", "int4-hqq", "int4-awq", "int4-gptq", "int4-gptq-rotated"),
+    *("int4", "int4-gptq", "int4-gptq-rotated"),
+    *("int4-groups", "int4-hqq", "int4-awq", "int4-groups-gptq"),
     *("int3-gptq", "mixed"),
 )
 
@@ -62,10 +63,14 @@ def _presets() -> Iterator[Cell]:
         yield Cell("presets", name, load_recipe(name).text)
 
 
+_TRELLIS = "bits = 4, trellis = true"
+
+
 def _bits() -> Iterator[Cell]:
     for bits in (8, 6, 5, 4, 3, 2):
         weights = f'bits = {bits}, granularity = "group", group_size = 32'
         yield Cell("bits", f"int{bits} g32 mse", recipe(weights, solver="mse"))
+    yield Cell("bits", "int4 trellis mse", recipe(_TRELLIS, solver="mse"))
 
 
 def _granularity() -> Iterator[Cell]:
@@ -132,10 +137,13 @@ def _smoothing() -> Iterator[Cell]:
 
 def _rotation() -> Iterator[Cell]:
     token, groups = _INPUTS["per token"], 'granularity = "group", group_size = 32'
+    wide = 'granularity = "group"'
     for name, weights, inputs, solver in (
         ("int8 per token", "bits = 8", token, "absmax"),
         ("int4 g32 mse", "bits = 4", groups, "mse"),
         ("int4 g32 gptq", "bits = 4", groups, "gptq"),
+        ("int4 trellis mse", _TRELLIS, wide, "mse"),
+        ("int4 trellis gptq", _TRELLIS, wide, "gptq"),
         ("int3 g32 gptq", "bits = 3", groups, "gptq"),
     ):
         for rotate in (False, True):

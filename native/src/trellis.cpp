@@ -3,9 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cmath>
 #include <cstring>
-#include <limits>
 #include <vector>
 
 #include "lichen/matrix.h"
@@ -14,8 +12,7 @@
 namespace lichen {
 namespace {
 
-constexpr std::int64_t kTogether = 16;      // rows that a kernel encodes at a time
-constexpr int kStates = kTrellisStates;
+constexpr std::int64_t kTogether = 16;  // rows that a kernel encodes at a time
 
 float unit_of(std::uint8_t byte) {
   const std::uint32_t bits = kSmallestUnit + (static_cast<std::uint32_t>(byte) << kUnitShift);
@@ -39,8 +36,17 @@ int steps_at(const std::uint8_t* steps, std::int64_t block) {
   return static_cast<int>(bits >> block % 8 * 3 & 7) + 1;
 }
 
-// The level that a code means, by the lowest bits of those before it, the newest one lowest.
-int level_of(int code, int state) { return 2 * (code ^ (state >> 2 & 1)) + (state & 1); }
+// Eight codes at a time, as kernels/linear/trellis.inc.h decodes them: levels of columns 0 to 3 and 4 to 7 in bytes.
+// `last` are the lowest bits of the codes before, then of these.
+std::uint64_t levels_of(std::uint32_t codes, std::uint32_t& last) {
+  const std::uint32_t lowest = codes & 0x11111111u;
+  const std::uint32_t before = lowest << 4 | last >> 28;
+  const std::uint32_t turned = codes ^ (lowest << 12 | last >> 20);
+  const std::uint32_t first = (turned << 1 & 0x1e1e1e1eu) | (before & 0x01010101u);
+  const std::uint32_t second = (turned >> 3 & 0x1e1e1e1eu) | (codes & 0x01010101u);
+  last = lowest;
+  return first | static_cast<std::uint64_t>(second) << 32;
+}
 
 // Rows that one thread after the other takes until one cannot be encoded.
 template <typename Function>
@@ -64,10 +70,8 @@ std::int64_t trellis_columns(std::int64_t row_bytes) {
   return 0;
 }
 
-float trellis_unit(std::uint8_t unit) { return unit_of(unit); }
-
 void decode_trellis_row(const std::uint8_t* row, std::int64_t columns, std::int8_t* codes, float* units) {
-  int state = 0;
+  std::uint32_t last = 0;
   for (std::int64_t g = 0; g * kTrellisGroup < columns; ++g) {
     const Group group = group_of(columns, g);
     const std::uint8_t* stored = row + group.begin;
@@ -75,13 +79,12 @@ void decode_trellis_row(const std::uint8_t* row, std::int64_t columns, std::int8
     for (std::int64_t b = 0; b < group.columns / kTrellisBlock; ++b) {
       std::uint32_t word;
       std::memcpy(&word, stored + 1 + group.steps + 4 * b, sizeof word);
+      const std::uint64_t levels = levels_of(word, last);
+      std::int8_t level[kTrellisBlock];
+      std::memcpy(level, &levels, sizeof level);
       const int steps = steps_at(stored + 1, b);
       std::int8_t* to = codes + g * kTrellisGroup + b * kTrellisBlock;
-      for (int i = 0; i < kTrellisBlock; ++i) {
-        const int code = static_cast<int>(word >> 4 * i & 15);
-        to[kTrellisOrder[i]] = static_cast<std::int8_t>(steps * (level_of(code, state) - kTrellisMiddle));
-        state = (state << 1 | (code & 1)) & (kStates - 1);
-      }
+      for (int k = 0; k < kTrellisBlock; ++k) to[k] = static_cast<std::int8_t>(steps * (level[k] - kTrellisMiddle));
     }
   }
 }

@@ -13,6 +13,7 @@
 #include "checks.h"
 #include "kernels/dispatch.h"
 #include "lichen/matrix.h"
+#include "lichen/trellis.h"
 
 namespace {
 
@@ -156,6 +157,32 @@ void round_together(ThreadPool& pool, Isa isa, const CodeFormat& format, const s
   results.add(of + "costs of errors", costs);
 }
 
+// Rows of whole groups and of one that is short, by themselves and with feedback.
+void encode(ThreadPool& pool, Isa isa, Results& results) {
+  for (std::int64_t columns : {32, 64, 96, 128, 288}) {
+    const auto count = static_cast<std::size_t>(kRows * columns);
+    const Floats weight = normal(count, 11);
+    const std::string of = "trellis codes of " + std::to_string(columns) + " columns";
+    std::vector<std::uint8_t> words(static_cast<std::size_t>(kRows * trellis_row_bytes(columns)));
+    Encoded found = encode_trellis(pool, isa, Weights{weight.data(), WeightType::f32, kRows, columns, 1}, words.data());
+    results.add(of, words);
+    results.add(of + ", whole", std::vector<int>{found == Encoded::whole});
+
+    Floats wanted = weight, feedback = normal(static_cast<std::size_t>(columns * columns), 12), pivots(count, 1.0f);
+    for (std::int64_t k = 0; k < columns; ++k)
+      for (std::int64_t j = 0; j < columns; ++j) {
+        float& reach = feedback[static_cast<std::size_t>(k * columns + j)];
+        // A quarter, so that products are exact, and fused or not the sums are the same.
+        reach = j < k && (k + j) % 7 == 0 ? 0.25f : 0.0f;
+      }
+    found = encode_trellis(pool, isa,
+                           TrellisFeedback{weight.data(), wanted.data(), kRows, columns, feedback.data(), pivots.data(),
+                                           words.data()});
+    results.add(of + " with feedback", words);
+    results.add(of + " with feedback, whole", std::vector<int>{found == Encoded::whole});
+  }
+}
+
 void test_peaks(Isa isa, Checks& checks) {
   const PeakLoops loops = peak_loops(isa);
   for (PeakLoop loop : {loops.i8, loops.bf16})
@@ -172,6 +199,7 @@ Results results_of(Isa isa, int threads) {
   round_rows(pool, isa, {WeightType::bf16, kShifted, 9}, "bfloat16, ", results);
   round_together(pool, isa, kSymmetric, "int4, ", results);
   round_together(pool, isa, kShifted, "int8, ", results);
+  encode(pool, isa, results);
   return results;
 }
 

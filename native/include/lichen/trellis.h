@@ -36,9 +36,6 @@ constexpr std::int64_t trellis_row_bytes(std::int64_t columns) {
 // The columns of a row of so many bytes; 0 where no row has as many.
 std::int64_t trellis_columns(std::int64_t row_bytes);
 
-// What the byte of a unit stands for.
-float trellis_unit(std::uint8_t unit);
-
 // One row: codes [columns] are step * (level - 16), units [groups].
 void decode_trellis_row(const std::uint8_t* row, std::int64_t columns, std::int8_t* codes, float* units);
 

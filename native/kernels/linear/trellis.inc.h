@@ -42,13 +42,14 @@ struct Lanes<64> {
 };
 
 // Columns 0 to 3 and 4 to 7 of each row in bytes, 0 to 31. `last` are the lowest bits of the block before, then this one.
+// The code before one in an upper half of a byte is in its lower half, that before one in a lower half a byte ahead.
 template <class Vector>
 [[gnu::always_inline]] inline void decode_levels(const Vector& codes, Vector& last, Vector& first, Vector& second) {
   const Vector lowest = codes & 0x11111111u;
   const Vector before = lowest << 4 | last >> 28;
   const Vector turned = codes ^ (lowest << 12 | last >> 20);
   first = ((turned + turned) & 0x1e1e1e1eu) | (before & 0x01010101u);
-  second = (turned >> 3 & 0x1e1e1e1eu) | (before >> 4 & 0x01010101u);
+  second = (turned >> 3 & 0x1e1e1e1eu) | (codes & 0x01010101u);
   last = lowest;
 }
 
