@@ -433,7 +433,9 @@ int main(int argc, char** argv) {
         }
   for (Isa isa : isas)
     for (const Shape& shape : shapes)
-      for (std::int64_t columns : {shape.cols, shape.cols + 128})
+      // Rows whose last group is short, and whole ones, which tiles are multiplied for, of several blocks of columns.
+      for (std::int64_t columns : {shape.cols, shape.cols + 128, (shape.cols + 127) / 128 * 128,
+                                   (shape.cols + 127) / 128 * 128 + 1024})
         for (int options = 0; options < 4; ++options, ++cases) {
           const Shape whole = {shape.tokens, shape.rows, (columns + 31) / 32 * 32};
           if (run_case(pool, isa, {Dtype::t4, whole, (options & 1) != 0, (options & 2) != 0, kTrellisGroup, false, true}, random))

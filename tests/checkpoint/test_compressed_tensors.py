@@ -196,7 +196,8 @@ def test_all_faults_are_named_at_once():
         parse_config(config)
     message = str(caught.value)
     for fault in (
-        "format 'float-quantized' (lichen reads 'int-quantized' or 'pack-quantized')",
+        "format 'float-quantized' (lichen reads 'int-quantized' or 'pack-quantized'"
+        " or 'trellis-quantized')",
         "quantization_status 'frozen'",
         "kv_cache_scheme is not supported",
         "unknown mystery",

@@ -24,6 +24,7 @@ UNKNOWN = {
     "int8-smooth": PLACES,
     "int4-awq": PLACES,
     "int4-gptq": ("self_attn.q_proj", "mlp.down_proj"),
+    "int4-groups-gptq": ("self_attn.q_proj", "mlp.down_proj"),
     "int4-gptq-rotated": ("self_attn.q_proj", "mlp.down_proj"),
     "int3-gptq": ("self_attn.q_proj", "mlp.down_proj"),
     "mixed": PLACES,

@@ -128,6 +128,13 @@ def test_a_few_large_weights_cost_their_group_alone(dtype):
     assert np.square(off[:, 128:]).sum() / np.square(weight[:, 128:]).sum() < 0.005
 
 
+def test_large_weights_cost_the_groups_behind_them_nothing():
+    weight = normal(16, 1536)
+    weight[:, :128] *= 3000
+    off = np.square(weight - dequantize(mse.solve(weight, trellis.SCHEME)))[:, 128:].sum()
+    assert off / np.square(weight[:, 128:]).sum() == pytest.approx(0.0039, abs=0.0001)
+
+
 @pytest.mark.parametrize("value", [0.0, 1e-30, 2.0**-40])
 def test_zeros_and_what_is_too_small_become_zeros(value):
     weight = np.full((3, 160), value, np.float32)
@@ -195,6 +202,16 @@ def test_feedback_is_the_same_on_every_instruction_set(columns, isa):
     same = (found[0] == found[1]).all(axis=1)
     # Without a fused multiply-add in hardware the last bit of a sum may fall the other way.
     assert same.mean() >= (0.8 if isa != "portable" else 1)
+
+
+def test_feedback_that_is_not_finite_is_refused():
+    weight, feedback = normal(4, 128), np.zeros((128, 128), np.float32)
+    feedback[100, 3] = np.nan
+    words = np.zeros((4, 71), np.uint8)
+    with pytest.raises(ValueError, match="not finite"):
+        _core.encode_trellis_with_feedback(
+            *(_core.ThreadPool(1), weight, weight.copy(), feedback, np.ones(128, np.float32)), words
+        )
 
 
 def test_without_correlation_gptq_is_plain_rounding():

@@ -161,10 +161,13 @@ struct Trellis : TrellisIn256 {
   }
 
   static void corrections(const int8_t* x, int64_t blocks, int32_t* to) {
-    for (int64_t b = 0; b < blocks; ++b, x += kTrellisBlock) {
-      int32_t sum = 0;
-      for (int k = 0; k < kTrellisBlock; ++k) sum += x[k];
-      to[b] = -kTrellisMiddle * sum;
+    const __m256i none = _mm256_setzero_si256();
+    for (int64_t k = 0; k < blocks * kTrellisBlock; k += 32) {
+      const __m256i codes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x + k));
+      const __m256i sums = _mm256_dpbusd_avx_epi32(none, _mm256_set1_epi8(kTrellisMiddle), codes);
+      const __m256i both = _mm256_sub_epi32(_mm256_sub_epi32(none, sums), _mm256_shuffle_epi32(sums, 0xb1));
+      const __m256i four = _mm256_permutevar8x32_epi32(both, _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6));
+      _mm_store_si128(reinterpret_cast<__m128i*>(to + k / kTrellisBlock), _mm256_castsi256_si128(four));
     }
   }
   static Sum add(Sum sum, const Words& first, const Words& second, __m256i steps, const int8_t* x, int32_t correction) {

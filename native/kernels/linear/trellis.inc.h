@@ -147,7 +147,7 @@ template <class Op, int T>
   const typename Op::Input* x = Op::inputs(task) + token * task.code_stride + g * kTrellisGroup;
   const int32_t* minus_sums = task.minus_sums + token * (task.code_stride / kBlock) + g;
   typename Op::Sum sum[T][Op::kParts];
-#pragma GCC unroll 8
+#pragma GCC unroll 12
   for (int t = 0; t < T; ++t)
 #pragma GCC unroll 4
     for (int p = 0; p < Op::kParts; ++p)
@@ -155,7 +155,7 @@ template <class Op, int T>
 #pragma GCC unroll 1
   for (int64_t b = 0; b < blocks; ++b)
     Op::template add_kept<T>(kept.blocks[b][0], x + b * kTrellisBlock, task.code_stride, sum);
-#pragma GCC unroll 8
+#pragma GCC unroll 12
   for (int t = 0; t < T; ++t)
 #pragma GCC unroll 4
     for (int p = 0; p < Op::kParts; ++p)
@@ -211,6 +211,7 @@ void stream_trellis(const LinearTask& task) {
     for (int64_t g = 0; g < groups; ++g) {
       const PanelGroup group = panel_group(at, task.cols - g * kTrellisGroup);
       const int8_t* x = task.signed_codes + g * kTrellisGroup;
+      for (int64_t line = 0; line < 2; ++line) __builtin_prefetch(group.units + kTrellisAhead + line * kLine);
       widen_units(group.units, units);
       typename Op::Sum sum[T][H];
 #pragma GCC unroll 8

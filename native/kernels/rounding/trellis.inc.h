@@ -162,6 +162,14 @@ LICHEN_INLINE F16 cheapest(const F16 (&cost)[kStates]) {
   return state;
 }
 
+// Costs less the least of them, so that behind large weights float32 keeps what later blocks differ by.
+LICHEN_INLINE F16 lower_costs(F16 (&cost)[kStates]) {
+  F16 least = cost[0];
+  for (int s = 1; s < kStates; ++s) least = min(cost[s], least);
+  for (int s = 0; s < kStates; ++s) cost[s] = sub(cost[s], least);
+  return least;
+}
+
 // Where group g of a stored row begins, and how many columns it has.
 struct StoredGroup {
   int64_t columns, steps_bytes, begin;
@@ -227,6 +235,7 @@ Encoded encode_trellis(const TrellisTask& task) {
       }
     }
     ways = best;
+    lower_costs(ways.cost);
     for (int s = 0; s < kStates; ++s) store(pasts + (b * kStates + s) * 16, ways.past[s]);
   }
 
@@ -417,6 +426,7 @@ Encoded feed_trellis(const FedTrellisTask& task) {
   }
   const F16 unit = load(units), begin = load(ends);
   FedWays best, ways, between;
+  F16 poison = broadcast(0.0f);
   for (int s = 0; s < kStates; ++s) {
     const F16 state = broadcast(static_cast<float>(s));
     const F16 off = absolute(sub(begin, state));
@@ -453,11 +463,13 @@ Encoded feed_trellis(const FedTrellisTask& task) {
       store(pasts + (b * kStates + s) * 32 + 16, best.quarters[s]);
       best.past[s] = sub(best.past[s], mul(broadcast(2048.0f), steps_of(best.past[s])));
     }
+    poison = add(poison, mul(lower_costs(best.cost), broadcast(0.0f)));  // NaN with what is not finite
     want_on(task, at + kBlock, best, wanted, next);
     float* used = wanted;
     wanted = next;
     next = used;
   }
+  if (!(reduce_add(poison) == 0.0f)) return Encoded::not_finite;
   store(ends, cheapest(best.cost));
   trace_group(task, weight, units, pasts, ends);
   return Encoded::whole;
