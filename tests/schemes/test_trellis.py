@@ -130,7 +130,7 @@ def test_a_few_large_weights_cost_their_group_alone(dtype):
 
 def test_large_weights_cost_the_groups_behind_them_nothing():
     weight = normal(16, 1536)
-    weight[:, :128] *= 3000
+    weight[:, :128] *= 1000
     off = np.square(weight - dequantize(mse.solve(weight, trellis.SCHEME)))[:, 128:].sum()
     assert off / np.square(weight[:, 128:]).sum() == pytest.approx(0.0039, abs=0.0001)
 
