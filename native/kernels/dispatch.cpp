@@ -134,6 +134,7 @@ LinearKernels neon_linear() {
   kernels.bf16 = linear_bf16_neon;
   kernels.i8 = linear_i8_neon;
   kernels.i4 = linear_i4_neon;
+  kernels.t4 = linear_t4_neon;
   return kernels;
 }
 
@@ -141,6 +142,7 @@ LinearKernels neon_dotprod_linear() {
   LinearKernels kernels = neon_linear();
   kernels.i8 = linear_i8_neon_dotprod;
   kernels.i4 = linear_i4_neon_dotprod;
+  kernels.t4 = linear_t4_neon_dotprod;
   return kernels;
 }
 

@@ -10,6 +10,8 @@ namespace {
 #include "kernels/linear/groups.inc.h"
 #include "kernels/linear/input_groups.inc.h"
 #include "kernels/linear/neon.inc.h"
+#include "kernels/linear/trellis.inc.h"
+#include "kernels/linear/trellis_neon.inc.h"
 
 struct F32 {
   using Stored = float;
@@ -136,8 +138,35 @@ struct I4 : Int4InNeon<Scales> {
   }
 };
 
+// Each row's sum is in two lanes, as those of int8 are.
+struct Trellis : TrellisInNeon {
+  struct Sum {
+    int32x4_t low, high;  // two rows each
+  };
+  static constexpr int kTokens = 2;
+
+  static Sum open(const int32_t*, int32_t) { return {vdupq_n_s32(0), vdupq_n_s32(0)}; }
+  template <int T>
+  [[gnu::always_inline]] static void add_kept(const char* lines, const int8_t* x, int64_t x_stride,
+                                              Sum (&sum)[T][kParts]) {
+    for (int half = 0; half < 2; ++half, lines += kLine, x += 4)
+      for (int p = 0; p < kParts; ++p) {
+        const int8x16_t w = vld1q_s8(reinterpret_cast<const int8_t*>(lines) + 16 * p);
+        for (int t = 0; t < T; ++t) {
+          const int8x16_t in = spread_four(x + t * x_stride);
+          sum[t][p].low = vpadalq_s16(sum[t][p].low, vmull_s8(vget_low_s8(w), vget_low_s8(in)));
+          sum[t][p].high = vpadalq_s16(sum[t][p].high, vmull_high_s8(w, in));
+        }
+      }
+  }
+  static void finish(const Sum& sum, const float* units, float x_scale, float* total) {
+    finish_sum(vpaddq_s32(sum.low, sum.high), units, x_scale, total);
+  }
+};
+
 }  // namespace
 
+void linear_t4_neon(const LinearTask& task) { multiply_trellis<Trellis>(task); }
 void linear_f32_neon(const LinearTask& task) { multiply<F32>(task, task.x, task.x_stride); }
 void linear_f16_neon(const LinearTask& task) { multiply<F16>(task, task.x, task.x_stride); }
 void linear_bf16_neon(const LinearTask& task) { multiply<Bf16>(task, task.x, task.x_stride); }

@@ -10,6 +10,8 @@ namespace {
 #include "kernels/linear/groups.inc.h"
 #include "kernels/linear/input_groups.inc.h"
 #include "kernels/linear/neon.inc.h"
+#include "kernels/linear/trellis.inc.h"
+#include "kernels/linear/trellis_neon.inc.h"
 
 struct I8 {
   using Stored = int8_t;
@@ -58,8 +60,29 @@ struct I4 : Int4InNeon<Scales> {
   static Ints close(const Ints&, const Partial& partial) { return partial; }
 };
 
+struct Trellis : TrellisInNeon {
+  using Sum = int32x4_t;
+  static constexpr int kTokens = 5;
+
+  static Sum open(const int32_t*, int32_t) { return vdupq_n_s32(0); }
+  template <int T>
+  [[gnu::always_inline]] static void add_kept(const char* lines, const int8_t* x, int64_t x_stride,
+                                              Sum (&sum)[T][kParts]) {
+    for (int half = 0; half < 2; ++half, lines += kLine, x += 4) {
+      const auto* w = reinterpret_cast<const int8_t*>(lines);
+      const int8x16_t rows[kParts] = {vld1q_s8(w), vld1q_s8(w + 16), vld1q_s8(w + 32), vld1q_s8(w + 48)};
+      for (int t = 0; t < T; ++t) {
+        const int8x16_t in = spread_four(x + t * x_stride);
+        for (int p = 0; p < kParts; ++p) sum[t][p] = vdotq_s32(sum[t][p], rows[p], in);
+      }
+    }
+  }
+  static void finish(Sum sum, const float* units, float x_scale, float* total) { finish_sum(sum, units, x_scale, total); }
+};
+
 }  // namespace
 
+void linear_t4_neon_dotprod(const LinearTask& task) { multiply_trellis<Trellis>(task); }
 void linear_i8_neon_dotprod(const LinearTask& task) {
   task.x_groups ? multiply_input_groups<I8InGroups>(task)
                 : multiply<I8>(task, task.signed_codes, task.code_stride);
