@@ -118,19 +118,16 @@ LICHEN_INLINE void walk_block(const float* w, F16 size, const Ways& from, Ways& 
   walk_column<false>(x(kBlock - 1), square, bit(kBlock - 1), between, to);
 }
 
-// A row's codes from the end to the beginning. `pasts` is [blocks][states][16], sizes those of units, by group.
-struct Traced {
-  int state[16];
-};
-
-LICHEN_INLINE void trace_block(const float* w, const float* pasts, const float* units, Traced& traced,
+// The codes of a block and its steps in each lane, by the states that it ends in, which then are those it begins in.
+// `pasts` is [states][16].
+LICHEN_INLINE void trace_block(const float* w, const float* pasts, const float* units, int (&states)[16],
                                int32_t (&words)[16], int (&steps)[16]) {
   alignas(64) float sizes[16], cosets[16], nearest[16];
   int bits[16], state[16];
   for (int r = 0; r < 16; ++r) {
-    const auto past = static_cast<int>(pasts[traced.state[r] * 16 + r]);
+    const auto past = static_cast<int>(pasts[states[r] * 16 + r]);
     steps[r] = past >> 11;
-    state[r] = traced.state[r] = past >> 8 & 7;
+    state[r] = states[r] = past >> 8 & 7;
     bits[r] = past & 255;
     sizes[r] = units[r] * static_cast<float>(steps[r]);
     words[r] = 0;
@@ -241,14 +238,14 @@ Encoded encode_trellis(const TrellisTask& task) {
 
   alignas(64) float ends[16];
   store(ends, cheapest(ways.cost));
-  Traced traced;
-  for (int r = 0; r < 16; ++r) traced.state[r] = static_cast<int>(ends[r]);
+  int states[16];
+  for (int r = 0; r < 16; ++r) states[r] = static_cast<int>(ends[r]);
   for (int64_t b = blocks - 1; b >= 0; --b) {
     const int64_t g = b / kBlocksOfGroup, in_group = b % kBlocksOfGroup;
     const StoredGroup place = stored_group(g, task.columns);
     int32_t words[16];
     int steps[16];
-    trace_block(w + b * kBlock * 16, pasts + b * kStates * 16, units + g * 16, traced, words, steps);
+    trace_block(w + b * kBlock * 16, pasts + b * kStates * 16, units + g * 16, states, words, steps);
     for (int64_t r = 0; r < task.rows; ++r) {
       uint8_t* group = task.words + r * task.word_stride + place.begin;
       __builtin_memcpy(group + 1 + place.steps_bytes + in_group * 4, words + r, 4);
