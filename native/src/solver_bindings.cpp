@@ -241,7 +241,8 @@ void told(Encoded found) {
   require(found != Encoded::too_large, "weights are too large for trellis codes, which reach 7440");
 }
 
-void require_words(const Array<std::uint8_t, 2>& words, std::int64_t rows, std::int64_t columns) {
+template <typename Words>
+void require_words(const Words& words, std::int64_t rows, std::int64_t columns) {
   require(columns >= 32 && columns % 32 == 0, "trellis codes need whole 32 columns");
   require(length(words, 0) == rows && length(words, 1) == trellis_row_bytes(columns),
           "words must be [rows, bytes of a row of so many columns]");
@@ -282,10 +283,9 @@ void decode(const Array<const std::uint8_t, 2>& words, const Array<std::int8_t, 
             const NewMatrix& units) {
   const std::int64_t rows = length(codes, 0), columns = length(codes, 1), groups = length(units, 1);
   const std::int64_t stride = trellis_row_bytes(columns);
-  require(columns >= 32 && columns % 32 == 0, "trellis codes need whole 32 columns");
-  require(length(words, 0) == rows && length(words, 1) == stride && length(units, 0) == rows &&
-              groups == (columns + kTrellisGroup - 1) / kTrellisGroup,
-          "words, codes and units must be of one weight");
+  require_words(words, rows, columns);
+  require(length(units, 0) == rows && groups == (columns + kTrellisGroup - 1) / kTrellisGroup,
+          "units must be [rows, groups]");
   nb::gil_scoped_release unlocked;
   for (std::int64_t row = 0; row < rows; ++row)
     decode_trellis_row(words.data() + row * stride, columns, codes.data() + row * columns, units.data() + row * groups);

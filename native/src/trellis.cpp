@@ -14,6 +14,15 @@ namespace {
 
 constexpr std::int64_t kTogether = 16;  // rows that a kernel encodes at a time
 
+// Floats that kernels work in: weights, of blocks their largest and all ways, of groups their units.
+constexpr std::int64_t memory_of_rows(std::int64_t columns) {
+  return kTogether * (columns + columns / kTrellisGroup + 1 + columns / kTrellisBlock * (kTrellisStates + 1));
+}
+
+// Of one group: weights, what each state wants, now and next, and two numbers of all ways.
+constexpr std::int64_t kMemoryOfGroup =
+    kTogether * kTrellisGroup * (1 + 2 * kTrellisStates + 2 * kTrellisStates / kTrellisBlock);
+
 float unit_of(std::uint8_t byte) {
   const std::uint32_t bits = kSmallestUnit + (static_cast<std::uint32_t>(byte) << kUnitShift);
   float unit;
@@ -95,7 +104,7 @@ Encoded encode_trellis(ThreadPool& pool, Isa isa, const Weights& weights, std::u
   const bool wide = weights.type == WeightType::f32;
   std::vector<AlignedBuffer> memory, widened;
   for (int i = 0; i < pool.size(); ++i) {
-    memory.emplace_back(static_cast<std::size_t>(trellis_memory(columns)) * sizeof(float));
+    memory.emplace_back(static_cast<std::size_t>(memory_of_rows(columns)) * sizeof(float));
     widened.emplace_back(wide ? 0 : static_cast<std::size_t>(kTogether * columns) * sizeof(float));
   }
   return each_chunk(pool, weights.rows, kTogether, [&](int thread, std::int64_t row) {
@@ -120,7 +129,7 @@ Encoded encode_trellis(ThreadPool& pool, Isa isa, const TrellisFeedback& work) {
   std::vector<int> states(static_cast<std::size_t>(work.rows), 0);
   std::vector<AlignedBuffer> memory;
   for (int i = 0; i < pool.size(); ++i)
-    memory.emplace_back(static_cast<std::size_t>(fed_trellis_memory()) * sizeof(float));
+    memory.emplace_back(static_cast<std::size_t>(kMemoryOfGroup) * sizeof(float));
   for (std::int64_t begin = 0; begin < n; begin += kTrellisGroup) {
     const Group group = group_of(n, begin / kTrellisGroup);
     const std::int64_t count = group.columns, end = begin + count;

@@ -56,29 +56,21 @@ struct ExpandBytes {
 struct ExpandTrellis {
   static constexpr bool kScales = true;
   static void expand(const LinearTask& task, const char* group, int64_t groups, Workspace& work) {
-    using L = Lanes<64>;
-    L::Words last = {};
+    using Words = TrellisIn512::Words;
+    Words last = {};
     // The codes before a group end where it begins, but for the first of a panel.
     if ((group - task.weights) % task.panel_bytes != 0) {
       load_lanes(group - kLine, last);
       last &= 0x11111111u;
     }
-    int8_t* to = work.codes;
+    char* to = reinterpret_cast<char*>(work.codes);
     for (int64_t g = 0; g < groups; ++g) {
       const PanelGroup here = panel_group(group, kTrellisGroup);
       widen_units(here.units, work.scales[g]);
-      L::Words steps = {}, codes, first, second, bytes;
-      for (int64_t b = 0; b < kTrellisBlocks; ++b, to += 2 * kLine) {
-        if (b % 8 == 0) load_steps<TrellisIn512>(here, b / 8, 0, steps);
-        const L::Words one = (steps & 7u) + 1u, by = one | one << 16;
-        steps = steps >> 3;
-        load_lanes(here.codes() + b * kLine, codes);
-        decode_levels(codes, last, first, second);
-        scale_levels<L, 0>(first, by, bytes);
-        store_lanes(to, bytes);
-        scale_levels<L, 0>(second, by, bytes);
-        store_lanes(to + kLine, bytes);
-      }
+      each_block<TrellisIn512>(here, 0, last, [&](int64_t, const Words& first, const Words& second, const Words& by) {
+        keep_bytes<TrellisIn512::L, 0>(to, first, second, by);
+        to += 2 * kLine;
+      });
       group = here.next();
     }
   }

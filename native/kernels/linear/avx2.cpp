@@ -224,6 +224,7 @@ struct Wide : WideIn256 {
 #include "kernels/linear/expanded.inc.h"
 #include "kernels/linear/input_groups.inc.h"
 #include "kernels/linear/trellis.inc.h"
+#include "kernels/linear/trellis_sums.inc.h"
 #include "kernels/linear/trellis_256.inc.h"
 
 // vpmaddubsw cannot saturate here: of levels, 2 * 31 * 128, or less the middle one with inputs as q + 128, 2 * 255 * 16;
@@ -267,13 +268,7 @@ struct Trellis : TrellisIn256 {
 
   // For columns 0, 1, 4, 5 and 2, 3, 6, 7 of a block.
   static void corrections(const int8_t* x, int64_t blocks, int32_t* to) {
-    for (int64_t k = 0; k < blocks * kTrellisBlock; k += 32) {
-      const __m256i sums = _mm256_maddubs_epi16(_mm256_set1_epi8(kTrellisMiddle), load_vector(x + k));
-      const __m256i other = _mm256_shuffle_epi32(sums, 0xb1), both = _mm256_add_epi16(sums, other);
-      const __m128i four = _mm256_castsi256_si128(
-          _mm256_permutevar8x32_epi32(both, _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6)));
-      _mm_store_si128(reinterpret_cast<__m128i*>(to + k / kTrellisBlock), four);
-    }
+    sum_blocks(x, blocks, to, [](__m128i halves) { return halves; });
   }
   static Sum add(Sum sum, const Words& first, const Words& second, __m256i steps, const int8_t* x, int32_t correction) {
     const __m256i low = _mm256_maddubs_epi16((__m256i)first, spread_four(x));

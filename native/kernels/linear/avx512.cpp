@@ -171,6 +171,7 @@ struct Wide : WideIn512 {
 #include "kernels/linear/expanded.inc.h"
 #include "kernels/linear/input_groups.inc.h"
 #include "kernels/linear/trellis.inc.h"
+#include "kernels/linear/trellis_sums.inc.h"
 #include "kernels/linear/trellis_512.inc.h"
 
 // vpmaddubsw cannot saturate here: of levels, 2 * 31 * 128, or less the middle one with inputs as q + 128, 2 * 255 * 16;
@@ -210,13 +211,7 @@ struct Trellis : TrellisIn512 {
 
   // For columns 0, 1, 4, 5 and 2, 3, 6, 7 of a block.
   static void corrections(const int8_t* x, int64_t blocks, int32_t* to) {
-    for (int64_t k = 0; k < blocks * kTrellisBlock; k += 32) {
-      const __m256i codes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x + k));
-      const __m256i sums = _mm256_maddubs_epi16(_mm256_set1_epi8(kTrellisMiddle), codes);
-      const __m256i both = _mm256_add_epi16(sums, _mm256_shuffle_epi32(sums, 0xb1));
-      const __m256i four = _mm256_permutevar8x32_epi32(both, _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6));
-      _mm_store_si128(reinterpret_cast<__m128i*>(to + k / kTrellisBlock), _mm256_castsi256_si128(four));
-    }
+    sum_blocks(x, blocks, to, [](__m128i halves) { return halves; });
   }
   static Sum add(Sum sum, const Words& first, const Words& second, __m512i steps, const int8_t* x, int32_t correction) {
     const __m512i low = _mm512_maddubs_epi16((__m512i)first, spread_four(x));

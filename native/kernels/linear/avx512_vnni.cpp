@@ -104,6 +104,7 @@ struct Wide : WideIn512 {
 #include "kernels/linear/input_groups.inc.h"
 #include "kernels/linear/wide.inc.h"
 #include "kernels/linear/trellis.inc.h"
+#include "kernels/linear/trellis_sums.inc.h"
 #include "kernels/linear/trellis_512.inc.h"
 
 // Few tokens meet levels, whose sums of a block fit 16 bits and meet its steps there; more meet weights as code + 128.
@@ -114,11 +115,7 @@ struct Trellis : TrellisIn512 {
 
   static const int8_t* inputs(const LinearTask& task) { return task.signed_codes; }
   static void keep(char* to, const Words& first, const Words& second, const Words& steps) {
-    Words bytes;
-    scale_levels<L, 128>(first, steps, bytes);
-    _mm512_store_si512(to, (__m512i)bytes);
-    scale_levels<L, 128>(second, steps, bytes);
-    _mm512_store_si512(to + kLine, (__m512i)bytes);
+    keep_bytes<L, 128>(to, first, second, steps);
   }
   static Sum open(const int32_t*, int32_t minus_sum) { return _mm512_set1_epi32(128 * minus_sum); }
   template <int T>
@@ -133,14 +130,7 @@ struct Trellis : TrellisIn512 {
   }
 
   static void corrections(const int8_t* x, int64_t blocks, int32_t* to) {
-    const __m256i none = _mm256_setzero_si256();
-    for (int64_t k = 0; k < blocks * kTrellisBlock; k += 32) {
-      const __m256i codes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x + k));
-      const __m256i sums = _mm256_dpbusd_epi32(none, _mm256_set1_epi8(kTrellisMiddle), codes);
-      const __m256i both = _mm256_sub_epi32(_mm256_sub_epi32(none, sums), _mm256_shuffle_epi32(sums, 0xb1));
-      const __m256i four = _mm256_permutevar8x32_epi32(both, _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6));
-      _mm_store_si128(reinterpret_cast<__m128i*>(to + k / kTrellisBlock), _mm256_castsi256_si128(four));
-    }
+    sum_blocks(x, blocks, to, [](__m128i halves) { return _mm_madd_epi16(halves, _mm_set1_epi16(-1)); });
   }
   static Sum add(Sum sum, const Words& first, const Words& second, __m512i steps, const int8_t* x, int32_t correction) {
     const __m512i low = _mm512_dpbusd_epi32(_mm512_set1_epi32(correction), (__m512i)first, spread_four(x));

@@ -273,11 +273,7 @@ struct Trellis {
 
   static const int8_t* inputs(const LinearTask& task) { return task.signed_codes; }
   static void keep(char* to, const Words& first, const Words& second, const Words& steps) {
-    Words bytes;
-    scale_levels<L, 0>(first, steps, bytes);
-    store_lanes(to, bytes);
-    scale_levels<L, 0>(second, steps, bytes);
-    store_lanes(to + kLine, bytes);
+    keep_bytes<L, 0>(to, first, second, steps);
   }
   static Words widen(const char* bytes) {
     const auto* from = reinterpret_cast<const uint8_t*>(bytes);

@@ -14,6 +14,7 @@
 //
 // and where few tokens are multiplied as codes are decoded, up to kFewTokens of them:
 //
+//   steps                 the lowest three bits of each lane plus 1, in both halves of it
 //   corrections           16 times minus the sums of inputs that a block's levels are too high by, as add takes them
 //   add                   a block's levels, steps and inputs
 //
@@ -96,6 +97,35 @@ template <class L, int Added>
   bytes = ((Words)even & 0x00ff00ffu) | ((Words)odd << 8 & 0xff00ff00u);
 }
 
+// A block as signed bytes, each plus `Added`, in two lines.
+template <class L, int Added>
+[[gnu::always_inline]] inline void keep_bytes(char* to, const typename L::Words& first, const typename L::Words& second,
+                                              const typename L::Words& steps) {
+  typename L::Words bytes;
+  scale_levels<L, Added>(first, steps, bytes);
+  store_lanes(to, bytes);
+  scale_levels<L, Added>(second, steps, bytes);
+  store_lanes(to + kLine, bytes);
+}
+
+// Each block of a group, for the rows of a part from `row` on: visit(block, first, second, steps). `last` as in
+// decode_levels.
+template <class Op, class Visit>
+[[gnu::always_inline]] inline void each_block(const PanelGroup& group, int64_t row, typename Op::L::Words& last,
+                                              const Visit& visit) {
+  using Words = typename Op::L::Words;
+  Words steps = {};
+  for (int64_t b = 0; b < group.blocks; ++b) {
+    if (b % 8 == 0) load_steps<Op>(group, b / 8, row, steps);
+    const Words one = (steps & 7u) + 1u, by = one | one << 16;
+    steps = steps >> 3;
+    Words codes, first, second;
+    load_lanes(group.codes() + b * kLine + row * 4, codes);
+    decode_levels(codes, last, first, second);
+    visit(b, first, second, by);
+  }
+}
+
 inline void widen_units(const char* bytes, float* units) {
   for (int64_t r = 0; r < kRows; ++r) {
     const uint32_t bits = kSmallestUnit + (static_cast<uint32_t>(static_cast<uint8_t>(bytes[r])) << kUnitShift);
@@ -119,20 +149,13 @@ void keep_group(const PanelGroup& group, uint32_t* last, KeptGroup<Op>& kept) {
   constexpr int64_t kLanes = sizeof(Words) / 4;
   widen_units(group.units, kept.units);
   for (int64_t row = 0; row < kRows; row += kLanes) {
-    Words before, offset = {}, steps = {};
+    Words before, offset = {};
     load_lanes(last + row, before);
-    for (int64_t b = 0; b < group.blocks; ++b) {
-      const char* at = group.codes() + b * kLine + row * 4;
-      __builtin_prefetch(at + kTrellisAhead);
-      if (b % 8 == 0) load_steps<Op>(group, b / 8, row, steps);
-      const Words one = (steps & 7u) + 1u, by = one | one << 16;
-      steps = steps >> 3;
-      Words codes, first, second;
-      load_lanes(at, codes);
-      decode_levels(codes, before, first, second);
+    each_block<Op>(group, row, before, [&](int64_t b, const Words& first, const Words& second, const Words& by) {
+      __builtin_prefetch(group.codes() + b * kLine + row * 4 + kTrellisAhead);
       Op::keep(&kept.blocks[b][0][row * 4], first, second, by);
       if constexpr (Op::kOffsets) offset += Op::offset(first, second, by);
-    }
+    });
     store_lanes(last + row, before);
     store_lanes(kept.offsets + row, offset);
   }

@@ -16,11 +16,7 @@ struct TrellisInNeon {
     return (Words)vmovl_u16(vget_low_u16(halves));
   }
   static void keep(char* to, const Words& first, const Words& second, const Words& steps) {
-    Words bytes;
-    scale_levels<L, 0>(first, steps, bytes);
-    store_lanes(to, bytes);
-    scale_levels<L, 0>(second, steps, bytes);
-    store_lanes(to + kLine, bytes);
+    keep_bytes<L, 0>(to, first, second, steps);
   }
   static void finish_sum(int32x4_t sum, const float* units, float x_scale, float* total) {
     const float32x4_t part = vmulq_f32(vcvtq_f32_s32(sum), vld1q_f32(units));

@@ -80,12 +80,8 @@ struct TrellisTask {
   int64_t stride, rows, columns;
   uint8_t* words;  // [rows][word_stride]
   int64_t word_stride;
-  float* memory;  // of trellis_memory(columns) floats
+  float* memory;  // as src/trellis.cpp reckons it
 };
-
-constexpr int64_t trellis_memory(int64_t columns) {
-  return 16 * (columns + columns / kTrellisGroup + 1 + columns / kTrellisBlock * (kTrellisStates + 1));
-}
 
 // One group of columns of at most 16 rows, in the order of codes, each column's error fed into those behind it
 // (lichen/trellis.h: TrellisFeedback).
@@ -99,12 +95,8 @@ struct FedTrellisTask {
   uint8_t* words;         // [rows][word_stride], at this group
   int64_t word_stride;
   float* errors;  // [rows][columns]: weight - what its code stands for
-  float* memory;  // of fed_trellis_memory() floats
+  float* memory;  // as src/trellis.cpp reckons it
 };
-
-constexpr int64_t fed_trellis_memory() {
-  return 16 * kTrellisGroup * (1 + 2 * kTrellisStates + 2 * kTrellisStates / kTrellisBlock);
-}
 
 constexpr int64_t kLaneNumbers = 256;      // numbers of a part that are searched with others, a part a lane
 constexpr int64_t kFeedbackColumns = 256;  // most columns of either task

@@ -81,7 +81,7 @@ LICHEN_INLINE F16 quarter_level(const float* w, F16 quarter_inverse) {
 }
 
 // All ways, one column on: `x` in quarters of levels, `square` that of four steps. In a block's first column the past
-// is the state that a way is in; `bit` is where this column's is written in it.
+// is the state that a way is in; `bit_value` is what this column's adds to it.
 template <bool First>
 LICHEN_INLINE void walk_column(F16 x, F16 square, F16 bit_value, const Ways& from, Ways& to) {
   F16 error[4];
@@ -240,6 +240,7 @@ Encoded encode_trellis(const TrellisTask& task) {
   store(ends, cheapest(ways.cost));
   int states[16];
   for (int r = 0; r < 16; ++r) states[r] = static_cast<int>(ends[r]);
+  uint64_t all_steps[16] = {};  // of a group
   for (int64_t b = blocks - 1; b >= 0; --b) {
     const int64_t g = b / kBlocksOfGroup, in_group = b % kBlocksOfGroup;
     const StoredGroup place = stored_group(g, task.columns);
@@ -249,11 +250,10 @@ Encoded encode_trellis(const TrellisTask& task) {
     for (int64_t r = 0; r < task.rows; ++r) {
       uint8_t* group = task.words + r * task.word_stride + place.begin;
       __builtin_memcpy(group + 1 + place.steps_bytes + in_group * 4, words + r, 4);
-      uint8_t* three = group + 1 + in_group / 8 * 3;
-      const uint32_t old = three[0] | three[1] << 8 | three[2] << 16;
-      const uint32_t added = (in_group % 8 == 7 || b == blocks - 1 ? 0 : old) |
-                             static_cast<uint32_t>(steps[r] - 1) << in_group % 8 * 3;
-      for (int i = 0; i < 3; ++i) three[i] = static_cast<uint8_t>(added >> 8 * i);
+      all_steps[r] |= static_cast<uint64_t>(steps[r] - 1) << 3 * in_group;
+      if (in_group > 0) continue;
+      __builtin_memcpy(group + 1, all_steps + r, static_cast<size_t>(place.steps_bytes));
+      all_steps[r] = 0;
     }
   }
   return Encoded::whole;

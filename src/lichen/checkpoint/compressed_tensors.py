@@ -38,7 +38,7 @@ from lichen.checkpoint.quantization_config import (
 from lichen.checkpoint.quantized_folder import QuantizedFolder
 from lichen.checkpoint.safetensors_folder import SafetensorsFolder
 from lichen.errors import InputError
-from lichen.schemes import TRELLIS_COLUMNS, Scheme, trellis_row_bytes
+from lichen.schemes import Scheme, trellis_row_bytes
 from lichen.schemes.packing import pack, packed_columns, unpack
 from lichen.schemes.trellis import decode
 from lichen.tensor import (
@@ -68,7 +68,7 @@ def stored(
     if scheme.trellis:
         assert tensor.words is not None
         shape = np.array(tensor.shape, np.int64)
-        return {f"{layer}.weight_trellis": tensor.words, f"{layer}.weight_shape": shape}
+        return {f"{layer}.{_TRELLIS}": tensor.words, f"{layer}.weight_shape": shape}
     packed = stored_as(layer, LayerFormat(scheme, tensor.activations)) == PACKED
     if packed:
         parts["weight_packed"] = pack(tensor.codes, scheme.bits)
@@ -248,8 +248,7 @@ class CompressedTensors(QuantizedFolder):
         if len(shape) != 2:
             return f"{weight} has shape {list(shape)}, not rows and columns"
         rows, columns = shape
-        whole_groups = TRELLIS_COLUMNS if chosen.weights.trellis else chosen.weights.group_size
-        size = whole_groups or columns
+        size = chosen.weights.whole_columns or columns
         if rows < 1 or columns < 1 or columns % size:
             return f"{weight} is {rows} x {columns}, which groups of {size} columns do not fill"
         shared = (chosen.activations and chosen.activations.group_size) or 1
@@ -326,13 +325,13 @@ class CompressedTensors(QuantizedFolder):
         if name not in self._formats:
             return self._base.read_exact(name)
         chosen = self._formats[name]
-        inputs = chosen.activations
-        if chosen.weights.trellis and inputs and inputs.group_size == chosen.weights.group_size:
+        if chosen.weights.trellis:
+            inputs = chosen.activations
+            if inputs is None or inputs.group_size != chosen.weights.group_size:
+                return self.read(name)
             words = self._folder.rows(self._stored(name), "uint8")
             return StoredTrellis(words, self._matrix(name), chosen.weights, inputs)
         columns = self._matrix(name)[1]
-        if chosen.weights.trellis:
-            return self.read(name)
         if self._is_packed(name):
             as_they_lie = chosen.weights.bits == 4 and columns % 8 == 0
         else:

@@ -22,7 +22,7 @@ from lichen.checkpoint.view import Untied
 from lichen.errors import InputError
 from lichen.quantize.rotation import Rotated
 from lichen.recipe import Choice, Recipe, Rule, recipe_error
-from lichen.schemes import GROUP_SIZES, TRELLIS_COLUMNS, FloatType, Scheme
+from lichen.schemes import GROUP_SIZES, FloatType, Scheme
 
 _INTEGERS = {"I64", "I32", "I16", "I8", "U8", "BOOL"}
 _ITEM_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -254,8 +254,8 @@ def layer_format(rule: Rule) -> LayerFormat:
 def _group_sizes(rule: Rule) -> list[int]:
     inputs = rule.activations.group_size if rule.activations else None
     if rule.scheme.trellis:
-        return [TRELLIS_COLUMNS]  # a row's last group may be short
-    return [size for size in (rule.scheme.group_size, inputs) if size]
+        inputs = None  # the last group of inputs may be short as that of the weight
+    return [size for size in (rule.scheme.whole_columns, inputs) if size]
 
 
 def _layer(weight: str) -> str:

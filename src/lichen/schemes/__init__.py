@@ -72,6 +72,11 @@ class Scheme:
         """Steps between the smallest and the largest code, halved: 127.5 for 8 bits."""
         return (self.high - self.low) / 2
 
+    @property
+    def whole_columns(self) -> int | None:
+        """What a row must have whole ones of; of trellis codes the last group may be short."""
+        return TRELLIS_COLUMNS if self.trellis else self.group_size
+
     def scale_shape(self, rows: int, columns: int) -> tuple[int, int]:
         """Scales of a weight [rows, columns]: [rows, groups], or [1, 1] for a whole tensor."""
         if self.granularity == "tensor":
