@@ -15,7 +15,7 @@ Importing the package costs nothing: each verb imports what it needs when it is 
 from __future__ import annotations
 
 import sys
-from importlib import import_module, metadata
+from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -61,12 +61,18 @@ def _verb(name: str) -> Any:
     return getattr(import_module(_VERBS[name]), name)
 
 
+def _version() -> str:
+    from importlib import metadata  # which takes longer to import than all that --help needs
+
+    try:
+        return metadata.version("lichen")
+    except metadata.PackageNotFoundError:  # run from a source tree
+        return "0+unknown"
+
+
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        try:
-            return metadata.version("lichen")
-        except metadata.PackageNotFoundError:  # run from a source tree
-            return "0+unknown"
+        return _version()
     if name == "Request":
         from lichen.completion import Request
 

@@ -117,7 +117,9 @@ def test_wrong_usage_ends_with_2(
     assert len(told.splitlines()) <= 2
 
 
-def test_help_imports_nothing_heavy_and_is_quick() -> None:
+def test_help_imports_nothing_heavy_and_is_quick(tmp_path: Path) -> None:
+    """As it is with an installed package, whose bytecode pip has made."""
+    kept = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(tmp_path)}
     code = (
         "import sys; from lichen.cli.main import run; run(['--help']);"
         "heavy = {'numpy', 'rich', 'msgspec', 'tokenizers', 'huggingface_hub', 'jinja2'};"
@@ -127,11 +129,14 @@ def test_help_imports_nothing_heavy_and_is_quick() -> None:
     for _ in range(3):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(
-            [sys.executable, "-c", code], env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL
+            [sys.executable, "-c", code],
+            env=ENVIRONMENT | kept,
+            check=True,
+            stdout=subprocess.DEVNULL,
         )
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(seconds) < 0.3
+    assert min(seconds) < 0.3, seconds
 
 
 def test_version() -> None:
