@@ -262,14 +262,16 @@ void encode(ThreadPool& pool, const AnyMatrix& weight, const std::string& dtype,
 }
 
 void encode_with_feedback(ThreadPool& pool, const Matrix& weight, const NewMatrix& wanted, const Matrix& feedback,
-                          const Vector& pivots, const Array<std::uint8_t, 2>& words,
+                          const Vector& pivots, const Array<std::uint8_t, 2>& words, const Array<double, 1>& costs,
                           const std::optional<std::string>& isa) {
   const std::int64_t rows = length(weight, 0), columns = length(weight, 1);
   require_words(words, rows, columns);
+  require(length(costs, 0) == rows, "costs must be [rows]");
   require(length(wanted, 0) == rows && length(wanted, 1) == columns, "wanted must be as large as the weight");
   require(length(feedback, 0) == columns && length(feedback, 1) == columns && length(pivots, 0) == columns,
           "feedback and pivots must have the weight's columns");
-  const TrellisFeedback work = {weight.data(), wanted.data(), rows, columns, feedback.data(), pivots.data(), words.data()};
+  const TrellisFeedback work = {weight.data(), wanted.data(), rows, columns, feedback.data(), pivots.data(),
+                                words.data(), costs.data()};
   const Isa best = best_or(isa);
   Encoded found;
   {
@@ -340,7 +342,7 @@ void bind_solvers(nb::module_& m) {
         nb::arg("words").noconvert(), nb::arg("isa") = none);
   m.def("encode_trellis_with_feedback", &encode_with_feedback, nb::arg("pool"), nb::arg("weight").noconvert(),
         nb::arg("wanted").noconvert(), nb::arg("feedback").noconvert(), nb::arg("pivots").noconvert(),
-        nb::arg("words").noconvert(), nb::arg("isa") = none);
+        nb::arg("words").noconvert(), nb::arg("costs").noconvert(), nb::arg("isa") = none);
   m.def("decode_trellis", &decode, nb::arg("words").noconvert(), nb::arg("codes").noconvert(),
         nb::arg("units").noconvert());
   m.def("rotate", &rotate_vectors, nb::arg("pool"), nb::arg("x").noconvert(), nb::arg("signs").noconvert());

@@ -141,7 +141,7 @@ Encoded encode_trellis(ThreadPool& pool, Isa isa, const TrellisFeedback& work) {
       return kernels.feed_trellis({work.weight + row * n + begin, work.wanted + row * n + begin, n,
                                    std::min(kTogether, work.rows - row), count, reach, work.pivots + begin,
                                    &states[static_cast<std::size_t>(row)], work.words + row * stride + group.begin, stride,
-                                   errors.as<float>() + row * count,
+                                   errors.as<float>() + row * count, work.costs + row,
                                    memory[static_cast<std::size_t>(thread)].as<float>()});
     });
     if (found != Encoded::whole || end == n) return found;

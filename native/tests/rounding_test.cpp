@@ -175,9 +175,10 @@ void encode(ThreadPool& pool, Isa isa, Results& results) {
         // A quarter, so that products are exact, and fused or not the sums are the same.
         reach = j < k && (k + j) % 7 == 0 ? 0.25f : 0.0f;
       }
+    std::vector<double> costs(kRows, 0.0);
     found = encode_trellis(pool, isa,
                            TrellisFeedback{weight.data(), wanted.data(), kRows, columns, feedback.data(), pivots.data(),
-                                           words.data()});
+                                           words.data(), costs.data()});
     results.add(of + " with feedback", words);
     results.add(of + " with feedback, whole", std::vector<int>{found == Encoded::whole});
   }

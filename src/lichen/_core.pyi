@@ -153,11 +153,12 @@ def encode_trellis_with_feedback(
     feedback: _Floats,
     pivots: _Floats,
     words: npt.NDArray[np.uint8],
+    costs: npt.NDArray[np.float64],
     isa: str | None = None,
 ) -> None:
     """The same with columns, in the order of codes, rounded as `round_with_feedback` does.
 
-    ``wanted`` is a copy of the weight, and used up.
+    ``wanted`` is a copy of the weight, and used up; to ``costs`` [out] each row's is added.
     """
 
 def decode_trellis(

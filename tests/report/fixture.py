@@ -303,6 +303,7 @@ def _divergence() -> r.Divergence:
         nll_candidate=0.9197,
         nll_difference=0.0015,
         nll_difference_se=0.0009,
+        kld_se=0.0004,
     )
 
 

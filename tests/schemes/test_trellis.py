@@ -194,10 +194,14 @@ def test_feedback_is_the_same_on_every_instruction_set(columns, isa):
     pivots = rng.uniform(0.5, 2, columns).astype(np.float32)
     found = []
     for name in ("portable", isa):
-        words = np.zeros((18, trellis_row_bytes(columns)), np.uint8)
+        words, costs = np.zeros((18, trellis_row_bytes(columns)), np.uint8), np.zeros(18)
         _core.encode_trellis_with_feedback(
-            _core.ThreadPool(2), weight, weight.copy(), feedback, pivots, words, isa=name
+            _core.ThreadPool(2), weight, weight.copy(), feedback, pivots, words, costs, isa=name
         )
+        made = dequantize(trellis.decode(words, columns))
+        errors = weight - made[:, trellis.code_order(columns)]
+        true = np.square(errors + errors @ feedback.T) @ pivots  # off = error + what was fed
+        np.testing.assert_allclose(costs, true, rtol=1e-4)
         found.append(words)
     same = (found[0] == found[1]).all(axis=1)
     # Without a fused multiply-add in hardware the last bit of a sum may fall the other way.
@@ -210,7 +214,9 @@ def test_feedback_that_is_not_finite_is_refused():
     words = np.zeros((4, 71), np.uint8)
     with pytest.raises(ValueError, match="not finite"):
         _core.encode_trellis_with_feedback(
-            *(_core.ThreadPool(1), weight, weight.copy(), feedback, np.ones(128, np.float32)), words
+            *(_core.ThreadPool(1), weight, weight.copy(), feedback, np.ones(128, np.float32)),
+            words,
+            np.zeros(4),
         )
 
 

@@ -43,6 +43,7 @@ def test_figures_equal_scipy() -> None:
     difference = p.rows[ids, following] - q.rows[ids, following]
     assert found.tokens == len(ids)
     assert found.kld_mean == pytest.approx(kl.mean(), rel=1e-4)
+    assert found.kld_se == pytest.approx(stats.sem(kl), rel=1e-4)
     assert found.kld_p99 == pytest.approx(np.quantile(kl, 0.99), rel=1e-4)
     assert found.kld_max == pytest.approx(kl.max(), rel=1e-4)
     assert found.top1_agreement == pytest.approx(same.mean())

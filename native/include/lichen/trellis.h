@@ -50,6 +50,7 @@ struct TrellisFeedback {
   const float* feedback;  // [columns][columns], strictly lower
   const float* pivots;    // [columns]
   std::uint8_t* words;    // [rows][trellis_row_bytes(columns)]
+  double* costs;          // [rows]: to these each row's is added
 };
 
 Encoded encode_trellis(ThreadPool& pool, Isa isa, const TrellisFeedback& work);

@@ -24,13 +24,13 @@ LICHEN_INLINE void tile(const float* a, const float* b, int64_t depth, float* c,
 }
 
 LICHEN_INLINE void panel(const float* a, const float* b, int64_t depth, float* c, int64_t c_stride) {
-  constexpr int kRest = kPanelLines % kTileRows;
-  for (int64_t j = 0; j < kPanelLines; j += 16 * kTileGroups) {
-    int64_t i = 0;
-    for (; i + kTileRows <= kPanelLines; i += kTileRows)
+  constexpr int64_t kRest = kPanelLines % kTileRows, kWhole = kPanelLines - kRest;
+  for (int64_t j = 0; j < kPanelLines; j += 16 * kTileGroups)
+    for (int64_t i = 0; i < kWhole; i += kTileRows)
       tile<kTileRows, kTileGroups>(a + i, b + j, depth, c + i * c_stride + j, c_stride);
-    if constexpr (kRest != 0)
-      tile<kRest, kTileGroups>(a + i, b + j, depth, c + i * c_stride + j, c_stride);
+  if constexpr (kRest != 0) {  // few rows: wide enough that sums do not wait for each other
+    constexpr int kWide = static_cast<int>(kPanelLines / 16);
+    tile<kRest, kWide>(a + kWhole, b, depth, c + kWhole * c_stride, c_stride);
   }
 }
 

@@ -95,6 +95,7 @@ struct FedTrellisTask {
   uint8_t* words;         // [rows][word_stride], at this group
   int64_t word_stride;
   float* errors;  // [rows][columns]: weight - what its code stands for
+  double* costs;  // [rows]: what the codes cost is added
   float* memory;  // as src/trellis.cpp reckons it
 };
 

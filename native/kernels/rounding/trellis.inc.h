@@ -423,7 +423,7 @@ Encoded feed_trellis(const FedTrellisTask& task) {
   }
   const F16 unit = load(units), begin = load(ends);
   FedWays best, ways, between;
-  F16 poison = broadcast(0.0f);
+  F16 total = broadcast(0.0f);
   for (int s = 0; s < kStates; ++s) {
     const F16 state = broadcast(static_cast<float>(s));
     const F16 off = absolute(sub(begin, state));
@@ -460,13 +460,16 @@ Encoded feed_trellis(const FedTrellisTask& task) {
       store(pasts + (b * kStates + s) * 32 + 16, best.quarters[s]);
       best.past[s] = sub(best.past[s], mul(broadcast(2048.0f), steps_of(best.past[s])));
     }
-    poison = add(poison, mul(lower_costs(best.cost), broadcast(0.0f)));  // NaN with what is not finite
+    total = add(total, lower_costs(best.cost));
     want_on(task, at + kBlock, best, wanted, next);
     float* used = wanted;
     wanted = next;
     next = used;
   }
-  if (!(reduce_add(poison) == 0.0f)) return Encoded::not_finite;
+  if (!(reduce_add(mul(total, broadcast(0.0f))) == 0.0f)) return Encoded::not_finite;
+  alignas(64) float costs[16];
+  store(costs, total);
+  for (int64_t r = 0; r < task.rows; ++r) task.costs[r] += static_cast<double>(costs[r]);
   store(ends, cheapest(best.cost));
   trace_group(task, weight, units, pasts, ends);
   return Encoded::whole;

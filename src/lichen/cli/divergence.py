@@ -57,8 +57,8 @@ def command(
     for line in (
         f"text             {found.text}",
         f"tokens           {found.tokens}",
-        f"KL divergence    mean {found.kld_mean:.5f}, 99th percentile {found.kld_p99:.5f}, "
-        f"max {found.kld_max:.5f} nats",
+        f"KL divergence    mean {found.kld_mean:.5f} (standard error {found.kld_se:.5f}), "
+        f"99th percentile {found.kld_p99:.5f}, max {found.kld_max:.5f} nats",
         f"top-1 agreement  {found.top1_agreement:.2%}",
         f"NLL              {found.nll_reference:.4f} -> {found.nll_candidate:.4f} nats, "
         f"difference {found.nll_difference:+.5f} (standard error {found.nll_difference_se:.5f})",

@@ -1,7 +1,8 @@
 """GPTQ: columns are rounded in order, and each one's error is made good by those behind it.
 
 Frantar et al. 2022, arXiv 2210.17323, minimize ``sum |(W - Q) x|^2`` = tr((W - Q) H (W - Q)^T)
-with H the second moment of the inputs.  They take the errors' way through the rest of a row from
+with H the second moment of the inputs; here every input is first brought to one length
+(`lichen.solvers.statistics`).  They take the errors' way through the rest of a row from
 the Cholesky factor of H's inverse; with ``H = (F + 1)^T D (F + 1)``, F strictly lower triangular,
 the same codes come out without any inverse (Chee et al. 2023, arXiv 2307.13304, theorem 6): column
 k is rounded as ``w_k + sum over j < k of F_kj (w_j - q_j)``, and costs D_k times the square of its
@@ -105,8 +106,8 @@ def _trellis(
     work = _Work(to_float32(weight)[:, order], order, moment, damping)
     plain = native.encode_trellis(weight, scheme)
     assert plain.words is not None
-    words = work.encode(plain.words)
-    keep = work.cost(trellis.decode(words, columns)) <= work.cost(plain)
+    words, costs = work.encode(plain.words)
+    keep = costs <= work.cost(plain)
     return trellis.decode(np.where(keep[:, None], words, plain.words), columns)
 
 
@@ -181,13 +182,15 @@ class _Work:
             tensor = replace(tensor, scales=scales, zeros=points)
         return tensor, costs - self._undamped(self._errors(tensor))
 
-    def encode(self, like: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Rows of trellis codes, as large as those."""
-        words = np.empty_like(like)
+    def encode(self, like: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], Float64]:
+        """Rows of trellis codes, as large as those, and what each costs on the calibration data."""
+        words, costs = np.empty_like(like), np.zeros(len(like))
+        wanted = self.weight.copy()
         _core.encode_trellis_with_feedback(
-            self.pool, self.weight, self.weight.copy(), self.feedback, self.pivots, words
+            self.pool, self.weight, wanted, self.feedback, self.pivots, words, costs
         )
-        return words
+        made = trellis.decode(words, self.weight.shape[1])
+        return words, costs - self._undamped(self._errors(made))
 
     def cost(self, tensor: QuantizedTensor) -> Float64:
         """The squared error of each row's output, a mean over the calibration tokens."""

@@ -117,7 +117,6 @@ def _rows(p: Float32, q: Float32, following: npt.NDArray[np.intp]) -> Float32:
 def _summary(text: CodeText, rows: Float32) -> Divergence:
     kl, same, reference, candidate = rows.astype(np.float64).T
     difference = candidate - reference
-    spread = float(difference.std(ddof=1)) if len(rows) > 1 else math.inf
     return Divergence(
         text=text.name,
         text_sha256=text.sha256,
@@ -129,5 +128,13 @@ def _summary(text: CodeText, rows: Float32) -> Divergence:
         nll_reference=float(reference.mean()),
         nll_candidate=float(candidate.mean()),
         nll_difference=float(difference.mean()),
-        nll_difference_se=spread / math.sqrt(len(rows)),
+        nll_difference_se=_standard_error(difference),
+        kld_se=_standard_error(kl),
     )
+
+
+def _standard_error(values: npt.NDArray[np.float64]) -> float:
+    """Of their mean, as if tokens knew nothing of each other."""
+    if len(values) < 2:
+        return math.inf
+    return float(values.std(ddof=1)) / math.sqrt(len(values))

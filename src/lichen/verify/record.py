@@ -166,7 +166,10 @@ class Robustness(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Divergence(msgspec.Struct, frozen=True, kw_only=True):
-    """Distance of next-token distributions on code, in nats; KL is D(reference || candidate)."""
+    """Distance of next-token distributions on code, in nats; KL is D(reference || candidate).
+
+    ``kld_se`` is the standard error of ``kld_mean``; None in records that were made without it.
+    """
 
     text: str
     text_sha256: str
@@ -179,6 +182,7 @@ class Divergence(msgspec.Struct, frozen=True, kw_only=True):
     nll_candidate: float
     nll_difference: float
     nll_difference_se: float
+    kld_se: float | None = None
 
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
