@@ -43,22 +43,10 @@ def test_the_second_moment_is_that_of_inputs_rounded_to_bfloat16_at_most(width):
     x = drawn(300, width)
     moment = collected(x, 100, 101).second_moment.astype(np.float64)
     wide = x.astype(np.float64)
-    lengths = np.square(wide).sum(axis=1)
-    expected = wide.T @ (wide / lengths[:, None]) / 300 * lengths.mean()
+    expected = wide.T @ wide / 300
     sizes = np.sqrt(np.outer(expected.diagonal(), expected.diagonal()))
     assert (np.abs(moment - expected) / sizes).max() < 2**-8
     np.testing.assert_array_equal(moment, moment.T)
-
-
-def test_tokens_of_all_lengths_count_alike_in_the_second_moment():
-    x = drawn(200, 40)
-    x[7] = 0
-    lengths = np.random.default_rng(1).uniform(0.5, 2e6, (200, 1)).astype(np.float32)
-    seen, other = collected(x, 50), collected(x * lengths, 50)
-    moment = seen.second_moment / np.trace(seen.second_moment)
-    of_other = other.second_moment / np.trace(other.second_moment)
-    np.testing.assert_allclose(of_other, moment, rtol=0, atol=1e-3 * moment.max())
-    np.testing.assert_allclose(np.trace(seen.second_moment), seen.mean_square.sum(), rtol=0.01)
 
 
 @pytest.mark.parametrize("isa", ISAS)

@@ -1,8 +1,7 @@
 """GPTQ: columns are rounded in order, and each one's error is made good by those behind it.
 
 Frantar et al. 2022, arXiv 2210.17323, minimize ``sum |(W - Q) x|^2`` = tr((W - Q) H (W - Q)^T)
-with H the second moment of the inputs; here every input is first brought to one length
-(`lichen.solvers.statistics`).  They take the errors' way through the rest of a row from
+with H the second moment of the inputs.  They take the errors' way through the rest of a row from
 the Cholesky factor of H's inverse; with ``H = (F + 1)^T D (F + 1)``, F strictly lower triangular,
 the same codes come out without any inverse (Chee et al. 2023, arXiv 2307.13304, theorem 6): column
 k is rounded as ``w_k + sum over j < k of F_kj (w_j - q_j)``, and costs D_k times the square of its

@@ -4,10 +4,6 @@ The second moment is what costs: its products are made in bfloat16 where the pro
 that faster.  Inputs that are rounded so differ from themselves by less than anything that a weight
 of 8 bits would notice, and their moment is still one of real vectors, so it has no negative
 direction.  Sums over a piece are float32, and those of columns float64 from piece to piece.
-
-Every token counts alike in it.  A few tokens of a text meet activations a hundred times as large as
-all others do (arXiv 2402.17762); by their squares nothing else would be seen of what a product is
-for, though what is lost there matters no more than elsewhere: the norm that follows divides by it.
 """
 
 from __future__ import annotations
@@ -54,8 +50,7 @@ class InputStatistics:
     """One product's input over ``tokens`` tokens; what was not asked for is None.
 
     absmax, mean_absolute, mean_square  [in], of each column
-    second_moment  [in, in], the mean of x^T x over tokens, each x brought to one length: the root
-                   mean square of all lengths
+    second_moment  [in, in], X^T X / tokens
     sample         [rows, in], tokens spread evenly over all and over places in sequences
     histogram      of the magnitudes of the whole input
     """
@@ -91,12 +86,10 @@ class Collector:
     def add(self, x: Float32) -> None:
         """The next piece [n, width]; ValueError where it is not finite."""
         x = np.ascontiguousarray(x, np.float32)
-        lengths = []
-        for largest, absolute, square, of_rows in map_row_blocks(lambda r: _sizes(x[r]), x.shape):
+        for largest, absolute, square in map_row_blocks(lambda rows: _columns(x[rows]), x.shape):
             np.maximum(self._absmax, largest, out=self._absmax)
             self._absolute += absolute
             self._square += square
-            lengths.append(np.sqrt(of_rows))
         if not np.isfinite(self._square).all():
             raise ValueError("inputs are not finite")
         first, last = np.searchsorted(self._kept, (self._seen, self._seen + len(x)))
@@ -104,8 +97,7 @@ class Collector:
         if self._counts:
             self._counts.add(x)
         if self._moment is not None:
-            directions = _directions(x, np.concatenate(lengths))
-            _core.add_moment(native.pool(x.size), directions, self._moment, bfloat16=True)
+            _core.add_moment(native.pool(x.size), x, self._moment, bfloat16=True)
         self._seen += len(x)
 
     def result(self) -> InputStatistics:
@@ -116,7 +108,7 @@ class Collector:
         if self._seen != self._tokens:
             raise ValueError(f"{self._seen} tokens were seen, not {self._tokens}")
         if self._moment is not None:
-            self._moment *= np.float32(self._square.sum() / self._tokens**2)
+            self._moment /= np.float32(self._tokens)
             _mirror(self._moment)
         return InputStatistics(
             tokens=self._tokens,
@@ -141,25 +133,13 @@ def _spread(count: int, tokens: int) -> npt.NDArray[np.intp]:
     return places
 
 
-def _sizes(x: Float32) -> tuple[Float32, Float32, Float32, Float32]:
-    """The largest magnitude and the sums of magnitudes and squares of columns; squares of rows."""
+def _columns(x: Float32) -> tuple[Float32, Float32, Float32]:
+    """The largest magnitude, and the sums of magnitudes and squares, of each column."""
     magnitudes = np.abs(x)
     largest: Float32 = magnitudes.max(axis=0)
     absolute: Float32 = magnitudes.sum(axis=0)
     np.square(x, out=magnitudes)
-    return largest, absolute, magnitudes.sum(axis=0), magnitudes.sum(axis=1)
-
-
-def _directions(x: Float32, lengths: Float32) -> Float32:
-    """Rows brought to length 1; zeros stay zeros."""
-    inverse = 1 / np.where(lengths > 0, lengths, np.float32(1))
-    found = np.empty_like(x)
-
-    def scale(rows: slice) -> None:
-        np.multiply(x[rows], inverse[rows, None], out=found[rows])
-
-    map_row_blocks(scale, x.shape)
-    return found
+    return largest, absolute, magnitudes.sum(axis=0)
 
 
 def _mirror(lower: Float32) -> None:
