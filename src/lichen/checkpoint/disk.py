@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+import stat
 from pathlib import Path
 
 from lichen.errors import ResourceError
@@ -14,12 +17,12 @@ _MARGIN_BYTES = 64 << 20
 def folder_bytes(folder: Path) -> int:
     """Bytes of all files below a folder; those that vanish meanwhile do not count."""
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            if path.is_file() and not path.is_symlink():
-                total += path.stat().st_size
-        except OSError:
-            continue
+    # Path.rglob raises where a folder vanishes under it, os.walk goes on.
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                facts = os.lstat(os.path.join(parent, name))
+                total += facts.st_size if stat.S_ISREG(facts.st_mode) else 0
     return total
 
 
