@@ -14,9 +14,11 @@ namespace {
 
 constexpr std::int64_t kTogether = 16;  // rows that a kernel encodes at a time
 
-// Floats that kernels work in: weights, of blocks their largest and all ways, of groups their units.
+// Floats that kernels work in: weights, of blocks their largest, of groups their units, and, half as large, weights once
+// more and all ways.
 constexpr std::int64_t memory_of_rows(std::int64_t columns) {
-  return kTogether * (columns + columns / kTrellisGroup + 1 + columns / kTrellisBlock * (kTrellisStates + 1));
+  const std::int64_t blocks = columns / kTrellisBlock, groups = columns / kTrellisGroup + 1;
+  return kTogether * (columns + blocks + groups + (columns + blocks * kTrellisStates) / 2);
 }
 
 // Of one group: weights, what each state wants, now and next, and two numbers of all ways.
@@ -57,6 +59,15 @@ std::uint64_t levels_of(std::uint32_t codes, std::uint32_t& last) {
   return first | static_cast<std::uint64_t>(second) << 32;
 }
 
+// Eight bytes step * (level - 16), by levels in bytes; all that stands in a byte fits one.
+std::uint64_t times(std::uint64_t levels, int steps) {
+  constexpr std::uint64_t kOnes = 0x0101010101010101u, kTops = 0x80 * kOnes;
+  const std::uint64_t reached = levels * static_cast<std::uint64_t>(steps);  // at most 31 * 8
+  const std::uint64_t middle = kOnes * static_cast<std::uint64_t>(kTrellisMiddle * steps);
+  const std::uint64_t below = (reached | kTops) - (middle & ~kTops);  // no byte borrows from the next
+  return below ^ (~(reached ^ middle) & kTops);
+}
+
 // Rows that one thread after the other takes until one cannot be encoded.
 template <typename Function>
 Encoded each_chunk(ThreadPool& pool, std::int64_t rows, std::int64_t step, Function function) {
@@ -89,11 +100,8 @@ void decode_trellis_row(const std::uint8_t* row, std::int64_t columns, std::int8
       std::uint32_t word;
       std::memcpy(&word, stored + 1 + group.steps + 4 * b, sizeof word);
       const std::uint64_t levels = levels_of(word, last);
-      std::int8_t level[kTrellisBlock];
-      std::memcpy(level, &levels, sizeof level);
-      const int steps = steps_at(stored + 1, b);
-      std::int8_t* to = codes + g * kTrellisGroup + b * kTrellisBlock;
-      for (int k = 0; k < kTrellisBlock; ++k) to[k] = static_cast<std::int8_t>(steps * (level[k] - kTrellisMiddle));
+      const std::uint64_t found = times(levels, steps_at(stored + 1, b));
+      std::memcpy(codes + g * kTrellisGroup + b * kTrellisBlock, &found, sizeof found);
     }
   }
 }

@@ -161,7 +161,10 @@ void round_together(ThreadPool& pool, Isa isa, const CodeFormat& format, const s
 void encode(ThreadPool& pool, Isa isa, Results& results) {
   for (std::int64_t columns : {32, 64, 96, 128, 288}) {
     const auto count = static_cast<std::size_t>(kRows * columns);
-    const Floats weight = normal(count, 11);
+    Floats weight = normal(count, 11);
+    // Some so large, beside others of next to nothing, that costs are the largest that there are.
+    if (columns > 128)
+      for (std::size_t i = 0; i < count; ++i) weight[i] *= i % 37 == 0 ? 900.0f : i % 5 < 2 ? 1e-6f : 1.0f;
     const std::string of = "trellis codes of " + std::to_string(columns) + " columns";
     std::vector<std::uint8_t> words(static_cast<std::size_t>(kRows * trellis_row_bytes(columns)));
     Encoded found = encode_trellis(pool, isa, Weights{weight.data(), WeightType::f32, kRows, columns, 1}, words.data());

@@ -17,17 +17,19 @@ _THREADS = min(4, os.cpu_count() or 1)
 T = TypeVar("T")
 
 
-def map_row_blocks(function: Callable[[slice], T], shape: tuple[int, ...]) -> list[T]:
+def map_row_blocks(
+    function: Callable[[slice], T], shape: tuple[int, ...], elements: int = BLOCK_ELEMENTS
+) -> list[T]:
     """``function`` of every block of rows of an array, on several threads, results in order."""
-    blocks = list(row_blocks(shape))
+    blocks = list(row_blocks(shape, elements))
     if len(blocks) == 1:
         return [function(blocks[0])]
     with ThreadPoolExecutor(_THREADS) as pool:
         return list(pool.map(function, blocks))
 
 
-def row_blocks(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Runs of whole rows of about `BLOCK_ELEMENTS` elements, so that temporaries stay small."""
+def row_blocks(shape: tuple[int, ...], elements: int = BLOCK_ELEMENTS) -> Iterator[slice]:
+    """Runs of whole rows of about so many elements, so that temporaries stay small."""
     rows = shape[0]
-    step = max(1, BLOCK_ELEMENTS // max(1, math.prod(shape[1:])))
+    step = max(1, elements // max(1, math.prod(shape[1:])))
     return (slice(start, min(start + step, rows)) for start in range(0, rows, step))

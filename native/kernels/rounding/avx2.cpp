@@ -1,6 +1,7 @@
 #include "../vector/avx2.h"
 #include "rounding.inc.h"
 #include "trellis.inc.h"
+#include "trellis_feedback.inc.h"
 
 namespace lichen {
 

@@ -1,6 +1,7 @@
 #include "../vector/neon.h"
 #include "rounding.inc.h"
 #include "trellis.inc.h"
+#include "trellis_feedback.inc.h"
 
 namespace lichen {
 

@@ -1,9 +1,9 @@
-// Weights to trellis codes (lichen/trellis.h) in terms of sixteen lanes, a row a lane; after rounding.inc.h.
+// Weights to trellis codes (lichen/trellis.h), sixteen rows at a time, a row a lane; after rounding.inc.h.
 //
 // The codes of least squared error are the shortest way through the trellis (Viterbi 1967, doi
-// 10.1109/TIT.1967.1054010). What a way has been through in a block, its eight lowest bits, comes along with its cost
-// as an exact float, and so does which step it took there. Of steps, the fewest that reach a block's largest weight are
-// tried, one less and one more.
+// 10.1109/TIT.1967.1054010), found in int16: places between levels in 128ths, costs in 64ths of a squared unit. With
+// the cost of a way comes what it has been through in a block: its eight lowest bits, the state that it began in and
+// which steps it took. Of these the fewest that reach the block's largest weight are tried, one less and one more.
 #pragma once
 
 #include "../trellis.h"
@@ -14,12 +14,8 @@ namespace {
 constexpr int kStates = kTrellisStates, kBlock = kTrellisBlock;
 constexpr int64_t kBlocksOfGroup = kTrellisGroup / kTrellisBlock;
 constexpr float kFarthest = 1e30f;  // the cost of what cannot be
-
-// Levels come in four cosets, 4 m + coset with m = 0 to 7: the m that is nearest to `x`, a level less its coset over 4.
-LICHEN_INLINE F16 nearest_of_coset(F16 x) {
-  const F16 magic = broadcast(12582912.0f);
-  return sub(add(min(broadcast(7.0f), max(broadcast(0.0f), x)), magic), magic);
-}
+constexpr int kLevel = 128;         // what a level is to the next one in int16
+constexpr int kTries = 3;
 
 // The coset of a code whose lowest bit is `bit`, in a state: the last three of these bits, the newest one lowest.
 constexpr int coset_of(int state, int bit) { return 2 * (bit ^ (state >> 2 & 1)) + (state & 1); }
@@ -70,103 +66,6 @@ void choose_units(const float* largest, int64_t blocks, uint8_t* bytes) {
   }
 }
 
-struct Ways {
-  F16 cost[kStates];
-  F16 past[kStates];  // bits of a block, the first one 128; 256 times the state before it; 2048 times its steps
-};
-
-// A quarter of the level that a weight is, exactly: by a quarter of the inverse of a step.
-LICHEN_INLINE F16 quarter_level(const float* w, F16 quarter_inverse) {
-  return add(mul(load(w), quarter_inverse), broadcast(kTrellisMiddle * 0.25f));
-}
-
-// All ways, one column on: `x` in quarters of levels, `square` that of four steps. In a block's first column the past
-// is the state that a way is in; `bit_value` is what this column's adds to it.
-template <bool First>
-LICHEN_INLINE void walk_column(F16 x, F16 square, F16 bit_value, const Ways& from, Ways& to) {
-  F16 error[4];
-#pragma GCC unroll 4
-  for (int coset = 0; coset < 4; ++coset) {
-    const F16 y = sub(x, broadcast(static_cast<float>(coset) * 0.25f)), off = sub(y, nearest_of_coset(y));
-    error[coset] = mul(mul(off, off), square);
-  }
-#pragma GCC unroll 8
-  for (int state = 0; state < kStates; ++state) {
-    const int bit = state & 1, one = state >> 1, other = one | kStates / 2;
-    const F16 first = add(from.cost[one], error[coset_of(one, bit)]);
-    const F16 second = add(from.cost[other], error[coset_of(other, bit)]);
-    const F16 of_one = First ? broadcast(static_cast<float>(one << 8)) : from.past[one];
-    const F16 of_other = First ? broadcast(static_cast<float>(other << 8)) : from.past[other];
-    const F16 past = where_less(second, first, of_other, of_one);
-    to.cost[state] = min(second, first);
-    to.past[state] = bit ? add(past, bit_value) : past;
-  }
-}
-
-// Every way through one block with one step a lane, whose size is `size`.
-LICHEN_INLINE void walk_block(const float* w, F16 size, const Ways& from, Ways& to) {
-  const F16 inverse = div(broadcast(0.25f), size), square = mul(mul(size, size), broadcast(16.0f));
-  const auto x = [&](int i) LICHEN_LAMBDA { return quarter_level(w + kTrellisOrder[i] * 16, inverse); };
-  const auto bit = [](int i) LICHEN_LAMBDA { return broadcast(static_cast<float>(128 >> i)); };
-  Ways between;
-  walk_column<true>(x(0), square, bit(0), from, between);
-#pragma GCC unroll 1
-  for (int i = 1; i + 1 < kBlock; i += 2) {
-    walk_column<false>(x(i), square, bit(i), between, to);
-    walk_column<false>(x(i + 1), square, bit(i + 1), to, between);
-  }
-  walk_column<false>(x(kBlock - 1), square, bit(kBlock - 1), between, to);
-}
-
-// The codes of a block and its steps in each lane, by the states that it ends in, which then are those it begins in.
-// `pasts` is [states][16].
-LICHEN_INLINE void trace_block(const float* w, const float* pasts, const float* units, int (&states)[16],
-                               int32_t (&words)[16], int (&steps)[16]) {
-  alignas(64) float sizes[16], cosets[16], nearest[16];
-  int bits[16], state[16];
-  for (int r = 0; r < 16; ++r) {
-    const auto past = static_cast<int>(pasts[states[r] * 16 + r]);
-    steps[r] = past >> 11;
-    state[r] = states[r] = past >> 8 & 7;
-    bits[r] = past & 255;
-    sizes[r] = units[r] * static_cast<float>(steps[r]);
-    words[r] = 0;
-  }
-  const F16 inverse = div(broadcast(0.25f), load(sizes));
-#pragma GCC unroll 8
-  for (int i = 0; i < kBlock; ++i) {
-    const F16 x = quarter_level(w + kTrellisOrder[i] * 16, inverse);
-    for (int r = 0; r < 16; ++r) {
-      const int bit = bits[r] >> (kBlock - 1 - i) & 1;
-      cosets[r] = static_cast<float>(2 * (bit ^ (state[r] >> 2 & 1)) + (state[r] & 1)) * 0.25f;
-    }
-    store(nearest, nearest_of_coset(sub(x, load(cosets))));
-    for (int r = 0; r < 16; ++r) {
-      const int bit = bits[r] >> (kBlock - 1 - i) & 1;
-      words[r] = static_cast<int32_t>(static_cast<uint32_t>(words[r]) | static_cast<uint32_t>(2 * static_cast<int>(nearest[r]) + bit) << 4 * i);
-      state[r] = (state[r] << 1 | bit) & (kStates - 1);
-    }
-  }
-}
-
-// The state of least cost in each lane.
-LICHEN_INLINE F16 cheapest(const F16 (&cost)[kStates]) {
-  F16 state = broadcast(0.0f), least = cost[0];
-  for (int s = 1; s < kStates; ++s) {
-    state = where_less(cost[s], least, broadcast(static_cast<float>(s)), state);
-    least = min(cost[s], least);
-  }
-  return state;
-}
-
-// Costs less the least of them, so that behind large weights float32 keeps what later blocks differ by.
-LICHEN_INLINE F16 lower_costs(F16 (&cost)[kStates]) {
-  F16 least = cost[0];
-  for (int s = 1; s < kStates; ++s) least = min(cost[s], least);
-  for (int s = 0; s < kStates; ++s) cost[s] = sub(cost[s], least);
-  return least;
-}
-
 // Where group g of a stored row begins, and how many columns it has.
 struct StoredGroup {
   int64_t columns, steps_bytes, begin;
@@ -192,17 +91,145 @@ LICHEN_INLINE bool find_largest(const float* w, int64_t columns, float* largest)
   return reduce_add(poison) == 0.0f;
 }
 
-Encoded encode_trellis(const TrellisTask& task) {
-  const int64_t blocks = task.columns / kBlock, groups = (blocks + kBlocksOfGroup - 1) / kBlocksOfGroup;
-  float* w = task.memory;
-  float* largest = w + task.columns * 16;
-  float* units = largest + blocks * 16;
-  float* pasts = units + groups * 16;
-  constexpr int64_t kStretch = 64;  // columns, whose lines stay in the nearest cache
-  for (int64_t k = 0; k < task.columns; k += kStretch)
-    to_lanes(task.w + k, task.stride, task.rows, task.columns - k < kStretch ? task.columns - k : kStretch, w + k * 16);
-  if (!find_largest(w, task.columns, largest)) return Encoded::not_finite;
-  for (int64_t g = 0; g < groups; ++g) {
+struct Ways {
+  S16 cost[kStates];  // without sign; the largest number for what cannot be
+  S16 past[kStates];  // bits of a block, the first one 128; 256 times the state before it; 2048 times which steps
+};
+
+// Steps to try, and what they make of places and costs.
+struct Tried {
+  S16 inverse;   // -2^15 over the steps
+  S16 gain;      // of a distance
+  S16 farthest;  // a distance whose gain is within 16 bits
+};
+
+LICHEN_INLINE Tried tried(F16 steps) {
+  const F16 inverse = div(broadcast(1.0f), steps);
+  return {to_shorts(mul(inverse, broadcast(-32768.0f))), to_shorts(mul(steps, broadcast(16.0f))),
+          to_shorts(sub(mul(inverse, broadcast(4095.0f)), broadcast(0.5f)))};
+}
+
+LICHEN_INLINE F16 steps_tried(F16 fewest, int which) {
+  return min(broadcast(8.0f), max(broadcast(1.0f), add(fewest, broadcast(static_cast<float>(which - 1)))));
+}
+
+// The level that a weight is.
+LICHEN_INLINE S16 place_of(const int16_t* w, const Tried& steps) {
+  return sub(same_shorts(kTrellisMiddle * kLevel), rounded_product(load(w), steps.inverse));
+}
+
+// Levels come in four cosets, 4 m + coset with m = 0 to 7: the nearest one, less its coset, of a place less its coset.
+LICHEN_INLINE S16 nearest_of_coset(S16 place) {
+  const S16 near = both(add(place, same_shorts(2 * kLevel)), same_shorts(-4 * kLevel));
+  return min(same_shorts(28 * kLevel), max(same_shorts(0), near));
+}
+
+// All ways, one column on. In a block's first column the past is the state that a way is in; `bit_value` is what this
+// column's adds to it.
+template <bool First>
+LICHEN_INLINE void walk_column(S16 place, const Tried& steps, int bit_value, const Ways& from, Ways& to) {
+  S16 error[4];
+#pragma GCC unroll 4
+  for (int coset = 0; coset < 4; ++coset) {
+    const S16 y = sub(place, same_shorts(coset * kLevel)), off = absolute(sub(y, nearest_of_coset(y)));
+    const S16 distance = mul(min(off, steps.farthest), steps.gain);
+    error[coset] = high_product(distance, distance);
+  }
+#pragma GCC unroll 8
+  for (int state = 0; state < kStates; ++state) {
+    const int bit = state & 1, one = state >> 1, other = one | kStates / 2;
+    const S16 first = add_saturated(from.cost[one], error[coset_of(one, bit)]);
+    const S16 second = add_saturated(from.cost[other], error[coset_of(other, bit)]);
+    const S16 of_one = First ? same_shorts(one << 8) : from.past[one];
+    const S16 of_other = First ? same_shorts(other << 8) : from.past[other];
+    to.cost[state] = min_unsigned(first, second);
+    const S16 past = where_equal(to.cost[state], first, of_one, of_other);
+    to.past[state] = bit ? add(past, same_shorts(bit_value)) : past;
+  }
+}
+
+// Every way through one block of weights [8][16] with the steps of each lane.
+LICHEN_INLINE void walk_block(const int16_t* w, const Tried& steps, const Ways& from, Ways& to) {
+  const auto place = [&](int i) LICHEN_LAMBDA { return place_of(w + kTrellisOrder[i] * 16, steps); };
+  Ways between;
+  walk_column<true>(place(0), steps, 128, from, between);
+#pragma GCC unroll 1
+  for (int i = 1; i + 1 < kBlock; i += 2) {
+    walk_column<false>(place(i), steps, 128 >> i, between, to);
+    walk_column<false>(place(i + 1), steps, 64 >> i, to, between);
+  }
+  walk_column<false>(place(kBlock - 1), steps, 1, between, to);
+}
+
+// Keeps, for each state, the cheaper of two ways.
+LICHEN_INLINE void keep_cheaper(const Ways& tried, int which, Ways& best) {
+  for (int s = 0; s < kStates; ++s) {
+    const S16 past = add(tried.past[s], same_shorts(which << 11)), before = best.cost[s];
+    best.cost[s] = which ? min_unsigned(tried.cost[s], before) : tried.cost[s];
+    best.past[s] = which ? where_equal(best.cost[s], before, best.past[s], past) : past;
+  }
+}
+
+// Costs less the least of them, so that they never grow beyond 16 bits.
+LICHEN_INLINE void lower_costs(S16 (&cost)[kStates]) {
+  S16 least = cost[0];
+  for (int s = 1; s < kStates; ++s) least = min_unsigned(cost[s], least);
+  for (int s = 0; s < kStates; ++s) cost[s] = sub(cost[s], least);
+}
+
+// Costs in another unit, whose square is `ratio` of the one that they are in.
+LICHEN_INLINE void change_unit(F16 ratio, S16 (&cost)[kStates]) {
+  const F16 most = broadcast(32767.0f);
+  for (int s = 0; s < kStates; ++s)
+    cost[s] = to_shorts(min(most, div(to_floats(min_unsigned(cost[s], same_shorts(32767))), ratio)));
+}
+
+// The lowest bit of a block's code i, and more above it.
+LICHEN_INLINE S16 bit_at(S16 past, int i) {
+  switch (i) {
+    case 0: return shift_down<7>(past);
+    case 1: return shift_down<6>(past);
+    case 2: return shift_down<5>(past);
+    case 3: return shift_down<4>(past);
+    case 4: return shift_down<3>(past);
+    case 5: return shift_down<2>(past);
+    case 6: return shift_down<1>(past);
+    default: return past;
+  }
+}
+
+// The codes of a block, four in a word [2][16], along the ways that took these steps.
+LICHEN_INLINE void trace_block(const int16_t* w, S16 past, const Tried& steps, int16_t* codes) {
+  S16 state = both(shift_down<8>(past), same_shorts(7));
+  const S16 one = same_shorts(1);
+  S16 words[2];
+#pragma GCC unroll 8
+  for (int i = 0; i < kBlock; ++i) {
+    const S16 bit = both(bit_at(past, i), one);
+    const S16 coset = add(shift_up<1>(differing(bit, shift_down<2>(state))), both(state, one));
+    const S16 level = nearest_of_coset(sub(place_of(w + kTrellisOrder[i] * 16, steps), mul(coset, same_shorts(kLevel))));
+    const S16 code = add(shift_down<8>(level), bit);
+    const S16 placed = mul(code, same_shorts(1 << 4 * (i % 4)));
+    words[i / 4] = i % 4 ? either(words[i / 4], placed) : placed;
+    state = both(either(shift_up<1>(state), bit), same_shorts(kStates - 1));
+  }
+  store(codes, words[0]);
+  store(codes + 16, words[1]);
+}
+
+// Weights [columns][16] in 128ths of their groups' units [groups][16].
+LICHEN_INLINE void to_places(const float* w, int64_t columns, const float* units, int16_t* places) {
+  const F16 most = broadcast(32767.0f), least = broadcast(-32767.0f);
+  for (int64_t k = 0; k < columns; k += kBlock) {
+    const F16 inverse = div(broadcast(static_cast<float>(kLevel)), load(units + k / kTrellisGroup * 16));
+    for (int64_t i = k; i < k + kBlock; ++i)
+      store(places + i * 16, to_shorts(max(least, min(most, mul(load(w + i * 16), inverse)))));
+  }
+}
+
+// The units of all groups [groups][16], which are stored.
+LICHEN_INLINE void store_units(const TrellisTask& task, const float* largest, float* units) {
+  for (int64_t g = 0; g * kTrellisGroup < task.columns; ++g) {
     const StoredGroup place = stored_group(g, task.columns);
     uint8_t bytes[16];
     choose_units(largest + g * kBlocksOfGroup * 16, place.columns / kBlock, bytes);
@@ -211,267 +238,107 @@ Encoded encode_trellis(const TrellisTask& task) {
       if (r < task.rows) task.words[r * task.word_stride + place.begin] = bytes[r];
     }
   }
-  F16 most = broadcast(0.0f);
-  for (int64_t b = 0; b < blocks; ++b) most = max(most, load(largest + b * 16));
-  if (reduce_max(most) > kTrellisLargest) return Encoded::too_large;
+}
 
+// The state of least cost in each lane.
+LICHEN_INLINE void cheapest(const S16 (&cost)[kStates], int16_t* states) {
+  S16 state = same_shorts(0), least = cost[0];
+  for (int s = 1; s < kStates; ++s) {
+    const S16 before = least;
+    least = min_unsigned(cost[s], before);
+    state = where_equal(least, before, state, same_shorts(s));
+  }
+  store(states, state);
+}
+
+// All ways through weights [blocks][8][16]: of each block the pasts [states][16] of those that end it, and the states
+// in which the cheapest of all end.
+LICHEN_INLINE void walk(const int16_t* places, int64_t blocks, const float* units, const float* largest, int16_t* pasts,
+                        int16_t* states) {
   Ways ways;
-  for (int s = 0; s < kStates; ++s) ways.cost[s] = broadcast(s == 0 ? 0.0f : kFarthest);
+  for (int s = 0; s < kStates; ++s) ways.cost[s] = same_shorts(s == 0 ? 0 : -1);
+  F16 before = load(units);
   for (int64_t b = 0; b < blocks; ++b) {
     const F16 unit = load(units + b / kBlocksOfGroup * 16);
+    if (b > 0 && b % kBlocksOfGroup == 0) {
+      const F16 ratio = div(unit, before);
+      change_unit(mul(ratio, ratio), ways.cost);
+      before = unit;
+    }
     const F16 fewest = fewest_steps(div(load(largest + b * 16), unit));
     Ways best;
-    for (int more = -1; more <= 1; ++more) {
-      const F16 steps = min(broadcast(8.0f), max(broadcast(1.0f), add(fewest, broadcast(static_cast<float>(more)))));
-      Ways tried;
-      walk_block(w + b * kBlock * 16, mul(unit, steps), ways, tried);
-      for (int s = 0; s < kStates; ++s) {
-        const F16 past = add(tried.past[s], mul(steps, broadcast(2048.0f)));
-        best.past[s] = more < 0 ? past : where_less(tried.cost[s], best.cost[s], past, best.past[s]);
-        best.cost[s] = more < 0 ? tried.cost[s] : min(tried.cost[s], best.cost[s]);
-      }
+    for (int which = 0; which < kTries; ++which) {
+      Ways found;
+      walk_block(places + b * kBlock * 16, tried(steps_tried(fewest, which)), ways, found);
+      keep_cheaper(found, which, best);
     }
     ways = best;
     lower_costs(ways.cost);
-    for (int s = 0; s < kStates; ++s) store(pasts + (b * kStates + s) * 16, ways.past[s]);
+    // Rows begin in state 0, and any bits are a way from there, also where all costs are the largest.
+    const S16 kept = same_shorts(b == 0 ? ~(7 << 8) : -1);
+    for (int s = 0; s < kStates; ++s) store(pasts + (b * kStates + s) * 16, both(ways.past[s], kept));
   }
+  cheapest(ways.cost, states);
+}
 
-  alignas(64) float ends[16];
-  store(ends, cheapest(ways.cost));
-  int states[16];
-  for (int r = 0; r < 16; ++r) states[r] = static_cast<int>(ends[r]);
+// What of each lane's states is in `pasts` [states][16]; the states become those before the block.
+LICHEN_INLINE S16 take_pasts(const int16_t* pasts, int16_t (&states)[16]) {
+  int16_t taken[16];
+  for (int r = 0; r < 16; ++r) {
+    taken[r] = pasts[states[r] * 16 + r];
+    states[r] = static_cast<int16_t>(taken[r] >> 8 & 7);
+  }
+  return load(taken);
+}
+
+// The steps that were taken.
+LICHEN_INLINE F16 steps_taken(F16 fewest, S16 past) {
+  return steps_tried(add(fewest, to_floats(shift_down<11>(past))), 0);
+}
+
+// Codes and steps of all groups, from the last block to the first.
+LICHEN_INLINE void trace(const TrellisTask& task, const int16_t* places, int64_t blocks, const float* units,
+                         const float* largest, const int16_t* pasts, int16_t (&states)[16]) {
   uint64_t all_steps[16] = {};  // of a group
   for (int64_t b = blocks - 1; b >= 0; --b) {
     const int64_t g = b / kBlocksOfGroup, in_group = b % kBlocksOfGroup;
     const StoredGroup place = stored_group(g, task.columns);
-    int32_t words[16];
-    int steps[16];
-    trace_block(w + b * kBlock * 16, pasts + b * kStates * 16, units + g * 16, states, words, steps);
+    const S16 past = take_pasts(pasts + b * kStates * 16, states);
+    const F16 steps = steps_taken(fewest_steps(div(load(largest + b * 16), load(units + g * 16))), past);
+    int16_t codes[2][16], whole[16];
+    trace_block(places + b * kBlock * 16, past, tried(steps), codes[0]);
+    store(whole, to_shorts(steps));
     for (int64_t r = 0; r < task.rows; ++r) {
       uint8_t* group = task.words + r * task.word_stride + place.begin;
-      __builtin_memcpy(group + 1 + place.steps_bytes + in_group * 4, words + r, 4);
-      all_steps[r] |= static_cast<uint64_t>(steps[r] - 1) << 3 * in_group;
+      __builtin_memcpy(group + 1 + place.steps_bytes + in_group * 4, &codes[0][r], 2);
+      __builtin_memcpy(group + 1 + place.steps_bytes + in_group * 4 + 2, &codes[1][r], 2);
+      all_steps[r] |= static_cast<uint64_t>(whole[r] - 1) << 3 * in_group;
       if (in_group > 0) continue;
       __builtin_memcpy(group + 1, all_steps + r, static_cast<size_t>(place.steps_bytes));
       all_steps[r] = 0;
     }
   }
-  return Encoded::whole;
 }
 
-// --- With feedback ---
-//
-// Each state is the end of a way with errors of its own, so it wants weights of its own behind it ("per-survivor
-// processing": Raheli, Polydoros and Tzou 1995, doi 10.1109/26.380054). All within one group of columns.
-
-// Ways through one block, by the states that they are in.
-struct FedWays {
-  F16 cost[kStates];
-  F16 past[kStates];            // as in Ways
-  F16 quarters[kStates];        // of each column the m of nearest_of_coset, times a power of 8: exact
-  F16 errors[kBlock][kStates];  // of columns behind: weight - what its code stands for
-  F16 wanted[kBlock][kStates];  // of columns ahead
-};
-
-// The steps that a past says were taken.
-LICHEN_INLINE F16 steps_of(F16 past) {
-  const F16 magic = broadcast(12582912.0f), middle = sub(past, broadcast(1023.5f));
-  return sub(add(mul(middle, broadcast(1.0f / 2048.0f)), magic), magic);
-}
-
-// The one of eight that `which`, 0 to 7 in each lane, says.
-LICHEN_INLINE F16 choose_of(F16 which, const F16 (&from)[kStates]) {
-  const auto below = [&](float bound, F16 yes, F16 no) LICHEN_LAMBDA {
-    return where_less(which, broadcast(bound), yes, no);
-  };
-  return below(4.0f, below(2.0f, below(1.0f, from[0], from[1]), below(3.0f, from[2], from[3])),
-               below(6.0f, below(5.0f, from[4], from[5]), below(7.0f, from[6], from[7])));
-}
-
-// What one column's errors do, row k of the feedback, and what a squared one costs.
-struct FedColumn {
-  const float* weight;  // [16]
-  const float* reach;   // to the columns of the block behind it
-  float pivot;
-};
-
-template <int Column>
-LICHEN_INLINE void feed_column(const FedColumn& column, F16 size, F16 inverse, const FedWays& from, FedWays& to) {
-  const F16 pivot = broadcast(column.pivot), own = load(column.weight), middle = broadcast(kTrellisMiddle * 0.25f);
-  F16 cost[kStates][2], quarter[kStates][2], error[kStates][2];
-  for (int state = 0; state < kStates; ++state) {
-    const F16 want = from.wanted[Column][state], x = add(mul(want, inverse), middle);
-    for (int bit = 0; bit < 2; ++bit) {
-      const F16 coset = broadcast(static_cast<float>(coset_of(state, bit)) * 0.25f);
-      quarter[state][bit] = nearest_of_coset(sub(x, coset));
-      const F16 value = mul(mul(sub(add(quarter[state][bit], coset), middle), broadcast(4.0f)), size);
-      const F16 off = sub(want, value);
-      error[state][bit] = sub(own, value);
-      cost[state][bit] = add(from.cost[state], mul(mul(off, off), pivot));
-    }
-  }
-  for (int state = 0; state < kStates; ++state) {
-    const int bit = state & 1, one = state >> 1, other = one | kStates / 2;
-    const F16 first = cost[one][bit], second = cost[other][bit];
-    const auto better = [&](F16 of_other, F16 of_one) LICHEN_LAMBDA {
-      return where_less(second, first, of_other, of_one);
-    };
-    to.cost[state] = min(second, first);
-    to.past[state] = add(better(from.past[other], from.past[one]),
-                         broadcast(bit ? static_cast<float>(128 >> Column) : 0.0f));
-    const F16 here = mul(better(quarter[other][bit], quarter[one][bit]), broadcast(static_cast<float>(1 << 3 * Column)));
-    to.quarters[state] = add(better(from.quarters[other], from.quarters[one]), here);
-    for (int i = 0; i < Column; ++i) to.errors[i][state] = better(from.errors[i][other], from.errors[i][one]);
-    const F16 made = better(error[other][bit], error[one][bit]);
-    to.errors[Column][state] = made;
-    for (int i = Column + 1; i < kBlock; ++i)
-      to.wanted[i][state] =
-          fma(made, broadcast(column.reach[i]), better(from.wanted[i][other], from.wanted[i][one]));
-  }
-}
-
-// All columns of a block from `from` on, whose memory is used up, with one step a lane.
-template <int Column>
-LICHEN_INLINE void feed_block(const FedColumn (&columns)[kBlock], F16 size, F16 inverse, FedWays& from, FedWays& to) {
-  feed_column<Column>(columns[Column], size, inverse, from, to);
-  if constexpr (Column + 1 < kBlock) feed_block<Column + 1>(columns, size, inverse, to, from);
-}
-
-// Keeps, for each state, the cheaper of two ways.
-LICHEN_INLINE void keep_cheaper(const FedWays& tried, F16 steps, bool first_tried, FedWays& best) {
-  for (int s = 0; s < kStates; ++s) {
-    const F16 cost = tried.cost[s], least = best.cost[s], past = add(tried.past[s], mul(steps, broadcast(2048.0f)));
-    const auto better = [&](F16 now, F16 before) LICHEN_LAMBDA {
-      return first_tried ? now : where_less(cost, least, now, before);
-    };
-    best.past[s] = better(past, best.past[s]);
-    best.quarters[s] = better(tried.quarters[s], best.quarters[s]);
-    for (int i = 0; i < kBlock; ++i) best.errors[i][s] = better(tried.errors[i][s], best.errors[i][s]);
-    best.cost[s] = first_tried ? cost : min(cost, least);
-  }
-}
-
-// What each state's way wants of the columns from `next` on, [states][columns][16].
-LICHEN_INLINE void want_on(const FedTrellisTask& task, int64_t next, const FedWays& ways, const float* from, float* to) {
-  const int64_t n = task.columns;
-  for (int s = 0; s < kStates; ++s) {
-    const F16 magic = broadcast(12582912.0f), bits = sub(ways.past[s], broadcast(127.5f));
-    const F16 start = sub(add(mul(bits, broadcast(1.0f / 256.0f)), magic), magic);
-    for (int64_t k = next; k < n; ++k) {
-      F16 wanted[kStates];
-      for (int i = 0; i < kStates; ++i) wanted[i] = load(from + (i * n + k) * 16);
-      F16 want = choose_of(start, wanted);
-      for (int i = 0; i < kBlock; ++i)
-        want = fma(ways.errors[i][s], broadcast(task.feedback[(next - kBlock + i) * n + k]), want);
-      store(to + (s * n + k) * 16, want);
-    }
-  }
-}
-
-// Codes, steps and errors of a group, from its last block to its first.
-LICHEN_INLINE void trace_group(const FedTrellisTask& task, const float* weight, const float* units, const float* pasts,
-                               const float* ends) {
-  const int64_t n = task.columns, blocks = n / kBlock, steps_bytes = stored_group(0, n).steps_bytes;
-  for (int64_t r = 0; r < task.rows; ++r) {
-    int state = static_cast<int>(ends[r]);
-    task.states[r] = state;
-    uint8_t* words = task.words + r * task.word_stride;
-    uint64_t all_steps = 0;
-    for (int64_t b = blocks - 1; b >= 0; --b) {
-      const float* at = pasts + (b * kStates + state) * 32 + r;
-      const auto past = static_cast<int>(at[0]), quarters = static_cast<int>(at[16]);
-      const int steps = past >> 11;
-      state = past >> 8 & 7;
-      int before = state;
-      uint32_t word = 0;
-      for (int i = 0; i < kBlock; ++i) {
-        const int bit = past >> (kBlock - 1 - i) & 1, quarter = quarters >> 3 * i & 7;
-        const int level = 4 * quarter + coset_of(before, bit);
-        const float value = static_cast<float>(level - kTrellisMiddle) * (units[r] * static_cast<float>(steps));
-        const int64_t k = b * kBlock + i;
-        task.errors[r * n + k] = weight[k * 16 + r] - value;
-        word |= static_cast<uint32_t>(2 * quarter + bit) << 4 * i;
-        before = (before << 1 | bit) & (kStates - 1);
-      }
-      __builtin_memcpy(words + 1 + steps_bytes + 4 * b, &word, 4);
-      all_steps |= static_cast<uint64_t>(steps - 1) << 3 * b;
-    }
-    __builtin_memcpy(words + 1, &all_steps, static_cast<size_t>(steps_bytes));
-  }
-}
-
-// Columns come in the order of codes.
-Encoded feed_trellis(const FedTrellisTask& task) {
-  const int64_t n = task.columns, blocks = n / kBlock;
-  float* weight = task.memory;
-  float* wanted = weight + n * 16;
-  float* next = wanted + kStates * n * 16;
-  float* pasts = next + kStates * n * 16;
-  to_lanes(task.weight, task.stride, task.rows, n, weight);
-  to_lanes(task.wanted, task.stride, task.rows, n, wanted);
-  alignas(64) float largest[kBlocksOfGroup * 16], units[16], ends[16];
-  if (!find_largest(wanted, n, largest)) return Encoded::not_finite;
+Encoded encode_trellis(const TrellisTask& task) {
+  const int64_t blocks = task.columns / kBlock, groups = (blocks + kBlocksOfGroup - 1) / kBlocksOfGroup;
+  float* w = task.memory;
+  float* largest = w + task.columns * 16;
+  float* units = largest + blocks * 16;
+  auto* places = reinterpret_cast<int16_t*>(units + groups * 16);
+  int16_t* pasts = places + task.columns * 16;
+  constexpr int64_t kStretch = 64;  // columns, whose lines stay in the nearest cache
+  for (int64_t k = 0; k < task.columns; k += kStretch)
+    to_lanes(task.w + k, task.stride, task.rows, task.columns - k < kStretch ? task.columns - k : kStretch, w + k * 16);
+  if (!find_largest(w, task.columns, largest)) return Encoded::not_finite;
   F16 most = broadcast(0.0f);
   for (int64_t b = 0; b < blocks; ++b) most = max(most, load(largest + b * 16));
   if (reduce_max(most) > kTrellisLargest) return Encoded::too_large;
-  uint8_t bytes[16];
-  choose_units(largest, blocks, bytes);
-  for (int r = 0; r < 16; ++r) {
-    units[r] = unit_of(bytes[r]);
-    ends[r] = r < task.rows ? static_cast<float>(task.states[r]) : 0.0f;
-    if (r < task.rows) task.words[r * task.word_stride] = bytes[r];
-  }
-  const F16 unit = load(units), begin = load(ends);
-  FedWays best, ways, between;
-  F16 total = broadcast(0.0f);
-  for (int s = 0; s < kStates; ++s) {
-    const F16 state = broadcast(static_cast<float>(s));
-    const F16 off = absolute(sub(begin, state));
-    best.cost[s] = where_less(off, broadcast(0.5f), broadcast(0.0f), broadcast(kFarthest));
-    if (s > 0) __builtin_memcpy(wanted + s * n * 16, wanted, static_cast<size_t>(n) * 16 * sizeof(float));
-  }
-  for (int64_t b = 0; b < blocks; ++b) {
-    const int64_t at = b * kBlock;
-    const F16 best_state = cheapest(best.cost);
-    F16 reached = broadcast(0.0f);
-    FedColumn columns[kBlock];
-    F16 start[kBlock][kStates], costs[kStates];
-    for (int i = 0; i < kBlock; ++i) {
-      columns[i] = {weight + (at + i) * 16, task.feedback + (at + i) * n + at, task.pivots[at + i]};
-      for (int s = 0; s < kStates; ++s) start[i][s] = load(wanted + (s * n + at + i) * 16);
-      reached = max(absolute(choose_of(best_state, start[i])), reached);
-    }
-    for (int s = 0; s < kStates; ++s) costs[s] = best.cost[s];
-    const F16 fewest = fewest_steps(div(reached, unit));
-    for (int more = -1; more <= 1; ++more) {
-      const F16 steps = min(broadcast(8.0f), max(broadcast(1.0f), add(fewest, broadcast(static_cast<float>(more)))));
-      const F16 size = mul(unit, steps);
-      for (int s = 0; s < kStates; ++s) {
-        ways.cost[s] = costs[s];
-        ways.past[s] = broadcast(static_cast<float>(s << 8));
-        ways.quarters[s] = broadcast(0.0f);
-        for (int i = 0; i < kBlock; ++i) ways.wanted[i][s] = start[i][s];
-      }
-      feed_block<0>(columns, size, div(broadcast(0.25f), size), ways, between);
-      keep_cheaper(ways, steps, more < 0, best);
-    }
-    for (int s = 0; s < kStates; ++s) {
-      store(pasts + (b * kStates + s) * 32, best.past[s]);
-      store(pasts + (b * kStates + s) * 32 + 16, best.quarters[s]);
-      best.past[s] = sub(best.past[s], mul(broadcast(2048.0f), steps_of(best.past[s])));
-    }
-    total = add(total, lower_costs(best.cost));
-    want_on(task, at + kBlock, best, wanted, next);
-    float* used = wanted;
-    wanted = next;
-    next = used;
-  }
-  if (!(reduce_add(mul(total, broadcast(0.0f))) == 0.0f)) return Encoded::not_finite;
-  alignas(64) float costs[16];
-  store(costs, total);
-  for (int64_t r = 0; r < task.rows; ++r) task.costs[r] += static_cast<double>(costs[r]);
-  store(ends, cheapest(best.cost));
-  trace_group(task, weight, units, pasts, ends);
+  store_units(task, largest, units);
+  to_places(w, task.columns, units, places);
+  int16_t states[16];
+  walk(places, blocks, units, largest, pasts, states);
+  trace(task, places, blocks, units, largest, pasts, states);
   return Encoded::whole;
 }
 

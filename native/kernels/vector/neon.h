@@ -142,5 +142,101 @@ LICHEN_INLINE float reduce_max(F16 x) {
 
 LICHEN_INLINE float scalar_fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 
+// Sixteen int16 lanes as two registers.
+struct S16 {
+  int16x8_t low, high;
+};
+
+// f on each register.
+template <typename Function, typename... Parts>
+LICHEN_INLINE S16 each_short(Function f, Parts... x) {
+  return {f(x.low...), f(x.high...)};
+}
+
+LICHEN_INLINE S16 same_shorts(int x) {
+  const int16x8_t all = vdupq_n_s16(static_cast<int16_t>(x));
+  return {all, all};
+}
+LICHEN_INLINE S16 load(const int16_t* p) { return {vld1q_s16(p), vld1q_s16(p + 8)}; }
+LICHEN_INLINE void store(int16_t* p, S16 x) {
+  vst1q_s16(p, x.low);
+  vst1q_s16(p + 8, x.high);
+}
+
+LICHEN_INLINE S16 add(S16 a, S16 b) {
+  return each_short([](int16x8_t x, int16x8_t y) LICHEN_LAMBDA { return vaddq_s16(x, y); }, a, b);
+}
+LICHEN_INLINE S16 sub(S16 a, S16 b) {
+  return each_short([](int16x8_t x, int16x8_t y) LICHEN_LAMBDA { return vsubq_s16(x, y); }, a, b);
+}
+LICHEN_INLINE S16 mul(S16 a, S16 b) {
+  return each_short([](int16x8_t x, int16x8_t y) LICHEN_LAMBDA { return vmulq_s16(x, y); }, a, b);
+}
+LICHEN_INLINE S16 min(S16 a, S16 b) {
+  return each_short([](int16x8_t x, int16x8_t y) LICHEN_LAMBDA { return vminq_s16(x, y); }, a, b);
+}
+LICHEN_INLINE S16 max(S16 a, S16 b) {
+  return each_short([](int16x8_t x, int16x8_t y) LICHEN_LAMBDA { return vmaxq_s16(x, y); }, a, b);
+}
+LICHEN_INLINE S16 absolute(S16 x) {
+  return each_short([](int16x8_t y) LICHEN_LAMBDA { return vabsq_s16(y); }, x);
+}
+LICHEN_INLINE S16 both(S16 a, S16 b) {
+  return each_short([](int16x8_t x, int16x8_t y) LICHEN_LAMBDA { return vandq_s16(x, y); }, a, b);
+}
+LICHEN_INLINE S16 either(S16 a, S16 b) {
+  return each_short([](int16x8_t x, int16x8_t y) LICHEN_LAMBDA { return vorrq_s16(x, y); }, a, b);
+}
+LICHEN_INLINE S16 differing(S16 a, S16 b) {
+  return each_short([](int16x8_t x, int16x8_t y) LICHEN_LAMBDA { return veorq_s16(x, y); }, a, b);
+}
+template <int Bits>
+LICHEN_INLINE S16 shift_up(S16 x) {
+  return {vshlq_n_s16(x.low, Bits), vshlq_n_s16(x.high, Bits)};
+}
+template <int Bits>  // zeros come in at the top
+LICHEN_INLINE S16 shift_down(S16 x) {
+  return {vreinterpretq_s16_u16(vshrq_n_u16(vreinterpretq_u16_s16(x.low), Bits)),
+          vreinterpretq_s16_u16(vshrq_n_u16(vreinterpretq_u16_s16(x.high), Bits))};
+}
+// The product of two numbers, not both the least, over 2^15, rounded, halves up.
+LICHEN_INLINE S16 rounded_product(S16 a, S16 b) {
+  return each_short([](int16x8_t x, int16x8_t y) LICHEN_LAMBDA { return vqrdmulhq_s16(x, y); }, a, b);
+}
+// f on each register of numbers without sign.
+template <typename Function>
+LICHEN_INLINE S16 each_unsigned(Function f, S16 a, S16 b) {
+  return each_short([f](int16x8_t x, int16x8_t y) LICHEN_LAMBDA {
+    return vreinterpretq_s16_u16(f(vreinterpretq_u16_s16(x), vreinterpretq_u16_s16(y)));
+  }, a, b);
+}
+LICHEN_INLINE S16 add_saturated(S16 a, S16 b) {
+  return each_unsigned([](uint16x8_t x, uint16x8_t y) LICHEN_LAMBDA { return vqaddq_u16(x, y); }, a, b);
+}
+LICHEN_INLINE S16 min_unsigned(S16 a, S16 b) {
+  return each_unsigned([](uint16x8_t x, uint16x8_t y) LICHEN_LAMBDA { return vminq_u16(x, y); }, a, b);
+}
+LICHEN_INLINE S16 high_product(S16 a, S16 b) {
+  return each_unsigned([](uint16x8_t x, uint16x8_t y) LICHEN_LAMBDA {
+    const uint16x4_t low = vshrn_n_u32(vmull_u16(vget_low_u16(x), vget_low_u16(y)), 16);
+    return vcombine_u16(low, vshrn_n_u32(vmull_high_u16(x, y), 16));
+  }, a, b);
+}
+LICHEN_INLINE S16 where_equal(S16 a, S16 b, S16 yes, S16 no) {
+  return each_short([](int16x8_t x, int16x8_t y, int16x8_t then, int16x8_t otherwise)
+                        LICHEN_LAMBDA { return vbslq_s16(vceqq_s16(x, y), then, otherwise); },
+                    a, b, yes, no);
+}
+
+// Numbers within +-32767 to integers, halves to even, and back.
+LICHEN_INLINE S16 to_shorts(F16 x) {
+  return {vcombine_s16(vmovn_s32(vcvtnq_s32_f32(x.q0)), vmovn_s32(vcvtnq_s32_f32(x.q1))),
+          vcombine_s16(vmovn_s32(vcvtnq_s32_f32(x.q2)), vmovn_s32(vcvtnq_s32_f32(x.q3)))};
+}
+LICHEN_INLINE F16 to_floats(S16 x) {
+  return {vcvtq_f32_s32(vmovl_s16(vget_low_s16(x.low))), vcvtq_f32_s32(vmovl_high_s16(x.low)),
+          vcvtq_f32_s32(vmovl_s16(vget_low_s16(x.high))), vcvtq_f32_s32(vmovl_high_s16(x.high))};
+}
+
 }  // namespace
 }  // namespace lichen

@@ -32,6 +32,9 @@ SHARD_BYTES = 4 << 30
 #: safetensors allows a header to end in spaces; this holds some 1,000 tensors.
 _HEADER_BYTES = 128 << 10
 
+#: What is written before it is brought to the disk, which so works while tensors are made.
+_SYNC_BYTES = 32 << 20
+
 _DTYPES = {
     "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64",
     "int32": "I32", "int16": "I16", "int8": "I8", "uint8": "U8", "bool": "BOOL",
@@ -355,7 +358,9 @@ class SafetensorsWriter:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.data_bytes = 0
+        self.data_bytes = self._unsynced = 0
+        self._beside = ThreadPoolExecutor(1, thread_name_prefix="to-disk")
+        self._syncing: Future[None] | None = None
         self._header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
         self._room = _HEADER_BYTES - len(json.dumps(self._header)) - 8
         self._file: BinaryIO = path.open("wb")
@@ -383,9 +388,22 @@ class SafetensorsWriter:
         # Through a view of bytes: ml_dtypes' types have no buffer of their own.
         self._file.write(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data)
         self.data_bytes += tensor.nbytes
+        self._unsynced += tensor.nbytes
+        if self._unsynced >= _SYNC_BYTES and (self._syncing is None or self._syncing.done()):
+            self._wait()
+            self._file.flush()
+            self._syncing = self._beside.submit(os.fsync, self._file.fileno())
+            self._unsynced = 0
+
+    def _wait(self) -> None:
+        """Until nothing is on its way to the disk; OSError where that failed."""
+        if self._syncing is not None:
+            self._syncing.result()
 
     def close(self) -> None:
         """Write the header and close the file."""
+        self._wait()
+        self._beside.shutdown()
         header = json.dumps(self._header).encode()
         self._file.seek(0)
         self._file.write((_HEADER_BYTES - 8).to_bytes(8, "little"))
@@ -394,6 +412,7 @@ class SafetensorsWriter:
 
     def abandon(self) -> None:
         """Close the file as it is; on a full disk even that can fail."""
+        self._beside.shutdown()  # which waits
         with contextlib.suppress(OSError):
             self._file.close()
 

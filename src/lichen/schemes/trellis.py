@@ -20,6 +20,9 @@ from lichen.tensor import QuantizedTensor
 #: Columns of a row that share a unit.
 GROUP = 128
 
+#: Decoding makes nothing but what it gives back, so blocks are as large as two threads can share.
+_BLOCK_ELEMENTS = 1 << 20
+
 SCHEME = Scheme(bits=4, granularity="group", group_size=GROUP, trellis=True)
 
 
@@ -37,7 +40,7 @@ def decode(words: npt.NDArray[np.uint8], columns: int) -> QuantizedTensor:
         _core.decode_trellis(words[rows], codes[rows], units)
         scales[rows] = np.repeat(units, GROUP // TRELLIS_COLUMNS, axis=1)[:, : scales.shape[1]]
 
-    map_row_blocks(fill, codes.shape)
+    map_row_blocks(fill, codes.shape, _BLOCK_ELEMENTS)
     return QuantizedTensor(codes, scales, None, SCHEME, words=words)
 
 
