@@ -24,7 +24,7 @@ Float32 = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
 
 #: An input that takes more is made again each time it is read, where that saves memory.
-HOLD_BYTES = 1 << 28
+HOLD_BYTES = 1 << 30
 
 
 class Walk:
