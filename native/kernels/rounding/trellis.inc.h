@@ -76,9 +76,9 @@ LICHEN_INLINE StoredGroup stored_group(int64_t g, int64_t columns) {
   return {here, here > kTrellisGroup / 2 ? 6 : 3, g * (7 + kTrellisGroup / 2)};
 }
 
-// Largest weights of blocks, [columns / 8][16]; false where one is not finite.
-LICHEN_INLINE bool find_largest(const float* w, int64_t columns, float* largest) {
-  F16 poison = broadcast(0.0f);
+// Largest weights of blocks, [columns / 8][16], and whether all have a place.
+LICHEN_INLINE Encoded find_largest(const float* w, int64_t columns, float* largest) {
+  F16 poison = broadcast(0.0f), most = broadcast(0.0f);
   for (int64_t k = 0; k < columns; k += kBlock) {
     F16 size = broadcast(0.0f);
     for (int64_t i = k; i < k + kBlock; ++i) {
@@ -87,8 +87,10 @@ LICHEN_INLINE bool find_largest(const float* w, int64_t columns, float* largest)
       poison = add(poison, mul(x, broadcast(0.0f)));  // infinities and NaN make it NaN
     }
     store(largest + k / kBlock * 16, size);
+    most = max(size, most);
   }
-  return reduce_add(poison) == 0.0f;
+  if (!(reduce_add(poison) == 0.0f)) return Encoded::not_finite;
+  return reduce_max(most) > kTrellisLargest ? Encoded::too_large : Encoded::whole;
 }
 
 struct Ways {
@@ -184,28 +186,14 @@ LICHEN_INLINE void change_unit(F16 ratio, S16 (&cost)[kStates]) {
     cost[s] = to_shorts(min(most, div(to_floats(min_unsigned(cost[s], same_shorts(32767))), ratio)));
 }
 
-// The lowest bit of a block's code i, and more above it.
-LICHEN_INLINE S16 bit_at(S16 past, int i) {
-  switch (i) {
-    case 0: return shift_down<7>(past);
-    case 1: return shift_down<6>(past);
-    case 2: return shift_down<5>(past);
-    case 3: return shift_down<4>(past);
-    case 4: return shift_down<3>(past);
-    case 5: return shift_down<2>(past);
-    case 6: return shift_down<1>(past);
-    default: return past;
-  }
-}
-
 // The codes of a block, four in a word [2][16], along the ways that took these steps.
 LICHEN_INLINE void trace_block(const int16_t* w, S16 past, const Tried& steps, int16_t* codes) {
   S16 state = both(shift_down<8>(past), same_shorts(7));
   const S16 one = same_shorts(1);
   S16 words[2];
 #pragma GCC unroll 8
-  for (int i = 0; i < kBlock; ++i) {
-    const S16 bit = both(bit_at(past, i), one);
+  for (int i = 0; i < kBlock; ++i, past = shift_up<1>(past)) {
+    const S16 bit = both(shift_down<7>(past), one);
     const S16 coset = add(shift_up<1>(differing(bit, shift_down<2>(state))), both(state, one));
     const S16 level = nearest_of_coset(sub(place_of(w + kTrellisOrder[i] * 16, steps), mul(coset, same_shorts(kLevel))));
     const S16 code = add(shift_down<8>(level), bit);
@@ -330,10 +318,7 @@ Encoded encode_trellis(const TrellisTask& task) {
   constexpr int64_t kStretch = 64;  // columns, whose lines stay in the nearest cache
   for (int64_t k = 0; k < task.columns; k += kStretch)
     to_lanes(task.w + k, task.stride, task.rows, task.columns - k < kStretch ? task.columns - k : kStretch, w + k * 16);
-  if (!find_largest(w, task.columns, largest)) return Encoded::not_finite;
-  F16 most = broadcast(0.0f);
-  for (int64_t b = 0; b < blocks; ++b) most = max(most, load(largest + b * 16));
-  if (reduce_max(most) > kTrellisLargest) return Encoded::too_large;
+  if (const Encoded found = find_largest(w, task.columns, largest); found != Encoded::whole) return found;
   store_units(task, largest, units);
   to_places(w, task.columns, units, places);
   int16_t states[16];

@@ -36,7 +36,7 @@ LICHEN_INLINE F16 lower_costs(F16 (&cost)[kStates]) {
 // Ways through one block, by the states that they are in.
 struct FedWays {
   F16 cost[kStates];
-  F16 past[kStates];            // as in Ways
+  F16 past[kStates];            // as in Ways, but times the steps themselves
   F16 quarters[kStates];        // of each column the m of nearest_of_coset, times a power of 8: exact
   F16 errors[kBlock][kStates];  // of columns behind: weight - what its code stands for
   F16 wanted[kBlock][kStates];  // of columns ahead
@@ -179,10 +179,7 @@ Encoded feed_trellis(const FedTrellisTask& task) {
   to_lanes(task.weight, task.stride, task.rows, n, weight);
   to_lanes(task.wanted, task.stride, task.rows, n, wanted);
   alignas(64) float largest[kBlocksOfGroup * 16], units[16], ends[16];
-  if (!find_largest(wanted, n, largest)) return Encoded::not_finite;
-  F16 most = broadcast(0.0f);
-  for (int64_t b = 0; b < blocks; ++b) most = max(most, load(largest + b * 16));
-  if (reduce_max(most) > kTrellisLargest) return Encoded::too_large;
+  if (const Encoded found = find_largest(wanted, n, largest); found != Encoded::whole) return found;
   uint8_t bytes[16];
   choose_units(largest, blocks, bytes);
   for (int r = 0; r < 16; ++r) {
@@ -212,8 +209,8 @@ Encoded feed_trellis(const FedTrellisTask& task) {
     }
     for (int s = 0; s < kStates; ++s) costs[s] = best.cost[s];
     const F16 fewest = fewest_steps(div(reached, unit));
-    for (int more = -1; more <= 1; ++more) {
-      const F16 steps = min(broadcast(8.0f), max(broadcast(1.0f), add(fewest, broadcast(static_cast<float>(more)))));
+    for (int which = 0; which < kTries; ++which) {
+      const F16 steps = steps_tried(fewest, which);
       const F16 size = mul(unit, steps);
       for (int s = 0; s < kStates; ++s) {
         ways.cost[s] = costs[s];
@@ -222,7 +219,7 @@ Encoded feed_trellis(const FedTrellisTask& task) {
         for (int i = 0; i < kBlock; ++i) ways.wanted[i][s] = start[i][s];
       }
       feed_block<0>(columns, size, div(broadcast(0.25f), size), ways, between);
-      keep_cheaper(ways, steps, more < 0, best);
+      keep_cheaper(ways, steps, which == 0, best);
     }
     for (int s = 0; s < kStates; ++s) {
       store(pasts + (b * kStates + s) * 32, best.past[s]);

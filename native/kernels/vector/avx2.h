@@ -127,7 +127,7 @@ LICHEN_INLINE float scalar_fma(float a, float b, float c) { return __builtin_fma
 namespace lichen {
 namespace {
 
-// Numbers within +-32767 to integers, halves to even, and back.
+// Numbers of -32768 to 32767 to integers, halves to even, and back.
 LICHEN_INLINE S16 to_shorts(F16 x) { return narrowed(_mm256_cvtps_epi32(x.low), _mm256_cvtps_epi32(x.high)); }
 LICHEN_INLINE F16 to_floats(S16 x) {
   return {_mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(_mm256_castsi256_si128(x.all))),

@@ -103,7 +103,7 @@ LICHEN_INLINE float scalar_fma(float a, float b, float c) { return __builtin_fma
 namespace lichen {
 namespace {
 
-// Numbers within +-32767 to integers, halves to even, and back.
+// Numbers of -32768 to 32767 to integers, halves to even, and back.
 LICHEN_INLINE S16 to_shorts(F16 x) { return narrowed(_mm256_cvtps_epi32(half<0>(x)), _mm256_cvtps_epi32(half<1>(x))); }
 LICHEN_INLINE F16 to_floats(S16 x) {
   return {_mm512_maskz_cvtepi32_ps(0xffff, _mm512_maskz_cvtepi16_epi32(0xffff, x.all))};

@@ -228,7 +228,7 @@ LICHEN_INLINE S16 where_equal(S16 a, S16 b, S16 yes, S16 no) {
                     a, b, yes, no);
 }
 
-// Numbers within +-32767 to integers, halves to even, and back.
+// Numbers of -32768 to 32767 to integers, halves to even, and back.
 LICHEN_INLINE S16 to_shorts(F16 x) {
   return {vcombine_s16(vmovn_s32(vcvtnq_s32_f32(x.q0)), vmovn_s32(vcvtnq_s32_f32(x.q1))),
           vcombine_s16(vmovn_s32(vcvtnq_s32_f32(x.q2)), vmovn_s32(vcvtnq_s32_f32(x.q3)))};

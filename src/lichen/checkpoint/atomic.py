@@ -392,7 +392,7 @@ class SafetensorsWriter:
         if self._unsynced >= _SYNC_BYTES and (self._syncing is None or self._syncing.done()):
             self._wait()
             self._file.flush()
-            self._syncing = self._beside.submit(os.fsync, self._file.fileno())
+            self._syncing = self._beside.submit(to_disk, self.path)
             self._unsynced = 0
 
     def _wait(self) -> None:

@@ -19,7 +19,7 @@ lost more than by plain rounding.  So damping grows with columns over tokens; ne
 where products of unseen text lost least (down and gate projection of Qwen2.5-Coder-1.5B, layer 4).
 
 Trellis codes (`lichen.schemes.trellis`) are the shortest way through their trellis, where each way
-that is still open carries its own errors along (`native/kernels/rounding/trellis.inc.h`).
+that is still open carries its own errors along (`native/kernels/rounding/trellis_feedback.inc.h`).
 
 No theorem says that this beats plain rounding, so each row is compared with what absmax makes of
 it, on the calibration data, and the better one is kept.
