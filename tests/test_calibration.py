@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,8 @@ from lichen.verify import divergence
 TEXT = CodeText("numbers", (" ".join(map(str, range(600))), " ".join(map(str, range(600, 1000)))))
 
 
-def encode(text: str) -> list[int]:
-    return [int(word) for word in text.split()]
+def encode(texts: Sequence[str]) -> list[list[int]]:
+    return [[int(word) for word in text.split()] for text in texts]
 
 
 def test_pieces_are_runs_of_the_text_and_none_is_drawn_twice() -> None:

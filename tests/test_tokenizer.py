@@ -68,6 +68,14 @@ def test_special_text_can_be_taken_literally(tokenizer: Tokenizer) -> None:
     literal = tokenizer.encode("<|im_end|>", special=False)
     assert 2 not in literal
     assert tokenizer.decode(literal) == "<|im_end|>"
+
+
+def test_many_texts_are_taken_literally_as_one_by_one(tokenizer: Tokenizer) -> None:
+    texts = ["def f():\n", "", "<|im_end|> ä", "x" * 3000]
+    expected = [tokenizer.encode(text, special=False) for text in texts]
+    assert tokenizer.encode_literally(texts) == expected
+    with pytest.raises(InputError, match="lone surrogate"):
+        tokenizer.encode_literally(["fine", "\ud800"])
     assert tokenizer.encode("<|im_end|>") == [2]
 
 

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "kernels/matrix/kernel.h"
+#include "kernels/moment/kernel.h"
 #include "kernels/rounding/kernel.h"
 #include "lichen/attention.h"
 #include "lichen/elementwise.h"
@@ -197,34 +198,43 @@ const ElementwiseKernels& elementwise_kernels(Isa isa) { return kernels(isa).ele
 const AttentionKernels& attention_kernels(Isa isa) { return kernels(isa).attention; }
 const RoundingKernels& rounding_kernels(Isa isa) { return kernels(isa).rounding; }
 
-#if defined(__x86_64__)
-// AMX says nothing of vdpbf16ps, though all that have the one have the other.
-auto bf16_panel() -> decltype(MatrixKernels::bf16) {
-#if LICHEN_HAS_AVX512_BF16
-  const std::vector<Isa>& supported = supported_isas();
-  if (std::find(supported.begin(), supported.end(), Isa::avx512_bf16) != supported.end())
-    return panel_bf16_avx512_bf16;
-#endif
-  return nullptr;
-}
-#endif
-
-MatrixKernels matrix_kernels(Isa isa) {
+MatrixKernel matrix_kernel(Isa isa) {
   kernels(isa);  // refuses what cannot run here
   switch (isa) {
 #if defined(__x86_64__)
     case Isa::avx2:
-    case Isa::avx_vnni: return {panel_f32_avx2, nullptr};
+    case Isa::avx_vnni: return panel_f32_avx2;
     case Isa::avx512:
-    case Isa::avx512_vnni: return {panel_f32_avx512, nullptr};
+    case Isa::avx512_vnni:
     case Isa::avx512_bf16:
-    case Isa::amx: return {panel_f32_avx512, bf16_panel()};
+    case Isa::amx: return panel_f32_avx512;
 #elif defined(__aarch64__)
     case Isa::neon:
     case Isa::neon_dotprod:
-    case Isa::neon_i8mm: return {panel_f32_neon, nullptr};
+    case Isa::neon_i8mm: return panel_f32_neon;
 #endif
-    default: return {panel_f32_portable, nullptr};
+    default: return panel_f32_portable;
+  }
+}
+
+MomentKernel moment_kernel(Isa isa) {
+  kernels(isa);  // refuses what cannot run here
+  switch (isa) {
+#if defined(__x86_64__)
+    case Isa::avx2: return moment_avx2;
+#if LICHEN_HAS_AVX_VNNI
+    case Isa::avx_vnni: return moment_avx_vnni;
+#endif
+    case Isa::avx512: return moment_avx512;
+    case Isa::avx512_vnni:
+    case Isa::avx512_bf16:
+    case Isa::amx: return moment_avx512_vnni;
+#elif defined(__aarch64__)
+    case Isa::neon: return moment_neon;
+    case Isa::neon_dotprod:
+    case Isa::neon_i8mm: return moment_neon_dotprod;
+#endif
+    default: return moment_portable;
   }
 }
 

@@ -20,95 +20,73 @@ constexpr std::int64_t kPivots = 256;        // columns of a factor that are mad
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-// To the nearest, halves to even; what is not a number stays none.
-std::uint16_t round_bf16(float value) {
-  std::uint32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  if ((bits & 0x7fffffff) > 0x7f800000) return 0x7fc0;
-  return static_cast<std::uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
-float term(float value, float) { return value; }
-std::uint16_t term(float value, std::uint16_t) { return round_bf16(value); }
-
-template <typename T>
-using PanelKernel = void (*)(const T*, const T*, std::int64_t, float*, std::int64_t);
-
 // One product: what the threads share.
-template <typename T>
 class Product {
  public:
-  Product(PanelKernel<T> kernel, const Operand& a, const Operand& b, std::int64_t depth, float sign,
+  Product(MatrixKernel kernel, const Operand& a, const Operand& b, std::int64_t depth, float sign,
           float* c, std::int64_t c_stride, Part part)
       : kernel_(kernel), a_(a), b_(b), depth_(depth), sign_(sign), c_(c), c_stride_(c_stride), part_(part),
-        same_(a.data == b.data && a.step == b.step && a.stride == b.stride && sign == 1.0f),
         a_panels_(ceil_div(a.lines, kPanelLines)), b_panels_(ceil_div(b.lines, kPanelLines)),
-        stretch_(std::min<std::int64_t>(kStretch, (depth + kTogether - 1) / kTogether * kTogether)),
-        packed_a_(bytes(a_panels_)), packed_b_(same_ ? 0 : bytes(b_panels_)) {}
+        stretch_(std::min(kStretch, depth)),
+        packed_a_(bytes(a_panels_)), packed_b_(bytes(b_panels_)) {}
 
   void run(ThreadPool& pool) {
     for (std::int64_t k = 0; k < depth_; k += stretch_) {
       const std::int64_t count = std::min(stretch_, depth_ - k);
-      const std::int64_t padded = (count + kTogether - 1) / kTogether * kTogether;
       ChunkCounter packing, blocks;
       pool.run([&](int) {
-        const std::int64_t panels = a_panels_ + (same_ ? 0 : b_panels_);
-        for (std::int64_t p; (p = packing.take()) < panels;)
-          p < a_panels_ ? pack(a_, p, k, count, padded, sign_, packed_a_)
-                        : pack(b_, p - a_panels_, k, count, padded, 1.0f, packed_b_);
+        for (std::int64_t p; (p = packing.take()) < a_panels_ + b_panels_;)
+          p < a_panels_ ? pack(a_, p, k, count, sign_, packed_a_)
+                        : pack(b_, p - a_panels_, k, count, 1.0f, packed_b_);
         pool.barrier();
         const std::int64_t columns = ceil_div(b_panels_, kBlockPanels);
         const std::int64_t all = ceil_div(a_panels_, kBlockPanels) * columns;
         for (std::int64_t block; (block = blocks.take()) < all;)
-          multiply_block(block / columns * kBlockPanels, block % columns * kBlockPanels, padded);
+          multiply_block(block / columns * kBlockPanels, block % columns * kBlockPanels, count);
       });
     }
   }
 
  private:
-  static constexpr std::int64_t kTogether = 4 / sizeof(T);  // of the depth, in 32 bits
-  static constexpr std::int64_t kStretch = kPanelBytes / kPanelLines / static_cast<std::int64_t>(sizeof(T));
+  static constexpr std::int64_t kSteps = 32;  // of all lines: they stay in the nearest cache
+  static constexpr std::int64_t kStretch = kPanelBytes / kPanelLines / static_cast<std::int64_t>(sizeof(float));
 
   std::size_t bytes(std::int64_t panels) const {
-    return static_cast<std::size_t>(panels * stretch_ * kPanelLines) * sizeof(T);
+    return static_cast<std::size_t>(panels * stretch_ * kPanelLines) * sizeof(float);
   }
 
-  // Lines past the last one and steps past `count` are zeros.
-  void pack(const Operand& from, std::int64_t panel, std::int64_t begin, std::int64_t count,
-            std::int64_t padded, float sign, AlignedBuffer& to) const {
+  // Lines past the last one are zeros.
+  void pack(const Operand& from, std::int64_t panel, std::int64_t begin, std::int64_t count, float sign,
+            Scratch& to) const {
     const std::int64_t line = panel * kPanelLines, lines = std::min(kPanelLines, from.lines - line);
-    T* out = to.as<T>() + panel * stretch_ * kPanelLines;
-    if (lines < kPanelLines || count < padded)
-      std::memset(static_cast<void*>(out), 0, static_cast<std::size_t>(padded * kPanelLines) * sizeof(T));
+    float* out = to.as<float>() + panel * stretch_ * kPanelLines;
+    if (lines < kPanelLines) std::fill(out, out + count * kPanelLines, 0.0f);
     const float* in = from.data + begin * from.step + line * from.stride;
-    const auto place = [&](std::int64_t k, std::int64_t i) {
-      return (k / kTogether * kPanelLines + i) * kTogether + k % kTogether;
-    };
     if (from.stride == 1)
       for (std::int64_t k = 0; k < count; ++k)
         for (std::int64_t i = 0; i < lines; ++i)
-          out[place(k, i)] = term(sign * in[k * from.step + i], T{});
+          out[k * kPanelLines + i] = sign * in[k * from.step + i];
     else
-      for (std::int64_t i = 0; i < lines; ++i)
-        for (std::int64_t k = 0; k < count; ++k)
-          out[place(k, i)] = term(sign * in[k * from.step + i * from.stride], T{});
+      for (std::int64_t some = 0; some < count; some += kSteps)
+        for (std::int64_t i = 0; i < lines; ++i)
+          for (std::int64_t k = some; k < std::min(some + kSteps, count); ++k)
+            out[k * kPanelLines + i] = sign * in[k * from.step + i * from.stride];
   }
 
   void multiply_block(std::int64_t first_a, std::int64_t first_b, std::int64_t depth) const {
     if (part_ == Part::lower && first_b > first_a) return;
-    const AlignedBuffer& other = same_ ? packed_a_ : packed_b_;
     const std::int64_t last_a = std::min(first_a + kBlockPanels, a_panels_);
     const std::int64_t last_b = std::min(first_b + kBlockPanels, b_panels_);
     for (std::int64_t j = first_b; j < last_b; ++j)
       for (std::int64_t i = first_a; i < last_a; ++i) {
         if (part_ == Part::lower && j > i) continue;
-        multiply_panels(packed_a_.as<T>() + i * stretch_ * kPanelLines,
-                        other.as<T>() + j * stretch_ * kPanelLines, depth, i * kPanelLines, j * kPanelLines);
+        multiply_panels(packed_a_.as<float>() + i * stretch_ * kPanelLines,
+                        packed_b_.as<float>() + j * stretch_ * kPanelLines, depth, i * kPanelLines, j * kPanelLines);
       }
   }
 
   // A tile that the result has only a part of is worked on beside it.
-  void multiply_panels(const T* a, const T* b, std::int64_t depth, std::int64_t row,
+  void multiply_panels(const float* a, const float* b, std::int64_t depth, std::int64_t row,
                        std::int64_t column) const {
     float* c = c_ + row * c_stride_ + column;
     const std::int64_t rows = std::min(kPanelLines, a_.lines - row);
@@ -122,16 +100,15 @@ class Product {
       std::memcpy(c + r * c_stride_, tile + r * kPanelLines, columns * sizeof(float));
   }
 
-  const PanelKernel<T> kernel_;
+  const MatrixKernel kernel_;
   const Operand a_, b_;
   const std::int64_t depth_;
   const float sign_;
   float* const c_;
   const std::int64_t c_stride_;
   const Part part_;
-  const bool same_;
   const std::int64_t a_panels_, b_panels_, stretch_;
-  AlignedBuffer packed_a_, packed_b_;
+  Scratch packed_a_, packed_b_;
 };
 
 // The block of pivots itself, row by row from the last: s = S^T S, lower triangles. Row m, once divided by
@@ -166,12 +143,8 @@ void solve_columns(std::int64_t count, const float* s, std::int64_t stride, floa
 }  // namespace
 
 void add_product(ThreadPool& pool, Isa isa, const Operand& a, const Operand& b, std::int64_t depth,
-                 float sign, float* c, std::int64_t c_stride, Part part, Terms terms) {
-  const MatrixKernels kernels = matrix_kernels(isa);
-  if (terms == Terms::bfloat16 && kernels.bf16)
-    Product<std::uint16_t>(kernels.bf16, a, b, depth, sign, c, c_stride, part).run(pool);
-  else
-    Product<float>(kernels.f32, a, b, depth, sign, c, c_stride, part).run(pool);
+                 float sign, float* c, std::int64_t c_stride, Part part) {
+  Product(matrix_kernel(isa), a, b, depth, sign, c, c_stride, part).run(pool);
 }
 
 bool factor(ThreadPool& pool, Isa isa, std::int64_t n, float* h) {

@@ -2,10 +2,13 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 #include <new>
+#include <vector>
 
 namespace lichen {
 namespace {
@@ -28,7 +31,47 @@ void* map_aligned(std::size_t bytes) {
   return start + before;
 }
 
+// What nobody uses at the moment, the smallest first.
+struct Spare {
+  static constexpr std::size_t kMostBytes = std::size_t{128} << 20;
+
+  std::mutex mutex;
+  std::vector<AlignedBuffer> memory;
+  std::size_t bytes = 0;
+
+  AlignedBuffer take(std::size_t wanted) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    const auto found = std::find_if(memory.begin(), memory.end(), [&](const auto& m) { return m.size() >= wanted; });
+    if (found == memory.end()) return {};
+    AlignedBuffer taken = std::move(*found);
+    memory.erase(found);
+    bytes -= taken.size();
+    return taken;
+  }
+
+  void give(AlignedBuffer buffer) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    bytes += buffer.size();
+    const auto larger = std::find_if(memory.begin(), memory.end(), [&](const auto& m) { return m.size() > buffer.size(); });
+    memory.insert(larger, std::move(buffer));
+    for (; bytes > kMostBytes; memory.erase(memory.begin())) bytes -= memory.front().size();
+  }
+};
+
+Spare& spare() {
+  static Spare all;
+  return all;
+}
+
 }  // namespace
+
+Scratch::Scratch(std::size_t bytes) : memory_(spare().take(bytes)) {
+  if (memory_.empty()) memory_ = AlignedBuffer(bytes);
+}
+
+Scratch::~Scratch() {
+  if (memory_.size() >= kHugePage) spare().give(std::move(memory_));
+}
 
 AlignedBuffer::AlignedBuffer(std::size_t bytes) : size_(bytes) {
   if (bytes == 0) return;

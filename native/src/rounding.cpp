@@ -3,6 +3,7 @@
 #include "lichen/rounding.h"
 
 #include <algorithm>
+#include <functional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -161,7 +162,7 @@ void round_with_feedback(ThreadPool& pool, Isa isa, const Feedback& work) {
   require_whole_parts(work.fitted);
   const std::int64_t n = work.columns;
   AlignedBuffer inner(kTogether * kTogether * sizeof(float));
-  AlignedBuffer errors(static_cast<std::size_t>(work.rows * kTogether) * sizeof(float));
+  Scratch errors(static_cast<std::size_t>(work.rows * kTogether) * sizeof(float));
   for (std::int64_t begin = 0; begin < n; begin += kTogether) {
     const std::int64_t count = std::min(kTogether, n - begin), end = begin + count;
     round_block(pool, isa, work, begin, count, inner.as<float>(), errors.as<float>());
@@ -176,7 +177,7 @@ void descend(ThreadPool& pool, Isa isa, const Descent& work) {
   const std::int64_t n = work.columns, size = n / work.part_count;
   require_whole_parts(work.fitted || work.part_count > 1 ? size : 0);
   AlignedBuffer moment(kTogether * kTogether * sizeof(float));
-  AlignedBuffer changes(static_cast<std::size_t>(work.rows * kTogether) * sizeof(float));
+  Scratch changes(static_cast<std::size_t>(work.rows * kTogether) * sizeof(float));
   for (std::int64_t begin = 0; begin < n; begin += kTogether) {
     const std::int64_t count = std::min(kTogether, n - begin);
     descend_block(pool, isa, work, begin, count, moment.as<float>(), changes.as<float>());
@@ -187,8 +188,8 @@ void descend(ThreadPool& pool, Isa isa, const Descent& work) {
 }
 
 void feedback_costs(ThreadPool& pool, Isa isa, std::int64_t rows, std::int64_t columns, const float* errors,
-                    const float* feedback, const float* pivots, double* costs) {
-  AlignedBuffer wanted(static_cast<std::size_t>(rows * kTogether) * sizeof(float));
+                    const float* feedback, const float* pivots, const double* limits, double* costs) {
+  Scratch wanted(static_cast<std::size_t>(rows * kTogether) * sizeof(float));
   auto* block = wanted.as<float>();
   for (std::int64_t begin = 0; begin < columns; begin += kTogether) {
     const std::int64_t count = std::min(kTogether, columns - begin), end = begin + count;
@@ -203,6 +204,7 @@ void feedback_costs(ThreadPool& pool, Isa isa, std::int64_t rows, std::int64_t c
           costs[row] += static_cast<double>(pivots[begin + k]) * total * total;
         }
     });
+    if (limits && std::equal(costs, costs + rows, limits, std::greater<>())) return;
   }
 }
 

@@ -11,6 +11,7 @@
 
 #include "kernels/linear/kernel.h"
 #include "lichen/matrix.h"
+#include "lichen/moment.h"
 #include "lichen/rotation.h"
 #include "lichen/rounding.h"
 #include "lichen/trellis.h"
@@ -46,18 +47,15 @@ std::int64_t length(const A& array, std::size_t axis) {
   return static_cast<std::int64_t>(array.shape(axis));
 }
 
-void add_moment(ThreadPool& pool, const Matrix& x, const NewMatrix& total, bool bfloat16,
-                const std::optional<std::string>& isa) {
+void add_moment_of(ThreadPool& pool, const Matrix& x, const NewMatrix& total, const std::optional<std::string>& isa) {
   const std::int64_t width = length(x, 1);
   require(length(total, 0) == width && length(total, 1) == width, "total must be [width, width] of x [n, width]");
   const Isa best = best_or(isa);
   nb::gil_scoped_release unlocked;
-  const Operand columns = {x.data(), width, 1, width};
-  add_product(pool, best, columns, columns, length(x, 0), 1.0f, total.data(), width, Part::lower,
-              bfloat16 ? Terms::bfloat16 : Terms::float32);
+  add_moment(pool, best, x.data(), length(x, 0), width, total.data());
 }
 
-void multiply(ThreadPool& pool, const Matrix& a, const Matrix& b, const NewMatrix& out, bool bfloat16,
+void multiply(ThreadPool& pool, const Matrix& a, const Matrix& b, const NewMatrix& out,
               const std::optional<std::string>& isa) {
   const std::int64_t depth = length(a, 1);
   require(length(b, 1) == depth, "both factors must have as many columns");
@@ -65,7 +63,7 @@ void multiply(ThreadPool& pool, const Matrix& a, const Matrix& b, const NewMatri
   const Isa best = best_or(isa);
   nb::gil_scoped_release unlocked;
   add_product(pool, best, {a.data(), 1, depth, length(a, 0)}, {b.data(), 1, depth, length(b, 0)}, depth, 1.0f,
-              out.data(), length(b, 0), Part::all, bfloat16 ? Terms::bfloat16 : Terms::float32);
+              out.data(), length(b, 0));
 }
 
 bool factor_matrix(ThreadPool& pool, const NewMatrix& h, const std::optional<std::string>& isa) {
@@ -225,14 +223,17 @@ void descend_columns(ThreadPool& pool, const NewMatrix& pull, const Matrix& mome
 }
 
 void add_costs(ThreadPool& pool, const Matrix& errors, const Matrix& feedback, const Vector& pivots,
-               const Array<double, 1>& costs, const std::optional<std::string>& isa) {
+               const Array<double, 1>& costs, const std::optional<Array<const double, 1>>& limits,
+               const std::optional<std::string>& isa) {
   const std::int64_t rows = length(errors, 0), columns = length(errors, 1);
   require(length(feedback, 0) == columns && length(feedback, 1) == columns && length(pivots, 0) == columns,
           "feedback and pivots must have the columns of the errors");
-  require(length(costs, 0) == rows, "costs must have the rows of the errors");
+  require(length(costs, 0) == rows && (!limits || length(*limits, 0) == rows),
+          "costs and limits must have the rows of the errors");
   const Isa best = best_or(isa);
   nb::gil_scoped_release unlocked;
-  feedback_costs(pool, best, rows, columns, errors.data(), feedback.data(), pivots.data(), costs.data());
+  feedback_costs(pool, best, rows, columns, errors.data(), feedback.data(), pivots.data(),
+                 limits ? limits->data() : nullptr, costs.data());
 }
 
 // ValueError where weights have no place in the format.
@@ -304,10 +305,10 @@ void rotate_vectors(ThreadPool& pool, const Array<float, 3>& x, const Vector& si
 
 void bind_solvers(nb::module_& m) {
   const auto none = nb::none();
-  m.def("add_moment", &add_moment, nb::arg("pool"), nb::arg("x").noconvert(), nb::arg("total").noconvert(),
-        nb::arg("bfloat16") = false, nb::arg("isa") = none);
+  m.def("add_moment", &add_moment_of, nb::arg("pool"), nb::arg("x").noconvert(), nb::arg("total").noconvert(),
+        nb::arg("isa") = none);
   m.def("multiply", &multiply, nb::arg("pool"), nb::arg("a").noconvert(), nb::arg("b").noconvert(),
-        nb::arg("out").noconvert(), nb::arg("bfloat16") = false, nb::arg("isa") = none);
+        nb::arg("out").noconvert(), nb::arg("isa") = none);
   m.def("factor", &factor_matrix, nb::arg("pool"), nb::arg("h").noconvert(), nb::arg("isa") = none);
   m.def("extremes", &extremes_of, nb::arg("pool"), nb::arg("weight").noconvert(), nb::arg("dtype"),
         nb::arg("least").noconvert(), nb::arg("greatest").noconvert(), nb::arg("isa") = none);
@@ -327,7 +328,7 @@ void bind_solvers(nb::module_& m) {
         nb::arg("errors").noconvert(), nb::arg("squares").noconvert(), nb::arg("isa") = none);
   m.def("feedback_costs", &add_costs, nb::arg("pool"), nb::arg("errors").noconvert(),
         nb::arg("feedback").noconvert(), nb::arg("pivots").noconvert(), nb::arg("costs").noconvert(),
-        nb::arg("isa") = none);
+        nb::arg("limits").noconvert().none() = none, nb::arg("isa") = none);
   m.def("descend", &descend_columns, nb::arg("pool"), nb::arg("pull").noconvert(), nb::arg("moment").noconvert(),
         nb::arg("ridge"), nb::arg("fitted"), nb::arg("bits"), nb::arg("symmetric"), nb::arg("scale_type"),
         nb::arg("scales").noconvert(), nb::arg("zeros").noconvert(), nb::arg("codes").noconvert(),

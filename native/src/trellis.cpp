@@ -133,7 +133,7 @@ Encoded encode_trellis(ThreadPool& pool, Isa isa, const TrellisFeedback& work) {
   const RoundingKernels& kernels = rounding_kernels(isa);
   const std::int64_t n = work.columns, stride = trellis_row_bytes(n);
   AlignedBuffer inner(kTrellisGroup * kTrellisGroup * sizeof(float));
-  AlignedBuffer errors(static_cast<std::size_t>(work.rows * kTrellisGroup) * sizeof(float));
+  Scratch errors(static_cast<std::size_t>(work.rows * kTrellisGroup) * sizeof(float));
   std::vector<int> states(static_cast<std::size_t>(work.rows), 0);
   std::vector<AlignedBuffer> memory;
   for (int i = 0; i < pool.size(); ++i)

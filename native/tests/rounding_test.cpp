@@ -13,6 +13,7 @@
 #include "checks.h"
 #include "kernels/dispatch.h"
 #include "lichen/matrix.h"
+#include "lichen/moment.h"
 #include "lichen/trellis.h"
 
 namespace {
@@ -153,8 +154,18 @@ void round_together(ThreadPool& pool, Isa isa, const CodeFormat& format, const s
     results.add(of + "scales after descent" + name, scales);
   }
   std::fill(costs.begin(), costs.end(), 0.0);
-  feedback_costs(pool, isa, kRows, kColumns, pull.data(), feedback.data(), pivots.data(), costs.data());
+  feedback_costs(pool, isa, kRows, kColumns, pull.data(), feedback.data(), pivots.data(), nullptr, costs.data());
   results.add(of + "costs of errors", costs);
+}
+
+// The lower triangle of a moment, of more tokens than share scales, and of tiles that are not whole.
+void moment(ThreadPool& pool, Isa isa, Results& results) {
+  constexpr std::int64_t kTokens = 603, kWidth = 77;
+  const Floats x = normal(kTokens * kWidth, 12);
+  Floats total(kWidth * kWidth);
+  add_moment(pool, isa, x.data(), kTokens, kWidth, total.data());
+  for (std::int64_t i = 0; i < kWidth; ++i) std::fill_n(total.begin() + i * kWidth + i + 1, kWidth - i - 1, 0.0f);
+  results.add("second moment", total);
 }
 
 // Rows of whole groups and of one that is short, by themselves and with feedback.
@@ -204,6 +215,7 @@ Results results_of(Isa isa, int threads) {
   round_together(pool, isa, kSymmetric, "int4, ", results);
   round_together(pool, isa, kShifted, "int8, ", results);
   encode(pool, isa, results);
+  moment(pool, isa, results);
   return results;
 }
 

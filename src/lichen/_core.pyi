@@ -72,22 +72,16 @@ class ThreadPool:
     @property
     def threads(self) -> int: ...
 
-def add_moment(
-    pool: ThreadPool, x: _Floats, total: _Floats, bfloat16: bool = False, isa: str | None = None
-) -> None:
+def add_moment(pool: ThreadPool, x: _Floats, total: _Floats, isa: str | None = None) -> None:
     """``total += x.T @ x`` for x [n, width], lower triangle; above it anything may be written.
 
-    ``bfloat16`` rounds x to it where that is faster.  Here and below ``isa`` is the best set of
-    the machine unless it is named, and every one gives the same bits but for ``bfloat16``.
+    x must be finite, and is rounded: each column of every 256 rows, the last ones perhaps fewer, to
+    63 steps either way.  Here and below ``isa`` is the best set of the machine unless it is named,
+    and every one gives the same bits.
     """
 
 def multiply(
-    pool: ThreadPool,
-    a: _Floats,
-    b: _Floats,
-    out: _Floats,
-    bfloat16: bool = False,
-    isa: str | None = None,
+    pool: ThreadPool, a: _Floats, b: _Floats, out: _Floats, isa: str | None = None
 ) -> None:
     """``out += a @ b.T``; a [m, k], b [n, k], out [m, n]."""
 
@@ -219,9 +213,13 @@ def feedback_costs(
     feedback: _Floats,
     pivots: _Floats,
     costs: npt.NDArray[np.float64],
+    limits: npt.NDArray[np.float64] | None = None,
     isa: str | None = None,
 ) -> None:
-    """Add to costs [rows] what errors [rows, columns] cost (lichen.solvers.gptq)."""
+    """Add to costs [rows] what errors [rows, columns] cost (lichen.solvers.gptq).
+
+    Of the first columns alone once that is more than ``limits`` [rows] in all rows.
+    """
 
 def descend(
     pool: ThreadPool,

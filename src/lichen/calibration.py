@@ -45,7 +45,7 @@ def standard_library() -> CodeText:
 
 def sequences(
     text: CodeText,
-    encode: Callable[[str], Sequence[int]],
+    encode: Callable[[Sequence[str]], Sequence[Sequence[int]]],
     *,
     count: int,
     length: int,
@@ -55,12 +55,12 @@ def sequences(
     """``count`` different pieces of the text, of ``length`` tokens each, drawn with ``seed``.
 
     The documents are joined and cut into windows; fewer of the same seed are the first of more.
-    ``encode`` gives the tokens of a document alone; ``bos``, for models that want one, begins every
-    piece and counts as one of its tokens.  InputError when there is not enough text.
+    ``encode`` gives the tokens of each document alone; ``bos``, for models that want one, begins
+    every piece and counts as one of its tokens.  InputError when there is not enough text.
     """
     begin = [] if bos is None else [bos]
     own = length - len(begin)
-    ids = np.array([token for part in text.documents for token in encode(part)], np.int32)
+    ids = np.array([token for part in encode(text.documents) for token in part], np.int32)
     windows = len(ids) // own
     if not windows:
         raise InputError(

@@ -121,16 +121,19 @@ class Tokenizer:
         begin = self._special.get("bos_token")
         starts = special and begin is not None and text.startswith(begin)
         usual = bos is None and not starts
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise InputError("the text holds a lone surrogate, which is not Unicode.") from None
+        _require_unicode(text)
         ids = list(backend.encode(text, add_special_tokens=usual).ids)
         if bos and not starts:
             if self.bos_id is None:
                 raise InputError(f"{self._name}: has no token that begins a text.")
             return [self.bos_id, *ids]
         return ids
+
+    def encode_literally(self, texts: Sequence[str]) -> list[list[int]]:
+        """As `encode` each text without special tokens, on several threads."""
+        for text in texts:
+            _require_unicode(text)
+        return [part.ids for part in self._literal.encode_batch_fast(list(texts))]
 
     def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
         """Text of token ids; incomplete characters become U+FFFD."""
@@ -216,6 +219,13 @@ class StreamDecoder:
         first token of a text without the space that it has elsewhere."""
         before = self._tokenizer.decode(self._settled)
         return self._tokenizer.decode(self._settled + self._pending)[len(before) :]
+
+
+def _require_unicode(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError("the text holds a lone surrogate, which is not Unicode.") from None
 
 
 def _backend(data: bytes, path: Path) -> tokenizers.Tokenizer:

@@ -290,3 +290,25 @@ def test_a_factor_gives_its_matrix_back(n, isa):
     found = h.astype(np.float32)
     assert _core.factor(_core.ThreadPool(2), found, isa=isa)
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_costs_stop_where_all_rows_are_above_their_limits():
+    """What is told then is of the first columns alone; one row below its limit has all counted."""
+    rng = np.random.default_rng(0)
+    rows, columns = 3, 600
+    errors = rng.standard_normal((rows, columns)).astype(np.float32)
+    feedback = np.tril(rng.standard_normal((columns, columns)), -1).astype(np.float32) / 30
+    pivots = np.square(rng.standard_normal(columns)).astype(np.float32)
+    parts = pivots * np.square(errors + errors.astype(np.float64) @ feedback.T)
+    whole = parts.sum(axis=1)
+
+    def costs(limits):
+        found = np.zeros(rows)
+        _core.feedback_costs(_core.ThreadPool(2), errors, feedback, pivots, found, limits)
+        return found
+
+    np.testing.assert_allclose(costs(None), whole, rtol=1e-5)
+    np.testing.assert_allclose(costs(np.array([1.0, 2.0, whole[2] * 2])), whole, rtol=1e-5)
+    early = costs(np.array([1.0, 2.0, 3.0]))
+    assert (early > [1, 2, 3]).all()
+    assert (early < whole / 2).all()

@@ -17,12 +17,10 @@ struct Operand {
 };
 
 enum class Part { all, lower };  // what is wanted of a result; of tiles on the diagonal all is written
-enum class Terms { float32, bfloat16 };  // bfloat16: both factors are rounded to it where that is faster
 
 // c[i][j] += sign * sum over k of a(k, i) * b(k, j).
 void add_product(ThreadPool& pool, Isa isa, const Operand& a, const Operand& b, std::int64_t depth,
-                 float sign, float* c, std::int64_t c_stride, Part part = Part::all,
-                 Terms terms = Terms::float32);
+                 float sign, float* c, std::int64_t c_stride, Part part = Part::all);
 
 // h [n][n], of which the lower triangle is read, becomes the lower triangular S with h = S^T S. Returns false,
 // with h spoilt, where a pivot is not positive.

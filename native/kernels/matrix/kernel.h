@@ -9,14 +9,10 @@ enum class Isa;  // lichen/cpu.h
 
 constexpr int64_t kPanelLines = 32;
 
-struct MatrixKernels {
-  // c[32][32] += sum over k of a[k][i] * b[k][j]; rows of c are c_stride apart.
-  void (*f32)(const float* a, const float* b, int64_t depth, float* c, int64_t c_stride);
-  // The same of bfloat16, pairs of k together: a[k / 2][i][k % 2], depth even; null where there is none.
-  void (*bf16)(const uint16_t* a, const uint16_t* b, int64_t depth, float* c, int64_t c_stride);
-};
+// c[32][32] += sum over k of a[k][i] * b[k][j]; rows of c are c_stride apart.
+using MatrixKernel = void (*)(const float* a, const float* b, int64_t depth, float* c, int64_t c_stride);
 
-MatrixKernels matrix_kernels(Isa isa);
+MatrixKernel matrix_kernel(Isa isa);
 
 #define LICHEN_DECLARE(isa) \
   void panel_f32_##isa(const float* a, const float* b, int64_t depth, float* c, int64_t c_stride)
@@ -25,6 +21,5 @@ LICHEN_DECLARE(avx2);
 LICHEN_DECLARE(avx512);
 LICHEN_DECLARE(neon);
 #undef LICHEN_DECLARE
-void panel_bf16_avx512_bf16(const uint16_t* a, const uint16_t* b, int64_t depth, float* c, int64_t c_stride);
 
 }  // namespace lichen

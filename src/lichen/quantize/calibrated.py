@@ -64,7 +64,7 @@ def quantize_calibrated(
     size = work.recipe.calibration
     pieces = sequences(
         text,
-        lambda document: tokenizer.encode(document, special=False),
+        tokenizer.encode_literally,
         count=size.sequences,
         length=size.length,
         seed=size.seed,

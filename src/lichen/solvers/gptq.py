@@ -34,7 +34,7 @@ import numpy.typing as npt
 
 from lichen import _core
 from lichen.row_blocks import map_row_blocks
-from lichen.schemes import Scheme, dequantize, to_float32, trellis
+from lichen.schemes import Scheme, dequantize_rows, to_float32, trellis
 from lichen.solvers import absmax, mse, native
 from lichen.solvers.descent import descend
 from lichen.solvers.limit import Limit, tries
@@ -93,7 +93,7 @@ def solve(
     if sweeps:
         exact, moment = to_float32(weight), inputs.second_moment
         found, cost = descend(exact, found, moment, work.ridge, sweeps)
-    return _better(found, cost, plain, work.cost(plain))
+    return _better(found, cost, plain, work.cost(plain, cost))
 
 
 def _trellis(
@@ -106,7 +106,7 @@ def _trellis(
     plain = native.encode_trellis(weight, scheme)
     assert plain.words is not None
     words, costs = work.encode(plain.words)
-    keep = costs <= work.cost(plain)
+    keep = costs <= work.cost(plain, costs)
     return trellis.decode(np.where(keep[:, None], words, plain.words), columns)
 
 
@@ -191,16 +191,27 @@ class _Work:
         made = trellis.decode(words, self.weight.shape[1])
         return words, costs - self._undamped(self._errors(made))
 
-    def cost(self, tensor: QuantizedTensor) -> Float64:
-        """The squared error of each row's output, a mean over the calibration tokens."""
+    def cost(self, tensor: QuantizedTensor, others: Float64) -> Float64:
+        """The squared error of each row's output, a mean over the calibration tokens.
+
+        Where all rows cost more than ``others`` [rows], what they cost at least.
+        """
         errors, costs = self._errors(tensor), np.zeros(len(self.weight))
-        _core.feedback_costs(self.pool, errors, self.feedback, self.pivots, costs)
-        return costs - self._undamped(errors)
+        undamped = self._undamped(errors)
+        limits = others + undamped
+        _core.feedback_costs(self.pool, errors, self.feedback, self.pivots, costs, limits)
+        return costs - undamped
 
     def _errors(self, tensor: QuantizedTensor) -> Float32:
-        errors = dequantize(tensor)[:, self.order]
-        np.subtract(self.weight, errors, out=errors)
-        return np.ascontiguousarray(errors)
+        errors = np.empty_like(self.weight)
+
+        def fill(rows: slice) -> None:
+            made = dequantize_rows(tensor, rows)
+            np.take(made, self.order, axis=1, out=errors[rows], mode="clip")
+            np.subtract(self.weight[rows], errors[rows], out=errors[rows])
+
+        map_row_blocks(fill, errors.shape)
+        return errors
 
     def _undamped(self, errors: Float32) -> Float64:
         """What damping adds to the cost of each row."""
