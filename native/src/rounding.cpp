@@ -150,11 +150,8 @@ void sum_squares(ThreadPool& pool, Isa isa, const Weights& weights, const float*
   const RoundingKernels& kernels = rounding_kernels(isa);
   const std::int64_t size = weights.columns / weights.parts;
   each_row(pool, kernels, weights, [&](std::int64_t row, const float* w) {
-    for (std::int64_t p = 0; p < weights.parts; ++p) {
-      const std::int64_t at = row * weights.parts + p;
-      kernels.squares(w + p * size, codes + row * weights.columns + p * size, size, {scales[at], zeros[at]},
-                      errors + row, squares + row);
-    }
+    kernels.squares(w, codes + row * weights.columns, weights.parts, size, scales + row * weights.parts,
+                    zeros + row * weights.parts, errors + row, squares + row);
   });
 }
 

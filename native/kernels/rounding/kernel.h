@@ -115,8 +115,9 @@ struct RoundingKernels {
   Scaled (*half_quadratic)(const float* w, int64_t count, Scaled start, Scaled second, const CodeFormat& format,
                            const HalfQuadratic& method);
   void (*round)(const float* w, int64_t count, Scaled by, const CodeFormat& format, int8_t* codes);
-  // Adds the squared error of codes, and the squares of the numbers themselves.
-  void (*squares)(const float* w, const int8_t* codes, int64_t count, Scaled by, double* error, double* square);
+  // Adds the squared error of codes, and the squares of the numbers themselves, of parts of `count` numbers.
+  void (*squares)(const float* w, const int8_t* codes, int64_t parts, int64_t count, const float* scales,
+                  const float* zeros, double* error, double* square);
   void (*feed_back)(const FeedbackTask& task);
   void (*descend)(const DescentTask& task);
   Encoded (*encode_trellis)(const TrellisTask& task);

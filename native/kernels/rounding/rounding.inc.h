@@ -362,21 +362,29 @@ LICHEN_INLINE F16 load_some(const int8_t* from, int64_t count) {
   return load(rest);
 }
 
-void squares(const float* w, const int8_t* codes, int64_t count, Scaled by, double* error, double* square) {
-  const F16 scale = broadcast(by.scale), zero = broadcast(by.zero);
-  for (int64_t begin = 0; begin < count; begin += kRun) {
-    const int64_t end = begin + kRun < count ? begin + kRun : count;
-    F16 errors = broadcast(0.0f), all = errors;
-    for (int64_t k = begin; k < end; k += 16) {
-      const F16 x = load_some(w + k, end - k);
-      const F16 d = sub(mul(sub(load_some(codes + k, end - k), zero), scale), x);
-      const F16 e = mul(d, d);
-      errors = add(errors, end - k < 16 ? keep_first(e, end - k, 0.0f) : e);
-      all = add(all, mul(x, x));
-    }
+void squares(const float* w, const int8_t* codes, int64_t parts, int64_t count, const float* scales, const float* zeros,
+             double* error, double* square) {
+  const F16 none = broadcast(0.0f);
+  F16 errors = none, all = none;
+  int64_t left = kRun;
+  const auto end_run = [&]() LICHEN_LAMBDA {
     *error += static_cast<double>(reduce_add(errors));
     *square += static_cast<double>(reduce_add(all));
+    errors = all = none;
+    left = kRun;
+  };
+  for (int64_t p = 0; p < parts; ++p, w += count, codes += count) {
+    const F16 scale = broadcast(scales[p]), zero = broadcast(zeros[p]);
+    for (int64_t k = 0; k < count; k += 16) {
+      const F16 x = load_some(w + k, count - k);
+      const F16 d = sub(mul(sub(load_some(codes + k, count - k), zero), scale), x);
+      const F16 e = mul(d, d);
+      errors = add(errors, count - k < 16 ? keep_first(e, count - k, 0.0f) : e);
+      all = add(all, mul(x, x));
+      if ((left -= 16) <= 0) end_run();
+    }
   }
+  end_run();
 }
 
 // Sums of sixteen parts of `count` numbers, a part a lane; w and importance [count][16]. As in Part.
