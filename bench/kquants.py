@@ -114,7 +114,7 @@ class Comparison:
             source, size = open_checkpoint(self._model), Calibration(sequences=32)
             pieces = calibration.sequences(
                 calibration.standard_library(),
-                lambda text: self._reference.tokenizer.encode(text, special=False),
+                self._reference.tokenizer.encode_literally,
                 count=size.sequences,
                 length=size.length,
                 seed=size.seed,

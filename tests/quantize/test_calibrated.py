@@ -88,11 +88,9 @@ def test_static_inputs_have_their_scale(tiny, tmp_path):
 def largest_inputs(folder: Path) -> dict[str, float]:
     """The largest magnitude that each product reads, by its weight: the reference runs `TEXT`."""
     source = open_checkpoint(folder)
-    graph, encode = models.build(source.config), Tokenizer.load(source).encode
+    graph, encode = models.build(source.config), Tokenizer.load(source).encode_literally
     weights = {name: source.read(name) for name, _ in graph.weights()}
-    texts = calibration.sequences(
-        TEXT, lambda text: encode(text, special=False), count=4, length=64, seed=0
-    )
+    texts = calibration.sequences(TEXT, encode, count=4, length=64, seed=0)
     recorders = [Recorder(graph, weights, {}) for _ in texts]
     for recorder, ids in zip(recorders, texts, strict=True):
         recorder.step(ids, np.arange(len(ids), dtype=np.int32))
