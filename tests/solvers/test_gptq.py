@@ -212,6 +212,24 @@ def test_where_float32_cannot_factor_h_damping_is_raised():
     assert not _core.factor(_core.ThreadPool(1), statistics(x).second_moment.copy())
 
 
+def test_damping_is_raised_no_further_than_to_twice_what_fails():
+    w, x = weights(16, 256), inputs(2048, 256)
+    x[::512, :20] = 1e5 * x[7, :20]
+    many = replace(statistics(x), tokens=10**9)
+
+    def fails(damping: float) -> bool:
+        h = many.second_moment.copy()
+        h[np.diag_indices(256)] += np.float32(damping * h.diagonal().mean(dtype=np.float64))
+        return not _core.factor(_core.ThreadPool(1), h)
+
+    of_tokens = 256 / many.tokens
+    enough = next(d for d in (1e-9 + of_tokens) * 2.0 ** np.arange(40) if not fails(d))
+    assert enough > 1e-9 + of_tokens
+    found = gptq.solve(w, Scheme(4), many, damping=1e-9)
+    expected = gptq.solve(w, Scheme(4), many, damping=enough - of_tokens)
+    np.testing.assert_array_equal(found.codes, expected.codes)
+
+
 def test_a_matrix_that_is_no_second_moment_is_refused():
     seen = statistics(inputs(64, 32))
     flipped = seen.second_moment.copy()

@@ -66,7 +66,7 @@ def solve(
     """Quantize ``weight`` [out, in] for inputs like those of calibration.
 
     ``damping`` plus columns / tokens, times the mean square of all inputs, is added to the diagonal
-    of H; ten times more, and again, where float32 cannot factor H with that.  A column whose input
+    of H; twice as much, and again, where float32 cannot factor H with that.  A column whose input
     is always zero is plainly rounded.  ``sweeps`` is how often all columns are then gone through
     again (`lichen.solvers.descent`).  ValueError for weights that are not finite, and without a
     second moment.
@@ -120,7 +120,7 @@ class _Work:
         self.pool = native.pool(weight.size)
         self.order = order
         while not self._factor(moment, damping):
-            damping *= 10
+            damping *= 2
             if damping > _MOST_DAMPING:
                 raise ValueError("the inputs' second moment is not positive definite")
         roots = self.feedback.diagonal().copy()
