@@ -92,6 +92,7 @@ def quantize(
     """
     start = time.monotonic()
     source = open_checkpoint(model)
+    tokenizer = Tokenizer.load(source)  # a model that comes out without one could not be run
     if source.config.get("quantization_config") is not None and not requantize:
         raise InputError(
             f"{source.path} is already quantized; give the model that it was made from,"
@@ -99,8 +100,6 @@ def quantize(
         )
     work = Assignment(source, recipe)
     _require_apart(model, out)
-    hashing = _hash_beside(source)
-    tokenizer = Tokenizer.load(source)  # a model that comes out without one could not be run
     if not work.choices:
         _say_unread(work, say)
     if recipe.calibrated:
@@ -112,15 +111,13 @@ def quantize(
             tokenizer,
             text,
             out,
-            hashing=hashing,
             force=force,
             threads=threads,
             isa=isa,
             told=Told(progress, say),
         )
     else:
-        told = Told(progress, say)
-        made = _quantize_directly(work, out, hashing=hashing, force=force, told=told)
+        made = _quantize_directly(work, out, force=force, told=Told(progress, say))
     if work.choices:
         work = Assignment(source, recipe.settled(made.chosen))
         _say_unread(work, say)
@@ -174,22 +171,21 @@ def existing(out: Path) -> Manifest | None:
     return manifest.read(out)
 
 
-def _quantize_directly(
-    work: Assignment, out: Path, *, hashing: threading.Thread, force: bool, told: Told
-) -> Manifest:
+def _quantize_directly(work: Assignment, out: Path, *, force: bool, told: Told) -> Manifest:
     """Every tensor as it comes from the source."""
     records = Records()
     done = told.counting(work.elements)
     with AtomicFolder(out, force=force) as folder, reusing():
         require_space(folder, work.predicted_bytes())
         told.say(prediction(work))
+        hashing = _hash_beside(work.source)
         write_shards(folder, _tensors(work, records, done))
         hashing.join()
         return finish(work, folder, records)
 
 
 def _hash_beside(source: Checkpoint) -> threading.Thread:
-    """Begin with the source's digest, which it remembers once the thread has ended.
+    """Begin with the source's digest, which it remembers, while its weights are read anyway.
 
     A file that cannot be read is told of by whoever asks for the digest next.
     """

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import re
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -56,7 +55,6 @@ def quantize_calibrated(
     text: CodeText,
     out: Path,
     *,
-    hashing: threading.Thread,
     force: bool,
     threads: int | None,
     isa: str | None,
@@ -71,7 +69,6 @@ def quantize_calibrated(
         length=size.length,
         seed=size.seed,
     )
-    hashing.join()
     unfinished = UnfinishedFolder(out, _mark(work, text), force=force)
     with unfinished as folder:
         require_space(folder, _weight_bytes(work) + _live_bytes(work, pieces))
