@@ -13,7 +13,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <system_error>
@@ -107,10 +106,10 @@ CacheType cache_type(const std::string& name) {
 class ResultMemory : public std::enable_shared_from_this<ResultMemory> {
  public:
   Result make(std::int64_t rows, std::int64_t columns) {
-    auto* lease = new Lease{take(float_bytes(rows * columns)), shared_from_this()};
+    auto* lease = new Lease{free_.take(float_bytes(rows * columns)), shared_from_this()};
     nb::capsule owner(lease, [](void* p) noexcept {
       const std::unique_ptr<Lease> ended(static_cast<Lease*>(p));
-      ended->home->give(std::move(ended->memory));
+      ended->home->free_.give(std::move(ended->memory));
     });
     return Result(lease->memory.as<float>(),
                   {static_cast<std::size_t>(rows), static_cast<std::size_t>(columns)}, owner);
@@ -121,36 +120,11 @@ class ResultMemory : public std::enable_shared_from_this<ResultMemory> {
     AlignedBuffer memory;
     std::shared_ptr<ResultMemory> home;
   };
-  static constexpr std::size_t kKept = 2;
-
   static std::size_t float_bytes(std::int64_t floats) {
     return std::max<std::size_t>(kCacheLine, static_cast<std::size_t>(floats) * sizeof(float));
   }
 
-  AlignedBuffer take(std::size_t bytes) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    for (AlignedBuffer& buffer : free_) {
-      if (buffer.size() < bytes) continue;
-      std::swap(buffer, free_.back());
-      AlignedBuffer taken = std::move(free_.back());
-      free_.pop_back();
-      return taken;
-    }
-    return AlignedBuffer(bytes);
-  }
-
-  // Keeps the largest few.
-  void give(AlignedBuffer buffer) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    free_.push_back(std::move(buffer));
-    std::sort(free_.begin(), free_.end(), [](const AlignedBuffer& a, const AlignedBuffer& b) {
-      return a.size() > b.size();
-    });
-    if (free_.size() > kKept) free_.pop_back();
-  }
-
-  std::mutex mutex_;
-  std::vector<AlignedBuffer> free_;
+  Reserve free_{2};
 };
 
 Result new_matrix(std::int64_t rows, std::int64_t columns) {

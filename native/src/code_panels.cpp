@@ -9,11 +9,10 @@
 #include "kernels/linear/half.h"
 #include "kernels/linear/kernel.h"
 #include "lichen/trellis.h"
+#include "whole.h"
 
 namespace lichen {
 namespace {
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 void check_groups(const Weight& weight, const std::string& shape) {
   if (weight.group != 32 && weight.group != 64 && weight.group != 128)

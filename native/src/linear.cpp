@@ -7,13 +7,12 @@
 #include <limits>
 
 #include "kernels/dispatch.h"
+#include "whole.h"
 
 namespace lichen {
 namespace {
 
 constexpr std::int64_t kPanelsPerBlock = 4;  // the widest register tile
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 std::int64_t whole_tiles(std::int64_t tokens) { return ceil_div(tokens, kTileTokens) * kTileTokens; }
 

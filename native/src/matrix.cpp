@@ -4,12 +4,11 @@
 #include "lichen/matrix.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
-#include <cstring>
 
 #include "kernels/matrix/kernel.h"
 #include "lichen/memory.h"
+#include "whole.h"
 
 namespace lichen {
 namespace {
@@ -17,8 +16,6 @@ namespace {
 constexpr std::int64_t kPanelBytes = 32768;  // of one panel: it stays in the nearest cache
 constexpr std::int64_t kBlockPanels = 8;     // a side of the blocks that a thread takes: 512 KiB of panels
 constexpr std::int64_t kPivots = 256;        // columns of a factor that are made together
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 // One product: what the threads share.
 class Product {
@@ -85,19 +82,10 @@ class Product {
       }
   }
 
-  // A tile that the result has only a part of is worked on beside it.
   void multiply_panels(const float* a, const float* b, std::int64_t depth, std::int64_t row,
                        std::int64_t column) const {
-    float* c = c_ + row * c_stride_ + column;
-    const std::int64_t rows = std::min(kPanelLines, a_.lines - row);
-    const auto columns = static_cast<std::size_t>(std::min(kPanelLines, b_.lines - column));
-    if (rows == kPanelLines && columns == kPanelLines) return kernel_(a, b, depth, c, c_stride_);
-    alignas(64) float tile[kPanelLines * kPanelLines] = {};
-    for (std::int64_t r = 0; r < rows; ++r)
-      std::memcpy(tile + r * kPanelLines, c + r * c_stride_, columns * sizeof(float));
-    kernel_(a, b, depth, tile, kPanelLines);
-    for (std::int64_t r = 0; r < rows; ++r)
-      std::memcpy(c + r * c_stride_, tile + r * kPanelLines, columns * sizeof(float));
+    on_whole_tile<kPanelLines>(c_ + row * c_stride_ + column, c_stride_, a_.lines - row, b_.lines - column,
+                               [&](float* tile, std::int64_t stride) { kernel_(a, b, depth, tile, stride); });
   }
 
   const MatrixKernel kernel_;

@@ -6,9 +6,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
-#include <mutex>
 #include <new>
-#include <vector>
 
 namespace lichen {
 namespace {
@@ -31,47 +29,13 @@ void* map_aligned(std::size_t bytes) {
   return start + before;
 }
 
-// What nobody uses at the moment, the smallest first.
-struct Spare {
-  static constexpr std::size_t kMostBytes = std::size_t{128} << 20;
-
-  std::mutex mutex;
-  std::vector<AlignedBuffer> memory;
-  std::size_t bytes = 0;
-
-  AlignedBuffer take(std::size_t wanted) {
-    const std::lock_guard<std::mutex> lock(mutex);
-    const auto found = std::find_if(memory.begin(), memory.end(), [&](const auto& m) { return m.size() >= wanted; });
-    if (found == memory.end()) return {};
-    AlignedBuffer taken = std::move(*found);
-    memory.erase(found);
-    bytes -= taken.size();
-    return taken;
-  }
-
-  void give(AlignedBuffer buffer) {
-    const std::lock_guard<std::mutex> lock(mutex);
-    bytes += buffer.size();
-    const auto larger = std::find_if(memory.begin(), memory.end(), [&](const auto& m) { return m.size() > buffer.size(); });
-    memory.insert(larger, std::move(buffer));
-    for (; bytes > kMostBytes; memory.erase(memory.begin())) bytes -= memory.front().size();
-  }
-};
-
-Spare& spare() {
-  static Spare all;
+// What products and factors are done with.
+Reserve& spare() {
+  static Reserve all(16, std::size_t{128} << 20);
   return all;
 }
 
 }  // namespace
-
-Scratch::Scratch(std::size_t bytes) : memory_(spare().take(bytes)) {
-  if (memory_.empty()) memory_ = AlignedBuffer(bytes);
-}
-
-Scratch::~Scratch() {
-  if (memory_.size() >= kHugePage) spare().give(std::move(memory_));
-}
 
 AlignedBuffer::AlignedBuffer(std::size_t bytes) : size_(bytes) {
   if (bytes == 0) return;
@@ -94,6 +58,35 @@ AlignedBuffer::~AlignedBuffer() {
   } else {
     std::free(data_);
   }
+}
+
+AlignedBuffer Reserve::find(std::size_t bytes) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  const auto found = std::find_if(kept_.begin(), kept_.end(), [&](const auto& kept) { return kept.size() >= bytes; });
+  if (found == kept_.end()) return {};
+  AlignedBuffer taken = std::move(*found);
+  kept_.erase(found);
+  bytes_ -= taken.size();
+  return taken;
+}
+
+AlignedBuffer Reserve::take(std::size_t bytes) {
+  AlignedBuffer kept = find(bytes);
+  return kept.empty() ? AlignedBuffer(bytes) : std::move(kept);
+}
+
+void Reserve::give(AlignedBuffer buffer) noexcept {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  bytes_ += buffer.size();
+  const auto larger = std::find_if(kept_.begin(), kept_.end(), [&](const auto& kept) { return kept.size() > buffer.size(); });
+  kept_.insert(larger, std::move(buffer));
+  for (; kept_.size() > most_pieces_ || bytes_ > most_bytes_; kept_.erase(kept_.begin())) bytes_ -= kept_.front().size();
+}
+
+Scratch::Scratch(std::size_t bytes) : memory_(spare().take(bytes)) {}
+
+Scratch::~Scratch() {
+  if (memory_.size() >= kHugePage) spare().give(std::move(memory_));
 }
 
 }  // namespace lichen

@@ -7,6 +7,7 @@
 
 #include "kernels/moment/kernel.h"
 #include "lichen/memory.h"
+#include "whole.h"
 
 namespace lichen {
 namespace {
@@ -15,8 +16,6 @@ constexpr std::int64_t kChunks = 2;       // of kMomentTokens, for each reading 
 constexpr std::int64_t kBlockPanels = 8;  // a side of the blocks that a thread takes: 128 KiB of codes
 constexpr std::int64_t kPanelCodes = kMomentTokens * kMomentLines;
 constexpr float kLeast = 1e-30f;  // whose square is nothing
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 // Up to kChunks * kMomentTokens tokens of an input, rounded.
 class Rounded {
@@ -84,22 +83,14 @@ class Rounded {
   Scratch codes_, raised_, raise_, scales_;
 };
 
-// A tile that the moment has only a part of is worked on beside it.
 void add_tile(MomentKernel kernel, const Rounded& rounded, std::int64_t chunks, const std::int64_t* tokens,
               std::int64_t i, std::int64_t j, std::int64_t width, float* total) {
   const std::int64_t row = i * kMomentLines, column = j * kMomentLines;
-  const std::int64_t rows = std::min(kMomentLines, width - row);
-  const auto columns = static_cast<std::size_t>(std::min(kMomentLines, width - column));
-  float* c = total + row * width + column;
-  const bool whole = rows == kMomentLines && columns == kMomentLines;
-  alignas(64) float tile[kMomentLines * kMomentLines] = {};
-  for (std::int64_t r = 0; !whole && r < rows; ++r)
-    std::memcpy(tile + r * kMomentLines, c + r * width, columns * sizeof(float));
-  for (std::int64_t chunk = 0; chunk < chunks; ++chunk)
-    kernel(rounded.panel(chunk, i), rounded.panel(chunk, j), tokens[chunk], whole ? c : tile,
-           whole ? width : kMomentLines);
-  for (std::int64_t r = 0; !whole && r < rows; ++r)
-    std::memcpy(c + r * width, tile + r * kMomentLines, columns * sizeof(float));
+  on_whole_tile<kMomentLines>(total + row * width + column, width, width - row, width - column,
+                              [&](float* tile, std::int64_t stride) {
+                                for (std::int64_t chunk = 0; chunk < chunks; ++chunk)
+                                  kernel(rounded.panel(chunk, i), rounded.panel(chunk, j), tokens[chunk], tile, stride);
+                              });
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include "kernels/dispatch.h"
 #include "kernels/linear/half.h"
 #include "lichen/trellis.h"
+#include "whole.h"
 
 namespace lichen {
 namespace {
@@ -22,8 +23,6 @@ constexpr std::int64_t kLargestSide = std::int64_t{1} << 31;
 constexpr std::int64_t kSmallestInputGroup = 64, kLargestInputGroup = 1024;
 // (q + 128) * w summed over this many columns still fits an int32: 65536 * 255 * 128 < 2^31.
 constexpr std::int64_t kMostInt8Cols = 65536;
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 void check_input_group(const Weight& weight, const std::string& shape) {
   const std::int64_t group = weight.input_group;

@@ -201,7 +201,7 @@ void feedback_costs(ThreadPool& pool, Isa isa, std::int64_t rows, std::int64_t c
           costs[row] += static_cast<double>(pivots[begin + k]) * total * total;
         }
     });
-    if (limits && std::equal(costs, costs + rows, limits, std::greater<>())) return;
+    if (std::equal(costs, costs + rows, limits, std::greater<>())) return;
   }
 }
 

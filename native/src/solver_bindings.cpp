@@ -223,17 +223,17 @@ void descend_columns(ThreadPool& pool, const NewMatrix& pull, const Matrix& mome
 }
 
 void add_costs(ThreadPool& pool, const Matrix& errors, const Matrix& feedback, const Vector& pivots,
-               const Array<double, 1>& costs, const std::optional<Array<const double, 1>>& limits,
+               const Array<double, 1>& costs, const Array<const double, 1>& limits,
                const std::optional<std::string>& isa) {
   const std::int64_t rows = length(errors, 0), columns = length(errors, 1);
   require(length(feedback, 0) == columns && length(feedback, 1) == columns && length(pivots, 0) == columns,
           "feedback and pivots must have the columns of the errors");
-  require(length(costs, 0) == rows && (!limits || length(*limits, 0) == rows),
+  require(length(costs, 0) == rows && length(limits, 0) == rows,
           "costs and limits must have the rows of the errors");
   const Isa best = best_or(isa);
   nb::gil_scoped_release unlocked;
   feedback_costs(pool, best, rows, columns, errors.data(), feedback.data(), pivots.data(),
-                 limits ? limits->data() : nullptr, costs.data());
+                 limits.data(), costs.data());
 }
 
 // ValueError where weights have no place in the format.
@@ -328,7 +328,7 @@ void bind_solvers(nb::module_& m) {
         nb::arg("errors").noconvert(), nb::arg("squares").noconvert(), nb::arg("isa") = none);
   m.def("feedback_costs", &add_costs, nb::arg("pool"), nb::arg("errors").noconvert(),
         nb::arg("feedback").noconvert(), nb::arg("pivots").noconvert(), nb::arg("costs").noconvert(),
-        nb::arg("limits").noconvert().none() = none, nb::arg("isa") = none);
+        nb::arg("limits").noconvert(), nb::arg("isa") = none);
   m.def("descend", &descend_columns, nb::arg("pool"), nb::arg("pull").noconvert(), nb::arg("moment").noconvert(),
         nb::arg("ridge"), nb::arg("fitted"), nb::arg("bits"), nb::arg("symmetric"), nb::arg("scale_type"),
         nb::arg("scales").noconvert(), nb::arg("zeros").noconvert(), nb::arg("codes").noconvert(),

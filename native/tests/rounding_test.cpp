@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <map>
 #include <random>
 #include <stdexcept>
@@ -154,7 +155,8 @@ void round_together(ThreadPool& pool, Isa isa, const CodeFormat& format, const s
     results.add(of + "scales after descent" + name, scales);
   }
   std::fill(costs.begin(), costs.end(), 0.0);
-  feedback_costs(pool, isa, kRows, kColumns, pull.data(), feedback.data(), pivots.data(), nullptr, costs.data());
+  const std::vector<double> limits(costs.size(), std::numeric_limits<double>::infinity());
+  feedback_costs(pool, isa, kRows, kColumns, pull.data(), feedback.data(), pivots.data(), limits.data(), costs.data());
   results.add(of + "costs of errors", costs);
 }
 

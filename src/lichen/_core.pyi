@@ -213,7 +213,7 @@ def feedback_costs(
     feedback: _Floats,
     pivots: _Floats,
     costs: npt.NDArray[np.float64],
-    limits: npt.NDArray[np.float64] | None = None,
+    limits: npt.NDArray[np.float64],
     isa: str | None = None,
 ) -> None:
     """Add to costs [rows] what errors [rows, columns] cost (lichen.solvers.gptq).

@@ -3,7 +3,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <mutex>
 #include <utility>
+#include <vector>
 
 namespace lichen {
 
@@ -55,8 +57,27 @@ class AlignedBuffer {
   std::size_t mapped_ = 0;  // bytes that were mapped; 0: the buffer came from the heap
 };
 
-// Memory for one call, of any content: what an earlier call is done with, where there is some. The system
-// would zero fresh pages for every one of hundreds of products in a row.
+// Memory that somebody is done with, kept for who wants as much next: the system would zero fresh pages.
+class Reserve {
+ public:
+  // Keeps at most so many pieces of so many bytes together; the smallest go first.
+  explicit Reserve(std::size_t pieces, std::size_t bytes = SIZE_MAX) : most_pieces_(pieces), most_bytes_(bytes) {
+    kept_.reserve(pieces + 1);
+  }
+
+  AlignedBuffer take(std::size_t bytes);  // of any content; throws std::bad_alloc
+  void give(AlignedBuffer buffer) noexcept;
+
+ private:
+  AlignedBuffer find(std::size_t bytes);
+
+  const std::size_t most_pieces_, most_bytes_;
+  std::mutex mutex_;
+  std::vector<AlignedBuffer> kept_;  // the smallest first
+  std::size_t bytes_ = 0;
+};
+
+// Memory for one call, of any content: of hundreds of products in a row each has that of the one before.
 class Scratch {
  public:
   explicit Scratch(std::size_t bytes);  // throws std::bad_alloc

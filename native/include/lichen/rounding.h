@@ -82,8 +82,8 @@ struct Descent {
 void descend(ThreadPool& pool, Isa isa, const Descent& work);
 
 // costs [rows] += what errors [rows][columns] cost: pivots times the squares of errors with all that was fed
-// back to them. Of the first columns alone once that is more than `limits` [rows], which may be null, in all rows:
-// early columns have little fed back to them, and take little time.
+// back to them. Of the first columns alone once that is more than `limits` [rows] in all rows: early columns have
+// little fed back to them, and take little time.
 void feedback_costs(ThreadPool& pool, Isa isa, std::int64_t rows, std::int64_t columns, const float* errors,
                     const float* feedback, const float* pivots, const double* limits, double* costs);
 

@@ -14,6 +14,7 @@
 #include <immintrin.h>
 
 #include "kernels/linear/kernel.h"
+#include "kernels/vector/spread.h"
 #include "kernels/vector/tiles.inc.h"
 
 namespace lichen {

@@ -2,6 +2,7 @@
 #include <immintrin.h>
 
 #include "kernels/linear/kernel.h"
+#include "kernels/vector/spread.h"
 
 namespace lichen {
 namespace {

@@ -2,6 +2,7 @@
 #include <immintrin.h>
 
 #include "kernels/linear/kernel.h"
+#include "kernels/vector/spread.h"
 
 namespace lichen {
 namespace {
@@ -22,11 +23,7 @@ struct I8 {
   static Sum load_sum(const int32_t* from) { return _mm512_loadu_si512(from); }
   static void store_sum(int32_t* to, Sum sum) { _mm512_storeu_si512(to, sum); }
   static Weights load(const int8_t* from) { return _mm512_load_si512(from); }
-  static Inputs spread(const uint8_t* x) {
-    int32_t four;
-    __builtin_memcpy(&four, x, sizeof four);
-    return _mm512_set1_epi32(four);
-  }
+  static Inputs spread(const uint8_t* x) { return spread_four(x); }
   static Sum add_product(Sum sum, Weights w, Inputs x) { return _mm512_dpbusd_epi32(sum, x, w); }
 };
 

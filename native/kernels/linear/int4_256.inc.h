@@ -16,12 +16,6 @@ inline __m256i load_vector(const void* from) {
   return _mm256_loadu_si256(static_cast<const __m256i*>(from));
 }
 
-inline __m256i spread_four(const void* x) {
-  int32_t four;
-  __builtin_memcpy(&four, x, sizeof four);
-  return _mm256_set1_epi32(four);
-}
-
 struct F16Scales {
   static __m256 widen(__m128i bits) { return _mm256_cvtph_ps(bits); }
 };

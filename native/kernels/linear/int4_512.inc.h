@@ -10,12 +10,6 @@ struct Bf16Scales {
   }
 };
 
-inline __m512i spread_four(const void* x) {
-  int32_t four;
-  __builtin_memcpy(&four, x, sizeof four);
-  return _mm512_set1_epi32(four);
-}
-
 // 16 lanes.
 struct LanesIn512 {
   using Ints = __m512i;

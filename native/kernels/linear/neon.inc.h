@@ -35,13 +35,6 @@ inline void add_scaled_ints(const IntLanes& sum, float scale, float* total) {
   vst1q_f32(total + 12, vfmaq_n_f32(vld1q_f32(total + 12), vcvtq_f32_s32(sum.q3), scale));
 }
 
-// Four activations, repeated.
-inline int8x16_t spread_four(const int8_t* x) {
-  int32_t four;
-  __builtin_memcpy(&four, x, sizeof four);
-  return vreinterpretq_s8_s32(vdupq_n_s32(four));
-}
-
 // 64 bytes of a panel.
 struct Bytes {
   int8x16_t q0, q1, q2, q3;

@@ -2,6 +2,7 @@
 #include <arm_neon.h>
 
 #include "kernels/linear/kernel.h"
+#include "kernels/vector/spread.h"
 
 namespace lichen {
 namespace {

@@ -2,6 +2,7 @@
 #include <immintrin.h>
 
 #include "kernels/moment/kernel.h"
+#include "kernels/vector/spread.h"
 
 namespace lichen {
 namespace {

@@ -11,9 +11,5 @@ struct In256 {
   }
   static void store(int32_t* to, Sum sum) { _mm256_store_si256(reinterpret_cast<__m256i*>(to), sum); }
   static Codes load(const int8_t* from) { return _mm256_load_si256(reinterpret_cast<const __m256i*>(from)); }
-  static Codes spread(const uint8_t* from) {
-    int32_t four;
-    __builtin_memcpy(&four, from, sizeof four);
-    return _mm256_set1_epi32(four);
-  }
+  static Codes spread(const uint8_t* from) { return spread_four(from); }
 };

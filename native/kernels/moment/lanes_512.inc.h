@@ -9,9 +9,5 @@ struct In512 {
   static Sum open(const int32_t* raise) { return _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_loadu_si512(raise)); }
   static void store(int32_t* to, Sum sum) { _mm512_store_si512(to, sum); }
   static Codes load(const int8_t* from) { return _mm512_load_si512(from); }
-  static Codes spread(const uint8_t* from) {
-    int32_t four;
-    __builtin_memcpy(&four, from, sizeof four);
-    return _mm512_set1_epi32(four);
-  }
+  static Codes spread(const uint8_t* from) { return spread_four(from); }
 };

@@ -9,9 +9,5 @@ struct InNeon {
   static Sum open(const int32_t*) { return vdupq_n_s32(0); }
   static void store(int32_t* to, Sum sum) { vst1q_s32(to, sum); }
   static Codes load(const int8_t* from) { return vld1q_s8(from); }
-  static Codes spread(const int8_t* from) {
-    int32_t four;
-    __builtin_memcpy(&four, from, sizeof four);
-    return vreinterpretq_s8_s32(vdupq_n_s32(four));
-  }
+  static Codes spread(const int8_t* from) { return spread_four(from); }
 };
