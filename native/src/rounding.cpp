@@ -10,6 +10,7 @@
 
 #include "lichen/matrix.h"
 #include "lichen/memory.h"
+#include "lichen/trellis.h"
 
 namespace lichen {
 namespace {
@@ -152,6 +153,23 @@ void sum_squares(ThreadPool& pool, Isa isa, const Weights& weights, const float*
   each_row(pool, kernels, weights, [&](std::int64_t row, const float* w) {
     kernels.squares(w, codes + row * weights.columns, weights.parts, size, scales + row * weights.parts,
                     zeros + row * weights.parts, errors + row, squares + row);
+  });
+}
+
+void sum_squares(ThreadPool& pool, Isa isa, const Weights& weights, const std::uint8_t* words, double* errors,
+                 double* squares) {
+  constexpr std::int64_t kPart = 32;  // divides every group of a row, also a short one
+  const RoundingKernels& kernels = rounding_kernels(isa);
+  const std::int64_t columns = weights.columns, parts = columns / kPart, stride = trellis_row_bytes(columns);
+  const auto groups = static_cast<std::size_t>((columns + kTrellisGroup - 1) / kTrellisGroup);
+  const std::vector<float> zeros(static_cast<std::size_t>(parts), 0.0f);
+  each_row(pool, kernels, weights, [&](std::int64_t row, const float* w) {
+    std::vector<std::int8_t> codes(static_cast<std::size_t>(columns));
+    std::vector<float> units(groups), scales(static_cast<std::size_t>(parts));
+    decode_trellis_row(words + row * stride, columns, codes.data(), units.data());
+    for (std::int64_t p = 0; p < parts; ++p)
+      scales[static_cast<std::size_t>(p)] = units[static_cast<std::size_t>(p * kPart / kTrellisGroup)];
+    kernels.squares(w, codes.data(), parts, kPart, scales.data(), zeros.data(), errors + row, squares + row);
   });
 }
 

@@ -262,6 +262,17 @@ void encode(ThreadPool& pool, const AnyMatrix& weight, const std::string& dtype,
   told(found);
 }
 
+void trellis_squares(ThreadPool& pool, const AnyMatrix& weight, const std::string& dtype,
+                     const Array<const std::uint8_t, 2>& words, const Array<double, 1>& errors,
+                     const Array<double, 1>& squares, const std::optional<std::string>& isa) {
+  const Weights weights = weights_of(weight, dtype, 1);
+  require_words(words, weights.rows, weights.columns);
+  require(length(errors, 0) == weights.rows && length(squares, 0) == weights.rows, "sums must be [rows]");
+  const Isa best = best_or(isa);
+  nb::gil_scoped_release unlocked;
+  sum_squares(pool, best, weights, words.data(), errors.data(), squares.data());
+}
+
 void encode_with_feedback(ThreadPool& pool, const Matrix& weight, const NewMatrix& wanted, const Matrix& feedback,
                           const Vector& pivots, const Array<std::uint8_t, 2>& words, const Array<double, 1>& costs,
                           const std::optional<std::string>& isa) {
@@ -341,6 +352,9 @@ void bind_solvers(nb::module_& m) {
         nb::arg("costs").noconvert(), nb::arg("isa") = none);
   m.def("encode_trellis", &encode, nb::arg("pool"), nb::arg("weight").noconvert(), nb::arg("dtype"),
         nb::arg("words").noconvert(), nb::arg("isa") = none);
+  m.def("trellis_squares", &trellis_squares, nb::arg("pool"), nb::arg("weight").noconvert(), nb::arg("dtype"),
+        nb::arg("words").noconvert(), nb::arg("errors").noconvert(), nb::arg("squares").noconvert(),
+        nb::arg("isa") = none);
   m.def("encode_trellis_with_feedback", &encode_with_feedback, nb::arg("pool"), nb::arg("weight").noconvert(),
         nb::arg("wanted").noconvert(), nb::arg("feedback").noconvert(), nb::arg("pivots").noconvert(),
         nb::arg("words").noconvert(), nb::arg("costs").noconvert(), nb::arg("isa") = none);

@@ -140,6 +140,17 @@ def encode_trellis(
     ValueError for weights that are not finite, too large, or not whole 32 columns.
     """
 
+def trellis_squares(
+    pool: ThreadPool,
+    weight: npt.NDArray[Any],
+    dtype: str,
+    words: npt.NDArray[np.uint8],
+    errors: npt.NDArray[np.float64],
+    squares: npt.NDArray[np.float64],
+    isa: str | None = None,
+) -> None:
+    """As `squares`, of trellis codes."""
+
 def encode_trellis_with_feedback(
     pool: ThreadPool,
     weight: _Floats,

@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from lichen import graph as ops
 from lichen.schemes import ActivationScheme, dequantize
-from lichen.tensor import FloatArray, QuantizedTensor
+from lichen.tensor import FloatArray, Quantized, QuantizedTensor
 
 Float32 = npt.NDArray[np.float32]
-Weights = Mapping[str, "FloatArray | QuantizedTensor"]
+Weights = Mapping[str, "FloatArray | Quantized"]
 
 
 class Reference:
@@ -49,7 +49,7 @@ class Reference:
         match operation:
             case ops.Embedding(weight, _, _):
                 table = self._weights[weight]
-                if isinstance(table, QuantizedTensor):
+                if isinstance(table, Quantized):
                     return dequantize(table)[ids]
                 return self._dense(weight)[ids]
             case ops.RMSNorm(x, weight, eps):
@@ -80,7 +80,7 @@ class Reference:
 
     def _dense(self, name: str) -> Float32:
         weight = self._weights[name]
-        assert not isinstance(weight, QuantizedTensor), f"{name} is used as floats"
+        assert not isinstance(weight, Quantized), f"{name} is used as floats"
         return weight.astype(np.float32)
 
 
@@ -90,16 +90,17 @@ def rms_norm(x: Float32, weight: Float32, eps: float) -> Float32:
     return (x / np.sqrt(mean_square + np.float32(eps)) * weight).astype(np.float32)
 
 
-def linear(x: Float32, weight: FloatArray | QuantizedTensor) -> Float32:
+def linear(x: Float32, weight: FloatArray | Quantized) -> Float32:
     """``x`` [tokens, in] times ``weight`` [out, in]; integer weights may meet int8 activations.
 
     Codes are floats here, for sums in float64 are exact enough.
     """
-    if not isinstance(weight, QuantizedTensor):
+    if not isinstance(weight, Quantized):
         return x @ weight.astype(np.float32).T
     if weight.activations is None:
         return x @ dequantize(weight).T
-    rounded = fake_quantize(x, weight.activations, weight.input_scale)
+    static = weight.input_scale if isinstance(weight, QuantizedTensor) else None
+    rounded = fake_quantize(x, weight.activations, static)
     return (rounded @ dequantize(weight).T.astype(np.float64)).astype(np.float32)
 
 

@@ -17,7 +17,7 @@ from lichen.engine.sampling import Sampler
 from lichen.engine.scheduler import KV_TYPE, KV_TYPES, MAX_SEQUENCES
 from lichen.schemes import ActivationScheme, Scheme, int4, int8, trellis
 from lichen.solvers import absmax, mse
-from lichen.tensor import FloatArray, QuantizedTensor
+from lichen.tensor import FloatArray, Quantized
 
 _CONFIG = {
     "model_type": "qwen2",
@@ -44,7 +44,7 @@ def _groups(size: int) -> ActivationScheme:
 
 
 #: How a matrix is stored in a format.
-Store = Callable[[npt.NDArray[np.float32]], FloatArray | QuantizedTensor]
+Store = Callable[[npt.NDArray[np.float32]], FloatArray | Quantized]
 
 
 def _codes(scheme: Scheme, inputs: ActivationScheme | None) -> Store:
@@ -90,10 +90,10 @@ TRIED = {form: (form, KV_TYPE) for form in FORMATS} | {
 
 
 @lru_cache(2)  # whoever makes one engine often makes another of its format
-def _weights(form: str) -> dict[str, FloatArray | QuantizedTensor]:
+def _weights(form: str) -> dict[str, FloatArray | Quantized]:
     """Random ones in one of `FORMATS`; the same every time."""
     random = np.random.default_rng(0)
-    made: dict[str, FloatArray | QuantizedTensor] = {}
+    made: dict[str, FloatArray | Quantized] = {}
     for name, shape in models.build(_CONFIG).weights():
         weight = random.standard_normal(shape, np.float32) / np.float32(shape[-1] ** 0.5)
         made[name] = FORMATS[form](weight) if weight.ndim == 2 else 1 + weight

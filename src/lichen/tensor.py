@@ -25,7 +25,6 @@ class QuantizedTensor:
     zeros  int8 [out, groups] or None for a symmetric scheme
     activations  how the input of the product is quantized; None leaves it in floats
     input_scale  of static activations, the same for every input
-    words  uint8 [out, bytes of a row] of trellis codes, which codes and scales were made from
     """
 
     codes: npt.NDArray[np.int8]
@@ -34,7 +33,6 @@ class QuantizedTensor:
     scheme: Scheme
     activations: ActivationScheme | None = None
     input_scale: float | None = None
-    words: npt.NDArray[np.uint8] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -45,8 +43,23 @@ class QuantizedTensor:
     @property
     def nbytes(self) -> int:
         """Bytes in this unpacked form."""
-        rest = sum(part.nbytes for part in (self.zeros, self.words) if part is not None)
-        return self.codes.nbytes + self.scales.nbytes + rest
+        zeros = 0 if self.zeros is None else self.zeros.nbytes
+        return self.codes.nbytes + self.scales.nbytes + zeros
+
+
+@dataclass(frozen=True)
+class TrellisTensor:
+    """Weight [out, in] in trellis codes (`lichen.schemes.trellis`): uint8 words [out, bytes]."""
+
+    words: npt.NDArray[np.uint8]
+    shape: tuple[int, int]
+    scheme: Scheme
+    activations: ActivationScheme | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes as stored."""
+        return self.words.nbytes
 
 
 @dataclass(frozen=True)
@@ -101,5 +114,8 @@ class BlockTensor:
     shape: tuple[int, int]
 
 
+#: A quantized weight in memory.
+Quantized = QuantizedTensor | TrellisTensor
+
 #: A weight as a checkpoint hands it to the engine, which reads what is still in a file.
-AnyTensor = FloatArray | QuantizedTensor | StoredTensor | StoredTrellis | StoredFloats | BlockTensor
+AnyTensor = FloatArray | Quantized | StoredTensor | StoredTrellis | StoredFloats | BlockTensor

@@ -20,8 +20,8 @@ from lichen.errors import InputError
 from lichen.export import ASKED, ExportReport, export
 from lichen.quantize import quantize
 from lichen.recipe import Recipe
-from lichen.schemes import dequantize
-from lichen.tensor import FloatArray, QuantizedTensor
+from lichen.schemes import in_floats
+from lichen.tensor import FloatArray
 from lichen.tokenizer import Tokenizer
 
 MODEL_TYPES: tuple[ModelType, ...] = ("llama", "qwen2")
@@ -35,9 +35,7 @@ TEXTS = (
 
 
 def floats(checkpoint: Checkpoint, name: str) -> FloatArray:
-    tensor = checkpoint.read(name)
-    found = dequantize(tensor) if isinstance(tensor, QuantizedTensor) else tensor
-    return found.astype(np.float32)
+    return in_floats(checkpoint.read(name)).astype(np.float32)
 
 
 def exported(source: Path, kind: str = "auto") -> tuple[Checkpoint, ExportReport]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -75,7 +76,7 @@ def test_bytes_mean_what_the_format_says(thirty_twos, random):
     columns = 32 * thirty_twos
     size = trellis_row_bytes(columns)
     words = np.frombuffer(random.randbytes(3 * size), np.uint8).reshape(3, size)
-    tensor = trellis.decode(words, columns)
+    tensor = trellis.tensor(words, columns)
     assert tensor.shape == (3, columns)
     expected = np.array([meaning(row, columns) for row in words])
     np.testing.assert_array_equal(dequantize(tensor), expected.astype(np.float32))
@@ -98,12 +99,32 @@ def test_every_instruction_set_writes_the_same_bytes(columns, isa):
     np.testing.assert_array_equal(found[0], found[1])
 
 
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", ["float16", "float32", "bfloat16"])
+@pytest.mark.parametrize("columns", [32, 160, 576])
+def test_squared_errors_are_those_of_what_codes_stand_for(columns, dtype, isa):
+    weight = normal(19, columns).astype(getattr(ml_dtypes, dtype, dtype))
+    tensor = native.encode_trellis(weight)
+    exact, found = weight.astype(np.float64), dequantize(tensor)
+    bits = weight if dtype == "float32" else weight.view(np.uint16)
+    errors, squares = np.ones(19), np.zeros(19)
+    _core.trellis_squares(_core.ThreadPool(2), bits, dtype, tensor.words, errors, squares, isa=isa)
+    np.testing.assert_allclose(errors, 1 + np.square(found - exact).sum(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(squares, np.square(exact).sum(axis=1), rtol=1e-6)
+
+
+def test_some_rows_are_decoded_as_all_are():
+    tensor = native.encode_trellis(normal(300, 96))
+    whole, some = trellis.decode(tensor), trellis.decode(tensor, slice(7, 250))
+    np.testing.assert_array_equal(some.codes, whole.codes[7:250])
+    np.testing.assert_array_equal(some.scales, whole.scales[7:250])
+
+
 @pytest.mark.parametrize("columns", [64, 256])
 def test_the_way_that_is_found_is_nearly_the_shortest(columns):
     """Of all steps only three are tried, so it need not be the very shortest."""
     weight = normal(4, columns, seed=1)
-    tensor = native.encode_trellis(weight, trellis.SCHEME)
-    assert tensor.words is not None
+    tensor = native.encode_trellis(weight)
     errors = np.square(weight - dequantize(tensor)).sum(axis=1)
     least = [least_error(w, row, columns) for w, row in zip(weight, tensor.words, strict=True)]
     assert (errors >= np.array(least) * (1 - 1e-5)).all()
@@ -198,7 +219,7 @@ def test_feedback_is_the_same_on_every_instruction_set(columns, isa):
         _core.encode_trellis_with_feedback(
             _core.ThreadPool(2), weight, weight.copy(), feedback, pivots, words, costs, isa=name
         )
-        made = dequantize(trellis.decode(words, columns))
+        made = dequantize(trellis.tensor(words, columns))
         errors = weight - made[:, trellis.code_order(columns)]
         true = np.square(errors + errors @ feedback.T) @ pivots  # off = error + what was fed
         np.testing.assert_allclose(costs, true, rtol=1e-4)

@@ -40,6 +40,10 @@ void round_parts(ThreadPool& pool, Isa isa, const Weights& weights, const CodeFo
 void sum_squares(ThreadPool& pool, Isa isa, const Weights& weights, const float* scales, const float* zeros,
                  const std::int8_t* codes, double* errors, double* squares);
 
+// The same of trellis codes (lichen/trellis.h), words [rows][bytes of a row].
+void sum_squares(ThreadPool& pool, Isa isa, const Weights& weights, const std::uint8_t* words, double* errors,
+                 double* squares);
+
 // What rounding with feedback needs and leaves. Columns are rounded in order, and the error of each, times
 // its feedback, is added to those behind it.
 struct Feedback {

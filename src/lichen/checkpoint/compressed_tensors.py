@@ -40,13 +40,14 @@ from lichen.checkpoint.safetensors_folder import SafetensorsFolder
 from lichen.errors import InputError
 from lichen.schemes import Scheme, trellis_row_bytes
 from lichen.schemes.packing import pack, packed_columns, unpack
-from lichen.schemes.trellis import decode
 from lichen.tensor import (
     AnyTensor,
     FloatArray,
+    Quantized,
     QuantizedTensor,
     StoredTensor,
     StoredTrellis,
+    TrellisTensor,
 )
 
 #: What stands beside a quantized weight.
@@ -58,15 +59,14 @@ _FLOATS = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.b
 
 
 def stored(
-    layer: str, tensor: QuantizedTensor, *, head: str | None = None
+    layer: str, tensor: Quantized, *, head: str | None = None
 ) -> dict[str, npt.NDArray[Any]]:
     """The tensors that a quantized layer is written as.
 
     ``head`` is a layer without codes of its own, which reads these.
     """
     scheme, parts = tensor.scheme, dict[str, npt.NDArray[Any]]()
-    if scheme.trellis:
-        assert tensor.words is not None
+    if isinstance(tensor, TrellisTensor):
         shape = np.array(tensor.shape, np.int64)
         return {f"{layer}.{_TRELLIS}": tensor.words, f"{layer}.weight_shape": shape}
     packed = stored_as(layer, LayerFormat(scheme, tensor.activations)) == PACKED
@@ -304,17 +304,14 @@ class CompressedTensors(QuantizedFolder):
             else self._base.dtype(name)
         )
 
-    def read(self, name: str) -> FloatArray | QuantizedTensor:
+    def read(self, name: str) -> FloatArray | Quantized:
         """One tensor: floats as stored, or a quantized weight with its scales."""
         if name not in self._formats:
             return self._plain(name)
         chosen = self._formats[name]
         if chosen.weights.trellis:
             words = self._integers(self._stored(name))
-            tensor = decode(words, self.shape(name)[1])
-            return replace(
-                tensor, activations=chosen.activations, input_scale=self._input_scale(name)
-            )
+            return TrellisTensor(words, self._matrix(name), chosen.weights, chosen.activations)
         scales, zeros = self._scales(name), self._zeros(name, chosen.weights)
         codes = self._codes(name, chosen.weights)
         scale = self._input_scale(name)

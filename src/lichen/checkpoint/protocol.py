@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lichen.schemes import FloatType
-from lichen.tensor import AnyTensor, FloatArray, QuantizedTensor
+from lichen.tensor import AnyTensor, FloatArray, Quantized
 
 #: Float types by their spelling in safetensors.
 FLOAT_TYPES: dict[str, FloatType] = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -50,7 +50,7 @@ class Checkpoint(Protocol):
         """Stored element type: "F32", "F16", "BF16", or a block type such as "Q4_K"."""
         ...
 
-    def read(self, name: str) -> FloatArray | QuantizedTensor:
+    def read(self, name: str) -> FloatArray | Quantized:
         """One tensor: float types as stored, GGUF block types dequantized to float32."""
         ...
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
 from lichen.checkpoint.view import View
-from lichen.tensor import AnyTensor, FloatArray, QuantizedTensor
+from lichen.tensor import AnyTensor, FloatArray, Quantized
 
 
 class QuantizedFolder(View, ABC):
@@ -42,7 +42,7 @@ class QuantizedFolder(View, ABC):
         """Stored element type; "I8", "I4" ... for a quantized weight, by its bits."""
 
     @abstractmethod
-    def read(self, name: str) -> FloatArray | QuantizedTensor:
+    def read(self, name: str) -> FloatArray | Quantized:
         """One tensor: floats as stored, or a quantized weight with its scales."""
 
     def read_exact(self, name: str) -> AnyTensor:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lichen.checkpoint.protocol import Checkpoint
-from lichen.tensor import AnyTensor, FloatArray, QuantizedTensor
+from lichen.tensor import AnyTensor, FloatArray, Quantized
 
 
 class View:
@@ -48,7 +48,7 @@ class View:
         """Stored element type."""
         return self._base.dtype(name)
 
-    def read(self, name: str) -> FloatArray | QuantizedTensor:
+    def read(self, name: str) -> FloatArray | Quantized:
         """One tensor."""
         return self._base.read(name)
 
@@ -97,7 +97,7 @@ class Untied(View):
         """Stored element type."""
         return self._base.dtype(self._source(name))
 
-    def read(self, name: str) -> FloatArray | QuantizedTensor:
+    def read(self, name: str) -> FloatArray | Quantized:
         """One tensor."""
         return self._base.read(self._source(name))
 

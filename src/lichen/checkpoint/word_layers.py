@@ -22,7 +22,7 @@ from lichen.checkpoint.quantized_folder import QuantizedFolder
 from lichen.errors import InputError
 from lichen.schemes import Scheme
 from lichen.schemes.packing import Words, packed_columns
-from lichen.tensor import FloatArray, QuantizedTensor
+from lichen.tensor import FloatArray, Quantized, QuantizedTensor
 
 #: What stands for one weight; the last only in GPTQ.
 _PARTS = ("qweight", "qzeros", "scales", "g_idx")
@@ -178,7 +178,7 @@ class WordFolder(QuantizedFolder):
         """Stored element type; "I4" ... for a quantized weight, or what it is dequantized to."""
         return self._layers[name].dtype if name in self._layers else self._base.dtype(name)
 
-    def read(self, name: str) -> FloatArray | QuantizedTensor:
+    def read(self, name: str) -> FloatArray | Quantized:
         """One tensor: floats as stored, or a quantized weight with its scales."""
         return self._layers[name].read() if name in self._layers else self._base.read(name)
 

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lichen._core import FileRows
-from lichen.schemes import GROUP_SIZES
+from lichen.schemes import GROUP_SIZES, trellis
 from lichen.tensor import (
     AnyTensor,
     BlockTensor,
@@ -30,6 +30,7 @@ from lichen.tensor import (
     StoredFloats,
     StoredTensor,
     StoredTrellis,
+    TrellisTensor,
 )
 
 Float32 = npt.NDArray[np.float32]
@@ -78,21 +79,26 @@ def lower(tensor: AnyTensor) -> Kernel:
             return Kernel(tensor.kind, tensor.data)
         case StoredFloats():
             return Kernel(FLOAT_KERNELS[tensor.name], tensor.rows)
-        case StoredTrellis():
-            return Kernel("t4", tensor.words, input_group=tensor.activations.group_size or 0)
+        case TrellisTensor() | StoredTrellis():
+            return _lower_trellis(tensor)
         case QuantizedTensor() | StoredTensor():
             return _lower_codes(tensor)
     kernel = FLOAT_KERNELS[tensor.dtype.name]
     return Kernel(kernel, tensor if kernel == "f32" else tensor.view(np.uint16))
 
 
+def _lower_trellis(tensor: TrellisTensor | StoredTrellis) -> Kernel:
+    """The kernel for trellis codes; inputs whose scales are for other columns meet signed bytes."""
+    size = tensor.activations.group_size if tensor.activations else None
+    if isinstance(tensor, StoredTrellis) or size == trellis.GROUP:
+        return Kernel("t4", tensor.words, input_group=trellis.GROUP)
+    return _lower_codes(trellis.decode(tensor))
+
+
 def _lower_codes(tensor: Codes) -> Kernel:
     """The kernel for a weight of any scheme, with any scheme of activations."""
     if tensor.activations is None:
         return _as_floats(tensor)
-    if isinstance(tensor, QuantizedTensor) and _fits_t4(tensor):
-        assert tensor.words is not None
-        return Kernel("t4", tensor.words, input_group=tensor.activations.group_size or 0)
     steps = Rounding(tensor.input_scale or 0.0, tensor.activations.group_size or 0)
     if _fits_i4(tensor):
         scales = _of_all_rows(tensor.scales, tensor)
@@ -104,18 +110,11 @@ def _lower_codes(tensor: Codes) -> Kernel:
     return replace(_as_floats(tensor), rounding=steps)
 
 
-def _fits_t4(tensor: QuantizedTensor) -> bool:
-    inputs = tensor.activations
-    same_groups = inputs is not None and inputs.group_size == tensor.scheme.group_size
-    return tensor.words is not None and same_groups
-
-
 def _fits_i4(tensor: Codes) -> bool:
     size, inputs = tensor.scheme.group_size, tensor.activations
     assert inputs is not None
     return (
         tensor.scheme.bits <= 4
-        and not tensor.scheme.trellis
         and size in GROUP_SIZES
         and inputs.group_size in (None, size)
         and _in_16_bits(tensor.scales)
@@ -159,7 +158,6 @@ def _as_floats(tensor: Codes) -> Kernel:
     as ``(code - zero) * scale`` does; with scales of 32 bits the shift is rounded by itself.
     """
     scales, bits = _of_all_rows(tensor.scales, tensor), tensor.scheme.bits
-    bits = 8 if tensor.scheme.trellis else bits
     bits = 4 if bits <= 4 else 6 if bits <= 6 else 8
     if isinstance(tensor, StoredTensor) or tensor.zeros is None:
         return Kernel(f"b{bits}", tensor.codes, scales)

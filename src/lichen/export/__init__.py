@@ -27,8 +27,8 @@ from lichen.checkpoint.gguf_writer import TensorPlan, header, padded, write_gguf
 from lichen.errors import InputError
 from lichen.export.metadata import metadata
 from lichen.export.types import ASKED, AUTO, FILE_TYPES, asked_type, faithful_type, fitting
-from lichen.schemes import Scheme, dequantize_rows, to_float32
-from lichen.tensor import FloatArray, QuantizedTensor
+from lichen.schemes import Scheme, dequantize_rows, to_float32, trellis
+from lichen.tensor import FloatArray, Quantized, QuantizedTensor, TrellisTensor
 
 __all__ = ["ASKED", "AUTO", "ExportReport", "ExportedTensor", "export"]
 
@@ -181,7 +181,7 @@ class _Work:
         if self.source.dtype(name) in TYPES:
             return None
         tensor = self.source.read(name)
-        return tensor.scheme if isinstance(tensor, QuantizedTensor) else None
+        return tensor.scheme if isinstance(tensor, Quantized) else None
 
     def _made(self, name: str, kind: BlockType) -> tuple[Bytes, How, float]:
         if isinstance(self.source, GgufCheckpoint) and self.source.dtype(name) == kind.name:
@@ -189,6 +189,8 @@ class _Work:
         tensor = self.source.read(name)
         heads = permuted_heads(self.source.config, name)
         try:
+            if isinstance(tensor, TrellisTensor):
+                tensor = trellis.decode(tensor)
             if isinstance(tensor, QuantizedTensor):
                 return _from_quantized(kind, _permuted(tensor, heads))
             return self._from_floats(name, kind, permute(tensor, heads) if heads else tensor)
@@ -228,7 +230,6 @@ def _permuted(tensor: QuantizedTensor, heads: int) -> QuantizedTensor:
     alike = len(tensor.scales) > 1  # else one scale is for all rows
     return replace(
         tensor,
-        words=None,
         codes=permute(tensor.codes, heads),
         scales=permute(tensor.scales, heads) if alike else tensor.scales,
         zeros=permute(tensor.zeros, heads) if alike and tensor.zeros is not None else tensor.zeros,

@@ -41,7 +41,7 @@ from lichen.recipe import Rule
 from lichen.schemes import to_float32
 from lichen.solvers import needs, scaling
 from lichen.solvers.statistics import Collector, InputStatistics
-from lichen.tensor import AnyTensor, QuantizedTensor
+from lichen.tensor import AnyTensor, Quantized
 from lichen.tokenizer import Tokenizer
 
 Float32 = npt.NDArray[np.float32]
@@ -303,7 +303,7 @@ class _Run:
         if made is None and name in work.to_quantize:
             made = self._block.quantized(quantized_unseen(work, name))
             self._progress.add(work.count(name))
-        if isinstance(made, QuantizedTensor):
+        if isinstance(made, Quantized):
             return written(work, name, made)
         self._progress.add(work.count(name))
         if made is None:

@@ -20,7 +20,7 @@ from lichen.quantize.layers import kept, read_floats, solved
 from lichen.recipe import Choice, Method, Rule, recipe_error
 from lichen.row_blocks import map_row_blocks
 from lichen.solvers import calibrated, native
-from lichen.tensor import QuantizedTensor
+from lichen.tensor import Quantized
 
 Float32 = npt.NDArray[np.float32]
 
@@ -159,7 +159,7 @@ def _error(work: Assignment, group: Group, rule: Rule) -> float:
     )
 
 
-def _solved(work: Assignment, name: str, rule: Rule) -> QuantizedTensor:
+def _solved(work: Assignment, name: str, rule: Rule) -> Quantized:
     """A weight in a format, without inputs: to compare formats, not to be kept."""
     blind = not calibrated(rule.solver.name, rule.solver.options)
     method = rule.solver if blind else _WITHOUT_INPUTS

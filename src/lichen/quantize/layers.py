@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,11 +19,18 @@ from lichen.read_ahead import LARGE_ELEMENTS
 from lichen.recipe import Method, Rule
 from lichen.reuse import empty
 from lichen.row_blocks import map_row_blocks
-from lichen.schemes import FLOATS, Number, Scheme, dequantize_rows, in_floats, to_float32
+from lichen.schemes import FLOATS, Scheme, dequantize_rows, in_floats, to_float32
 from lichen.solvers import native, solver
 from lichen.solvers.ranges import input_scale
 from lichen.solvers.statistics import InputStatistics
-from lichen.tensor import FloatArray, QuantizedTensor, StoredTensor, StoredTrellis
+from lichen.tensor import (
+    FloatArray,
+    Quantized,
+    QuantizedTensor,
+    StoredTensor,
+    StoredTrellis,
+    TrellisTensor,
+)
 
 Float32 = npt.NDArray[np.float32]
 
@@ -52,7 +59,7 @@ def solved(
     scheme: Scheme,
     method: Method,
     inputs: InputStatistics | None = None,
-) -> QuantizedTensor:
+) -> Quantized:
     """A weight in a format; InputError where it is not finite, or has no place in that format."""
     try:
         return solver(method.name).solve(weight, scheme, inputs, **method.options)
@@ -65,52 +72,45 @@ def quantized(
     name: str,
     weight: FloatArray,
     inputs: InputStatistics | None = None,
-) -> tuple[QuantizedTensor, LayerRecord]:
+) -> tuple[Quantized, LayerRecord]:
     """A weight by its rule, and what there is to say of it; InputError as for `solved`."""
     rule = work.to_quantize[name][1]
-    made = replace(
-        solved(work, name, weight, work.scheme(name), rule.solver, inputs),
-        activations=rule.activations,
-        input_scale=_input_scale(rule, inputs),
-    )
+    made = solved(work, name, weight, work.scheme(name), rule.solver, inputs)
+    made = replace(made, activations=rule.activations)
+    if isinstance(made, QuantizedTensor):
+        made = replace(made, input_scale=_input_scale(rule, inputs))
     output_error = None if inputs is None else _output_error(weight, made, inputs)
     return made, _record(work, name, native.relative_error(weight, made), output_error)
 
 
-def quantized_unseen(work: Assignment, name: str) -> tuple[QuantizedTensor, LayerRecord]:
+def quantized_unseen(work: Assignment, name: str) -> tuple[Quantized, LayerRecord]:
     """As `quantized`, without inputs, of a weight that is still to be read."""
     if in_pieces(work, name):
         return quantized_in_pieces(work, name)
     return quantized(work, name, read_floats(work, name))
 
 
-def quantized_in_pieces(work: Assignment, name: str) -> tuple[QuantizedTensor, LayerRecord]:
+def quantized_in_pieces(work: Assignment, name: str) -> tuple[Quantized, LayerRecord]:
     """As `quantized`, of a weight that is never in memory in floats as a whole (`in_pieces`)."""
     rule, scheme = work.to_quantize[name][1], work.scheme(name)
     rows, columns = work.matrix(name)
     exact = work.source.read_exact(name)
-    if isinstance(exact, QuantizedTensor | StoredTensor | StoredTrellis):
+    if isinstance(exact, Quantized | StoredTensor | StoredTrellis):
         exact = read_floats(work, name)
-    codes, errors, squares = empty((rows, columns), np.int8), np.zeros(rows), np.zeros(rows)
+    codes = empty((0 if scheme.trellis else rows, columns), np.int8)
+    errors, squares = np.zeros(rows), np.zeros(rows)
     step = max(1, _PIECE_ELEMENTS // columns)
-    scales, zeros, words = [], [], []  # the codes of a piece are not held
+    parts: list[Quantized] = []
     for begin in range(0, rows, step):
         end = min(rows, begin + step)
         weight = read_rows(exact, begin, end)
         part = solved(work, name, weight, scheme, rule.solver)
-        codes[begin:end] = part.codes
         errors[begin:end], squares[begin:end] = native.squared_errors(weight, part)
-        scales.append(part.scales)
-        zeros.append(part.zeros)
-        words.append(part.words)
-    made = QuantizedTensor(
-        codes=codes,
-        scales=np.concatenate(scales),
-        zeros=_joined(zeros),
-        scheme=scheme,
-        activations=rule.activations,
-        words=_joined(words),
-    )
+        if isinstance(part, QuantizedTensor):
+            codes[begin:end] = part.codes
+            part = replace(part, codes=codes[begin:end])  # so that its own are not held
+        parts.append(part)
+    made = replace(_joined(parts, codes), activations=rule.activations)
     return made, _record(work, name, native.ratio(errors, squares))
 
 
@@ -122,9 +122,19 @@ def in_pieces(work: Assignment, name: str) -> bool:
     return not rule.calibrated and rule.scheme.granularity != "tensor"
 
 
-def _joined(parts: list[npt.NDArray[Number] | None]) -> npt.NDArray[Number] | None:
-    given = [part for part in parts if part is not None]
-    return np.concatenate(given) if given else None
+def _joined(parts: Sequence[Quantized], codes: npt.NDArray[np.int8]) -> Quantized:
+    """Rows in one format as one tensor; ``codes`` [out, in] are those of all, but trellis codes."""
+    if coded := [part for part in parts if isinstance(part, TrellisTensor)]:
+        words = np.concatenate([part.words for part in coded])
+        return replace(coded[0], words=words, shape=(len(words), codes.shape[1]))
+    whole = [part for part in parts if isinstance(part, QuantizedTensor)]
+    zeros = [part.zeros for part in whole if part.zeros is not None]
+    return replace(
+        whole[0],
+        codes=codes,
+        scales=np.concatenate([part.scales for part in whole]),
+        zeros=np.concatenate(zeros) if zeros else None,
+    )
 
 
 def _record(
@@ -147,7 +157,7 @@ def _record(
     )
 
 
-def written(work: Assignment, name: str, tensor: QuantizedTensor) -> dict[str, npt.NDArray[Any]]:
+def written(work: Assignment, name: str, tensor: Quantized) -> dict[str, npt.NDArray[Any]]:
     """The tensors of the folder that a quantized weight becomes."""
     head = work.sharing if name in work.tables else None
     return stored(work.to_quantize[name][0], tensor, head=head)
@@ -161,9 +171,7 @@ def _input_scale(rule: Rule, inputs: InputStatistics | None) -> float | None:
     return input_scale(inputs.histogram, rule.range_)
 
 
-def _output_error(
-    weight: FloatArray, made: QuantizedTensor, inputs: InputStatistics
-) -> float | None:
+def _output_error(weight: FloatArray, made: Quantized, inputs: InputStatistics) -> float | None:
     """Squared error of the product over its square, on the sample of the inputs, in floats."""
     if inputs.sample is None:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from lichen.checkpoint.manifest import LayerRecord, NarrowedRecord
-from lichen.tensor import FloatArray, QuantizedTensor
+from lichen.tensor import FloatArray, Quantized
 
 
 @dataclass
@@ -15,7 +15,7 @@ class Records:
     layers: list[LayerRecord] = field(default_factory=list)
     narrowed: list[NarrowedRecord] = field(default_factory=list)
 
-    def quantized(self, made: tuple[QuantizedTensor, LayerRecord]) -> QuantizedTensor:
+    def quantized(self, made: tuple[Quantized, LayerRecord]) -> Quantized:
         """Keep the record and give the tensor back."""
         tensor, record = made
         self.layers.append(record)

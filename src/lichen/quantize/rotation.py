@@ -23,7 +23,7 @@ from lichen.errors import InputError
 from lichen.schemes import in_floats, to_float32
 from lichen.solvers import native
 from lichen.solvers.hadamard import rotate
-from lichen.tensor import AnyTensor, FloatArray, QuantizedTensor
+from lichen.tensor import AnyTensor, FloatArray, Quantized
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Rotated(View):
         self._turns = _turns(base.path, graph)
         self._gains = {turn.gain for turn in self._turns.values() if turn.gain is not None}
 
-    def read(self, name: str) -> FloatArray | QuantizedTensor:
+    def read(self, name: str) -> FloatArray | Quantized:
         """One tensor, float32 where it is rotated; InputError where it is then not finite."""
         if name in self._gains:
             return np.ones_like(in_floats(self._base.read(name)))

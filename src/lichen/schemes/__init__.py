@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lichen.row_blocks import map_row_blocks
-from lichen.tensor import FloatArray, QuantizedTensor
+from lichen.tensor import FloatArray, Quantized, QuantizedTensor, TrellisTensor
 
 Granularity = Literal["tensor", "channel", "group"]
 FloatType = Literal["float32", "float16", "bfloat16"]
@@ -178,7 +178,7 @@ def to_float32(block: FloatArray) -> npt.NDArray[np.float32]:
     return block.astype(np.float32, copy=False)
 
 
-def dequantize(tensor: QuantizedTensor) -> npt.NDArray[np.float32]:
+def dequantize(tensor: Quantized) -> npt.NDArray[np.float32]:
     """The floats that a quantized tensor stands for: ``(codes - zeros) * scales``, [out, in]."""
     floats = np.empty(tensor.shape, np.float32)
 
@@ -189,13 +189,17 @@ def dequantize(tensor: QuantizedTensor) -> npt.NDArray[np.float32]:
     return floats
 
 
-def in_floats(tensor: FloatArray | QuantizedTensor) -> FloatArray:
+def in_floats(tensor: FloatArray | Quantized) -> FloatArray:
     """A tensor as it is, or what a quantized one stands for."""
-    return dequantize(tensor) if isinstance(tensor, QuantizedTensor) else tensor
+    return dequantize(tensor) if isinstance(tensor, Quantized) else tensor
 
 
-def dequantize_rows(tensor: QuantizedTensor, rows: slice) -> npt.NDArray[np.float32]:
+def dequantize_rows(tensor: Quantized, rows: slice) -> npt.NDArray[np.float32]:
     """Some rows of `dequantize`."""
+    if isinstance(tensor, TrellisTensor):
+        from lichen.schemes.trellis import decode  # which is made of schemes
+
+        return dequantize_rows(decode(tensor, rows), slice(None))
     codes = tensor.codes[rows].astype(np.float32)
     part = rows if len(tensor.scales) > 1 else slice(None)
     scales = tensor.scales[part]

@@ -15,33 +15,39 @@ from lichen import _core
 from lichen.reuse import empty
 from lichen.row_blocks import map_row_blocks
 from lichen.schemes import TRELLIS_COLUMNS, Scheme
-from lichen.tensor import QuantizedTensor
+from lichen.tensor import QuantizedTensor, TrellisTensor
 
 #: Columns of a row that share a unit.
 GROUP = 128
 
+SCHEME = Scheme(bits=4, granularity="group", group_size=GROUP, trellis=True)
+
+#: What codes are decoded to.  Scales are units, each for 32 columns, so that all are for equally
+#: many, though a row's last group of 128 may be short.
+DECODED = Scheme(bits=8, granularity="group", group_size=TRELLIS_COLUMNS)
+
 #: Decoding makes nothing but what it gives back, so blocks are as large as two threads can share.
 _BLOCK_ELEMENTS = 1 << 20
 
-SCHEME = Scheme(bits=4, granularity="group", group_size=GROUP, trellis=True)
+
+def tensor(words: npt.NDArray[np.uint8], columns: int) -> TrellisTensor:
+    """A weight of rows of so many columns, ``words`` [out, bytes of a row]."""
+    return TrellisTensor(words, (len(words), columns), SCHEME)
 
 
-def decode(words: npt.NDArray[np.uint8], columns: int) -> QuantizedTensor:
-    """What stored rows [out, bytes] stand for.
-
-    Its scales are units, each for 32 columns, so that all are for equally many, though a row's last
-    group of 128 may be short.
-    """
+def decode(coded: TrellisTensor, rows: slice = slice(None)) -> QuantizedTensor:
+    """Some rows as signed bytes and scales."""
+    words, columns = coded.words[rows], coded.shape[1]
     codes = empty((len(words), columns), np.int8)
     scales = np.empty((len(words), columns // TRELLIS_COLUMNS), np.float32)
 
-    def fill(rows: slice) -> None:
-        units = np.empty((len(words[rows]), -(-columns // GROUP)), np.float32)
-        _core.decode_trellis(words[rows], codes[rows], units)
-        scales[rows] = np.repeat(units, GROUP // TRELLIS_COLUMNS, axis=1)[:, : scales.shape[1]]
+    def fill(part: slice) -> None:
+        units = np.empty((len(words[part]), -(-columns // GROUP)), np.float32)
+        _core.decode_trellis(words[part], codes[part], units)
+        scales[part] = np.repeat(units, GROUP // TRELLIS_COLUMNS, axis=1)[:, : scales.shape[1]]
 
     map_row_blocks(fill, codes.shape, _BLOCK_ELEMENTS)
-    return QuantizedTensor(codes, scales, None, SCHEME, words=words)
+    return QuantizedTensor(codes, scales, None, DECODED, coded.activations)
 
 
 def code_order(columns: int) -> npt.NDArray[np.intp]:

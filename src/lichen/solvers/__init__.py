@@ -2,7 +2,7 @@
 
 A file of this folder offers one of two things, and recipes name it:
 
-- ``solve(weight, scheme, inputs=None, **options) -> QuantizedTensor``, a solver;
+- ``solve(weight, scheme, inputs=None, **options) -> Quantized``, a solver;
 - ``balance(weights, scheme, inputs, activations, **options)``, a scaling: numbers [in] that the
   input is divided by, and the columns of all weights that read it multiplied by, so that the
   product is the same.
@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, get_args
 
 from lichen.schemes import ActivationScheme, Scheme
-from lichen.tensor import FloatArray, QuantizedTensor
+from lichen.tensor import FloatArray, Quantized
 
 if TYPE_CHECKING:
     from lichen.solvers.limit import Limit
@@ -42,7 +42,7 @@ class Solver(Protocol):
         scheme: Scheme,
         inputs: InputStatistics | None = None,
         **options: Any,
-    ) -> QuantizedTensor:
+    ) -> Quantized:
         """Codes and scales for ``weight`` [out, in]; ValueError where it is not finite."""
 
 

@@ -10,14 +10,14 @@ from lichen.row_blocks import map_row_blocks
 from lichen.schemes import ActivationScheme, dequantize, in_groups, to_float32
 from lichen.solvers.native import Float32, multiply
 from lichen.solvers.statistics import InputStatistics
-from lichen.tensor import FloatArray, QuantizedTensor
+from lichen.tensor import FloatArray, Quantized
 
 
 def least_error(
     weights: Sequence[FloatArray],
     inputs: InputStatistics,
     candidates: Sequence[Float32],
-    solve: Callable[[Float32], QuantizedTensor],
+    solve: Callable[[Float32], Quantized],
     activations: ActivationScheme | None,
 ) -> Float32:
     """The factors [in] that leave the least squared error in the sample's products; ties go first.

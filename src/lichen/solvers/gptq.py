@@ -34,13 +34,13 @@ import numpy.typing as npt
 
 from lichen import _core
 from lichen.row_blocks import map_row_blocks
-from lichen.schemes import Scheme, dequantize_rows, to_float32, trellis
+from lichen.schemes import Scheme, dequantize_rows, to_float32, trellis, trellis_row_bytes
 from lichen.solvers import absmax, mse, native
 from lichen.solvers.descent import descend
 from lichen.solvers.limit import Limit, tries
 from lichen.solvers.native import Float32, Float64
 from lichen.solvers.statistics import InputStatistics
-from lichen.tensor import FloatArray, QuantizedTensor
+from lichen.tensor import FloatArray, Quantized, QuantizedTensor, TrellisTensor
 
 OPTIONS: dict[str, bool | int | float | str] = {"damping": 0.01, "act_order": False, "sweeps": 0}
 NEEDS: frozenset[str] = frozenset({"second_moment"})
@@ -62,7 +62,7 @@ def solve(
     damping: float = 0.01,
     act_order: bool = False,
     sweeps: int = 0,
-) -> QuantizedTensor:
+) -> Quantized:
     """Quantize ``weight`` [out, in] for inputs like those of calibration.
 
     ``damping`` plus columns / tokens, times the mean square of all inputs, is added to the diagonal
@@ -81,14 +81,14 @@ def solve(
     if scheme.trellis:
         if act_order or sweeps:
             raise ValueError("act_order and sweeps are not for trellis codes, which have an order")
-        return _trellis(weight, scheme, inputs.second_moment, damping)
+        return _trellis(weight, inputs.second_moment, damping)
     order = np.arange(weight.shape[1])
     plain = absmax.solve(weight, scheme)
     if act_order:
         order = _order(inputs.second_moment, scheme.group_size or weight.shape[1])
     work = _Work(to_float32(weight)[:, order], order, inputs.second_moment, damping)
     fitted = scheme.granularity == "group"
-    given = plain if fitted else mse.solve(weight, scheme, inputs, weighted=True)
+    given = plain if fitted else mse.in_parts(weight, scheme, inputs, weighted=True)
     found, cost = work.round(given, fitted)
     if sweeps:
         exact, moment = to_float32(weight), inputs.second_moment
@@ -96,18 +96,15 @@ def solve(
     return _better(found, cost, plain, work.cost(plain, cost))
 
 
-def _trellis(
-    weight: FloatArray, scheme: Scheme, moment: Float32, damping: float
-) -> QuantizedTensor:
+def _trellis(weight: FloatArray, moment: Float32, damping: float) -> TrellisTensor:
     """Trellis codes; those of least squared error in rows where they cost less."""
     columns = weight.shape[1]
     order = trellis.code_order(columns)
     work = _Work(to_float32(weight)[:, order], order, moment, damping)
-    plain = native.encode_trellis(weight, scheme)
-    assert plain.words is not None
-    words, costs = work.encode(plain.words)
+    plain = native.encode_trellis(weight)
+    found, costs = work.encode()
     keep = costs <= work.cost(plain, costs)
-    return trellis.decode(np.where(keep[:, None], words, plain.words), columns)
+    return trellis.tensor(np.where(keep[:, None], found.words, plain.words), columns)
 
 
 class _Work:
@@ -181,17 +178,18 @@ class _Work:
             tensor = replace(tensor, scales=scales, zeros=points)
         return tensor, costs - self._undamped(self._errors(tensor))
 
-    def encode(self, like: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], Float64]:
-        """Rows of trellis codes, as large as those, and what each costs on the calibration data."""
-        words, costs = np.empty_like(like), np.zeros(len(like))
+    def encode(self) -> tuple[TrellisTensor, Float64]:
+        """Trellis codes, and what each row costs on the calibration data."""
+        rows, columns = self.weight.shape
+        words, costs = np.empty((rows, trellis_row_bytes(columns)), np.uint8), np.zeros(rows)
         wanted = self.weight.copy()
         _core.encode_trellis_with_feedback(
             self.pool, self.weight, wanted, self.feedback, self.pivots, words, costs
         )
-        made = trellis.decode(words, self.weight.shape[1])
-        return words, costs - self._undamped(self._errors(made))
+        made = trellis.tensor(words, columns)
+        return made, costs - self._undamped(self._errors(made))
 
-    def cost(self, tensor: QuantizedTensor, others: Float64) -> Float64:
+    def cost(self, tensor: Quantized, others: Float64) -> Float64:
         """The squared error of each row's output, a mean over the calibration tokens.
 
         Where all rows cost more than ``others`` [rows], what they cost at least.
@@ -202,7 +200,7 @@ class _Work:
         _core.feedback_costs(self.pool, errors, self.feedback, self.pivots, costs, limits)
         return costs - undamped
 
-    def _errors(self, tensor: QuantizedTensor) -> Float32:
+    def _errors(self, tensor: Quantized) -> Float32:
         errors = np.empty_like(self.weight)
 
         def fill(rows: slice) -> None:

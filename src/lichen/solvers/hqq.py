@@ -45,5 +45,5 @@ def solve(
     ValueError for weights that are not finite, and for options outside `LIMITS`.
     """
     require(LIMITS, norm=norm, beta=beta, turns=turns)
-    plain, fitted = (solver.solve(weight, scheme) for solver in (absmax, mse))
+    plain, fitted = absmax.solve(weight, scheme), mse.in_parts(weight, scheme)
     return native.lower_norm(weight, plain, fitted, norm=norm, beta=beta, turns=turns)

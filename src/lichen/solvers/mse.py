@@ -14,7 +14,7 @@ from lichen.schemes import Scheme
 from lichen.solvers.limit import Limit, tries
 from lichen.solvers.native import Search, encode_trellis, fit
 from lichen.solvers.statistics import InputStatistics
-from lichen.tensor import FloatArray, QuantizedTensor
+from lichen.tensor import FloatArray, Quantized, QuantizedTensor
 
 OPTIONS: dict[str, bool | int | float | str] = {"grid": 16, "turns": 4, "weighted": False}
 LIMITS: dict[str, Limit] = {"grid": tries(0), "turns": tries(0)}
@@ -34,18 +34,31 @@ def solve(
     grid: int = 16,
     turns: int = 4,
     weighted: bool = False,
-) -> QuantizedTensor:
+) -> Quantized:
     """Quantize ``weight`` [out, in].
 
     ``weighted`` multiplies the squared error of each column by the mean square of its inputs.
     ValueError for weights that are not finite, and for ``weighted`` without inputs.
     """
+    if not scheme.trellis:
+        return in_parts(weight, scheme, inputs, grid=grid, turns=turns, weighted=weighted)
+    if weighted:
+        raise ValueError("trellis codes are not weighted by inputs: mse is, or codes are plain")
+    return encode_trellis(weight)
+
+
+def in_parts(
+    weight: FloatArray,
+    scheme: Scheme,
+    inputs: InputStatistics | None = None,
+    *,
+    grid: int = 16,
+    turns: int = 4,
+    weighted: bool = False,
+) -> QuantizedTensor:
+    """As `solve`, of codes that share scales in parts: all but trellis codes."""
     if weighted and inputs is None:
         raise ValueError("mse is weighted by inputs, which come from calibration")
-    if scheme.trellis:
-        if weighted:
-            raise ValueError("trellis codes are not weighted by inputs: mse is, or codes are plain")
-        return encode_trellis(weight, scheme)
     importance = inputs.mean_square if weighted and inputs else None
     return fit(weight, scheme, search(weight.shape, scheme, grid, turns), importance)
 

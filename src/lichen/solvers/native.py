@@ -16,9 +16,8 @@ import numpy.typing as npt
 
 from lichen import _core
 from lichen.reuse import empty
-from lichen.schemes import Scheme, to_float32, trellis_row_bytes
-from lichen.schemes.trellis import decode
-from lichen.tensor import FloatArray, QuantizedTensor
+from lichen.schemes import Scheme, to_float32, trellis, trellis_row_bytes
+from lichen.tensor import FloatArray, Quantized, QuantizedTensor, TrellisTensor
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -115,15 +114,15 @@ def fit(
     return QuantizedTensor(codes, scales, _integers(zeros, scheme), scheme)
 
 
-def encode_trellis(weight: FloatArray, scheme: Scheme) -> QuantizedTensor:
+def encode_trellis(weight: FloatArray) -> TrellisTensor:
     """Trellis codes of nearly least squared error.
 
     ValueError for weights that are not finite, or too large for any unit.
     """
     words = np.empty((len(weight), trellis_row_bytes(weight.shape[1])), np.uint8)
-    stored, name = _stored(weight, scheme)
+    stored, name = _stored(weight, trellis.SCHEME)
     _core.encode_trellis(pool(weight.size), stored, name, words)
-    return decode(words, weight.shape[1])
+    return trellis.tensor(words, weight.shape[1])
 
 
 def lower_norm(
@@ -171,11 +170,16 @@ def round_to(
     return QuantizedTensor(codes, scales, zeros, scheme)
 
 
-def squared_errors(weight: FloatArray, tensor: QuantizedTensor) -> tuple[Float64, Float64]:
+def squared_errors(weight: FloatArray, tensor: Quantized) -> tuple[Float64, Float64]:
     """The squared error of each row of ``tensor``, and the squares of that of ``weight``.
 
     Of a tensor that shares one scale, all of it is one row.
     """
+    if isinstance(tensor, TrellisTensor):
+        errors, squares = np.zeros(len(weight)), np.zeros(len(weight))
+        stored, name = _stored(weight, tensor.scheme)
+        _core.trellis_squares(pool(weight.size), stored, name, tensor.words, errors, squares)
+        return errors, squares
     codes, (scales, zeros) = _rows(tensor.codes, tensor.scheme), floats(tensor)
     errors, squares = np.zeros(len(codes)), np.zeros(len(codes))
     stored, name = _stored(weight, tensor.scheme)
@@ -192,7 +196,7 @@ def squared_errors(weight: FloatArray, tensor: QuantizedTensor) -> tuple[Float64
     return errors, squares
 
 
-def relative_error(weight: FloatArray, tensor: QuantizedTensor) -> float:
+def relative_error(weight: FloatArray, tensor: Quantized) -> float:
     """The squared error of ``tensor`` over the squares of ``weight``; 0 for a weight of zeros."""
     return ratio(*squared_errors(weight, tensor))
 
