@@ -20,15 +20,16 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lichen.check import check, load, quantize, verify
+    from lichen.check import check, verify
+    from lichen.one_model import load, quantize
 
     __version__: str
 
 __all__ = ["Request", "__version__", "check", "load", "quantize", "verify"]
 
 _VERBS = {
-    "load": "lichen.check",
-    "quantize": "lichen.check",
+    "load": "lichen.one_model",
+    "quantize": "lichen.one_model",
     "verify": "lichen.check",
     "check": "lichen.check",
 }

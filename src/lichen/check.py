@@ -1,7 +1,7 @@
-"""The verbs that join the parts: `check` from a model to a decision, and its steps by themselves.
+"""The verbs that join the parts: `check` from a model to a decision, `verify` for two that exist.
 
 Models are given as on the command line: a folder, a ``.gguf`` file, a name that was fetched or,
-to be verified, the URL of a server.
+to be verified, the URL of a server.  The verbs of one model are in `lichen.one_model`.
 """
 
 from __future__ import annotations
@@ -9,27 +9,21 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from lichen import __version__, code_text, measure
-from lichen.calibration import standard_library
+from lichen import __version__, measure
 from lichen.checkpoint.registry import default_cache, resolve
 from lichen.disk_model import DiskModel
 from lichen.engine.machine import choose_isa, choose_threads
-from lichen.engine.scheduler import KV_TYPE
 from lichen.errors import InputError
 from lichen.invocation import Effort as Effort
-from lichen.invocation import Invocation, cache_bytes
-from lichen.loading import LanguageModel
-from lichen.loading import load as load_path
+from lichen.invocation import Invocation
 from lichen.measure import Reading
 from lichen.pair import Source, asked_alike, open_pair
-from lichen.quantize import QuantizeReport, existing, fingerprint
+from lichen.quantize import existing, fingerprint
 from lichen.quantize import quantize as quantize_path
-from lichen.quantize.progress import silent
-from lichen.quantize.update import recipe_of, require_same_text
 from lichen.recipe import Recipe, load_recipe
 from lichen.remote import Access
 from lichen.report import write_report
@@ -42,86 +36,6 @@ from lichen.verify.progress import Progress, Silent
 from lichen.verify.record import Divergence, Machine, Record, Resources, Role
 from lichen.verify.run import RunFolder
 from lichen.verify.settings import Settings
-
-
-def load(
-    model: str | Path,
-    *,
-    cache: Path | None = None,
-    threads: int | None = None,
-    isa: str | None = None,
-    kv_cache: str = KV_TYPE,
-    cache_gb: float | None = None,
-    speculate: bool = True,
-    draft: LanguageModel | None = None,
-) -> LanguageModel:
-    """Load a model, ready to generate; `cache_gb` is for keys and values, stored as `kv_cache`.
-
-    The other arguments are those of `lichen.loading.load`.
-    """
-    return load_path(
-        resolve(str(model), cache=cache or default_cache()),
-        threads=threads,
-        isa=isa,
-        kv_cache=kv_cache,
-        cache_bytes=cache_bytes(cache_gb),
-        speculate=speculate,
-        draft=draft,
-    )
-
-
-def quantize(
-    model: str | Path,
-    recipe: str | Path = "int8",
-    *,
-    out: str | Path,
-    like: str | Path | None = None,
-    calibration: str | Path | None = None,
-    calibration_sequences: int | None = None,
-    calibration_length: int | None = None,
-    requantize: bool = False,
-    threads: int | None = None,
-    isa: str | None = None,
-    cache: Path | None = None,
-    force: bool = False,
-    progress: Callable[[int, int], None] | None = None,
-    say: Callable[[str], None] = silent,
-) -> QuantizeReport:
-    """Quantize a model by a recipe into the folder `out`, which must be new or empty or forced.
-
-    like         a quantized folder whose recipe and calibration are repeated; `recipe` is not read
-    calibration  file or folder of text for recipes that look at inputs, as many pieces of as many
-                 tokens as the recipe or the next two say
-    requantize   take a model that is quantized already
-
-    The other arguments are those of `lichen.quantize.quantize`.
-    """
-    text = None if calibration is None else code_text.from_path(Path(calibration))
-    sizes = {"sequences": calibration_sequences, "length": calibration_length}
-    asked = {name: size for name, size in sizes.items() if size is not None}
-    if like is None:
-        chosen = load_recipe(recipe)
-    else:
-        if asked:
-            given = ", ".join(asked)
-            raise InputError(f"like takes the calibration of a folder; leave {given} out.")
-        chosen, made = recipe_of(Path(like))
-        require_same_text(made, text or standard_library())
-    if not chosen.calibrated and (text or asked):
-        say(f"recipe {chosen.name} looks at no inputs; calibration text is not read")
-    size = replace(chosen.calibration, **asked)
-    return quantize_path(
-        resolve(str(model), cache=cache or default_cache()),
-        replace(chosen, calibration=size),
-        Path(out),
-        force=force,
-        requantize=requantize,
-        calibration=text,
-        threads=threads,
-        isa=isa,
-        progress=progress,
-        say=say,
-    )
 
 
 def verify(

@@ -8,13 +8,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from lichen.engine.scheduler import CACHE_BYTES, KV_TYPE
+from lichen.engine.scheduler import KV_TYPE
 from lichen.errors import InputError
+from lichen.loading import cache_bytes
 from lichen.remote import Access
 from lichen.verify.settings import Settings
-
-#: Bytes that a process can name; what of them a machine has is found on loading.
-_ADDRESSES = 2**63
 
 
 @dataclass(frozen=True)
@@ -71,21 +69,6 @@ class Invocation:
             return msgspec.convert(plain, Invocation, dec_hook=_convert)
         except msgspec.ValidationError as error:
             raise InputError(f"{where}: cannot be read: {error}.") from None
-
-
-def cache_bytes(cache_gb: float | None) -> int:
-    """A budget in GB of 1e9 bytes, in bytes; the usual one when None.
-
-    Raises InputError for what is no number of bytes, such as NaN or more than can be addressed.
-    """
-    if cache_gb is None:
-        return CACHE_BYTES
-    if not 1 <= cache_gb * 1e9 < _ADDRESSES:
-        raise InputError(
-            f"the key-value cache (--cache-gb) cannot have {cache_gb:g} GB; give more than 0 and"
-            f" less than {_ADDRESSES / 1e9:.0f}."
-        )
-    return int(cache_gb * 1e9)
 
 
 def _convert(kind: type, value: Any) -> Any:

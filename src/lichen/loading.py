@@ -28,8 +28,26 @@ from lichen.errors import InputError
 from lichen.tensor import AnyTensor, BlockTensor, StoredFloats
 from lichen.tokenizer import StreamDecoder, Tokenizer
 
+#: Bytes that a process can name; what of them a machine has is found on loading.
+_ADDRESSES = 2**63
+
 #: How float weights are held: as stored, or converted on loading.
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+def cache_bytes(cache_gb: float | None) -> int:
+    """A budget in GB of 1e9 bytes, in bytes; the usual one when None.
+
+    Raises InputError for what is no number of bytes, such as NaN or more than can be addressed.
+    """
+    if cache_gb is None:
+        return CACHE_BYTES
+    if not 1 <= cache_gb * 1e9 < _ADDRESSES:
+        raise InputError(
+            f"the key-value cache (--cache-gb) cannot have {cache_gb:g} GB; give more than 0 and"
+            f" less than {_ADDRESSES / 1e9:.0f}."
+        )
+    return int(cache_gb * 1e9)
 
 
 def load(

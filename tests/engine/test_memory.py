@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.tiny import write_tiny_model
 
-from lichen import _core, check, loading
+from lichen import _core, loading, one_model
 from lichen.checkpoint.gguf_blocks import BLOCK_TYPES
 from lichen.cli.generate import command
 from lichen.completion import Request
@@ -116,7 +116,14 @@ def test_a_smaller_cache_holds_more_and_answers_alike_in_any_batch(tmp_path, kin
 
 
 def test_every_way_in_stores_keys_and_values_alike_unless_told_otherwise() -> None:
-    ways = (loading.load, check.load, DiskModel, probe.measure_model, bench.measure_speeds, Effort)
+    ways = (
+        loading.load,
+        one_model.load,
+        DiskModel,
+        probe.measure_model,
+        bench.measure_speeds,
+        Effort,
+    )
     defaults = {way: inspect.signature(way).parameters["kv_cache"].default for way in ways}
     assert defaults == dict.fromkeys(ways, KV_TYPE)
     [option] = [o for o in command.params if o.name == "kv_cache"]

@@ -95,7 +95,7 @@ def command(
     from lichen import measure
     from lichen.checkpoint.registry import default_cache, resolve
     from lichen.engine.machine import choose_isa, choose_threads
-    from lichen.invocation import cache_bytes
+    from lichen.loading import cache_bytes
     from lichen.measure.shares import Shares, document, rows
 
     budget = cache_bytes(cache_gb)  # refused before anything is measured

@@ -39,7 +39,7 @@ def command(
 
     KL divergence, agreement of the likeliest token, and the difference of NLL."""
     from lichen import code_text
-    from lichen.check import load
+    from lichen.one_model import load
     from lichen.verify import divergence as next_tokens
 
     chosen = None if text is None else code_text.from_path(text)

@@ -64,9 +64,9 @@ def command(
     if draft is not None and not speculate:
         raise click.UsageError("--draft MODEL guesses, --no-speculate forbids it; leave one out.")
     text = _prompt(prompt, prompt_file, stdin)
-    from lichen.check import load
     from lichen.completion import Request
     from lichen.errors import InputError
+    from lichen.one_model import load
 
     opening = partial(
         load,

@@ -53,7 +53,7 @@ def command(
     It is in the compressed-tensors format. transformers loads it, which is tested for every preset;
     vLLM was not tried. A recipe that looks at inputs takes minutes; interrupted, it goes on when
     the same command is given again."""
-    from lichen.check import quantize
+    from lichen.one_model import quantize
 
     if like is not None:
         _refuse_beside_like(recipe, calibration_sequences, calibration_length)
