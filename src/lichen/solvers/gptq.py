@@ -45,7 +45,6 @@ from lichen.tensor import FloatArray, Quantized, QuantizedTensor, TrellisTensor
 OPTIONS: dict[str, bool | int | float | str] = {"damping": 0.01, "act_order": False, "sweeps": 0}
 NEEDS: frozenset[str] = frozenset({"second_moment"})
 
-_GRID, _TURNS = 16, 4
 _MOST_DAMPING = 10.0
 
 LIMITS: dict[str, Limit] = {
@@ -88,8 +87,9 @@ def solve(
         order = _order(inputs.second_moment, scheme.group_size or weight.shape[1])
     work = _Work(to_float32(weight)[:, order], order, inputs.second_moment, damping)
     fitted = scheme.granularity == "group"
-    given = plain if fitted else mse.in_parts(weight, scheme, inputs, weighted=True)
-    found, cost = work.round(given, fitted)
+    search = mse.search(weight.shape, scheme)
+    given = plain if fitted else native.fit(weight, scheme, search, inputs.mean_square)
+    found, cost = work.round(given, search, fitted=fitted)
     if sweeps:
         exact, moment = to_float32(weight), inputs.second_moment
         found, cost = descend(exact, found, moment, work.ridge, sweeps)
@@ -136,7 +136,9 @@ class _Work:
         self.feedback[dead, dead] = self.ridge
         return _core.factor(self.pool, self.feedback)
 
-    def round(self, given: QuantizedTensor, fitted: bool) -> tuple[QuantizedTensor, Float64]:
+    def round(
+        self, given: QuantizedTensor, search: native.Search, *, fitted: bool
+    ) -> tuple[QuantizedTensor, Float64]:
         """The tensor, and what each row costs on the calibration data.
 
         Scales and zero points are those of ``given`` unless they are ``fitted`` on the way.
@@ -148,7 +150,6 @@ class _Work:
             zeros[:] = given.zeros
         parts = (self.order // (columns // scales.shape[1])).astype(np.int32)
         codes, costs = np.empty((rows, columns), np.int8), np.zeros(rows)
-        search = mse.search((rows, columns), scheme, _GRID, _TURNS)
         _core.round_with_feedback(
             self.pool,
             weight=self.weight,

@@ -45,5 +45,6 @@ def solve(
     ValueError for weights that are not finite, and for options outside `LIMITS`.
     """
     require(LIMITS, norm=norm, beta=beta, turns=turns)
-    plain, fitted = absmax.solve(weight, scheme), mse.in_parts(weight, scheme)
+    plain = absmax.solve(weight, scheme)
+    fitted = native.fit(weight, scheme, mse.search(weight.shape, scheme))
     return native.lower_norm(weight, plain, fitted, norm=norm, beta=beta, turns=turns)

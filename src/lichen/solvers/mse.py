@@ -14,7 +14,7 @@ from lichen.schemes import Scheme
 from lichen.solvers.limit import Limit, tries
 from lichen.solvers.native import Search, encode_trellis, fit
 from lichen.solvers.statistics import InputStatistics
-from lichen.tensor import FloatArray, Quantized, QuantizedTensor
+from lichen.tensor import FloatArray, Quantized
 
 OPTIONS: dict[str, bool | int | float | str] = {"grid": 16, "turns": 4, "weighted": False}
 LIMITS: dict[str, Limit] = {"grid": tries(0), "turns": tries(0)}
@@ -40,30 +40,17 @@ def solve(
     ``weighted`` multiplies the squared error of each column by the mean square of its inputs.
     ValueError for weights that are not finite, and for ``weighted`` without inputs.
     """
-    if not scheme.trellis:
-        return in_parts(weight, scheme, inputs, grid=grid, turns=turns, weighted=weighted)
-    if weighted:
-        raise ValueError("trellis codes are not weighted by inputs: mse is, or codes are plain")
-    return encode_trellis(weight)
-
-
-def in_parts(
-    weight: FloatArray,
-    scheme: Scheme,
-    inputs: InputStatistics | None = None,
-    *,
-    grid: int = 16,
-    turns: int = 4,
-    weighted: bool = False,
-) -> QuantizedTensor:
-    """As `solve`, of codes that share scales in parts: all but trellis codes."""
     if weighted and inputs is None:
         raise ValueError("mse is weighted by inputs, which come from calibration")
+    if scheme.trellis:
+        if weighted:
+            raise ValueError("trellis codes are not weighted by inputs: mse is, or codes are plain")
+        return encode_trellis(weight)
     importance = inputs.mean_square if weighted and inputs else None
     return fit(weight, scheme, search(weight.shape, scheme, grid, turns), importance)
 
 
-def search(shape: tuple[int, ...], scheme: Scheme, grid: int, turns: int) -> Search:
+def search(shape: tuple[int, ...], scheme: Scheme, grid: int = 16, turns: int = 4) -> Search:
     """Where to look for the scales of a weight [out, in]."""
     rows, parts = scheme.scale_shape(shape[0], shape[1])
     few = shape[0] * shape[1] // (rows * parts) <= _FEW
