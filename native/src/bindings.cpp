@@ -120,6 +120,7 @@ class ResultMemory : public std::enable_shared_from_this<ResultMemory> {
     AlignedBuffer memory;
     std::shared_ptr<ResultMemory> home;
   };
+
   static std::size_t float_bytes(std::int64_t floats) {
     return std::max<std::size_t>(kCacheLine, static_cast<std::size_t>(floats) * sizeof(float));
   }

@@ -158,18 +158,18 @@ void sum_squares(ThreadPool& pool, Isa isa, const Weights& weights, const float*
 
 void sum_squares(ThreadPool& pool, Isa isa, const Weights& weights, const std::uint8_t* words, double* errors,
                  double* squares) {
-  constexpr std::int64_t kPart = 32;  // divides every group of a row, also a short one
   const RoundingKernels& kernels = rounding_kernels(isa);
-  const std::int64_t columns = weights.columns, parts = columns / kPart, stride = trellis_row_bytes(columns);
-  const auto groups = static_cast<std::size_t>((columns + kTrellisGroup - 1) / kTrellisGroup);
-  const std::vector<float> zeros(static_cast<std::size_t>(parts), 0.0f);
+  const std::int64_t columns = weights.columns, stride = trellis_row_bytes(columns);
+  const std::int64_t groups = columns / kTrellisGroup, whole = groups * kTrellisGroup;
+  const std::vector<float> zeros(static_cast<std::size_t>(groups + 1), 0.0f);
   each_row(pool, kernels, weights, [&](std::int64_t row, const float* w) {
     std::vector<std::int8_t> codes(static_cast<std::size_t>(columns));
-    std::vector<float> units(groups), scales(static_cast<std::size_t>(parts));
+    std::vector<float> units(zeros.size());
     decode_trellis_row(words + row * stride, columns, codes.data(), units.data());
-    for (std::int64_t p = 0; p < parts; ++p)
-      scales[static_cast<std::size_t>(p)] = units[static_cast<std::size_t>(p * kPart / kTrellisGroup)];
-    kernels.squares(w, codes.data(), parts, kPart, scales.data(), zeros.data(), errors + row, squares + row);
+    kernels.squares(w, codes.data(), groups, kTrellisGroup, units.data(), zeros.data(), errors + row, squares + row);
+    if (whole < columns)  // the last group is short
+      kernels.squares(w + whole, codes.data() + whole, 1, columns - whole, &units[static_cast<std::size_t>(groups)],
+                      zeros.data(), errors + row, squares + row);
   });
 }
 

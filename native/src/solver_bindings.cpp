@@ -15,6 +15,7 @@
 #include "lichen/rotation.h"
 #include "lichen/rounding.h"
 #include "lichen/trellis.h"
+#include "whole.h"
 
 namespace nb = nanobind;
 
@@ -298,7 +299,7 @@ void decode(const Array<const std::uint8_t, 2>& words, const Array<std::int8_t, 
   const std::int64_t rows = length(codes, 0), columns = length(codes, 1), groups = length(units, 1);
   const std::int64_t stride = trellis_row_bytes(columns);
   require_words(words, rows, columns);
-  require(length(units, 0) == rows && groups == (columns + kTrellisGroup - 1) / kTrellisGroup,
+  require(length(units, 0) == rows && groups == ceil_div(columns, kTrellisGroup),
           "units must be [rows, groups]");
   nb::gil_scoped_release unlocked;
   for (std::int64_t row = 0; row < rows; ++row)
