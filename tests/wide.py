@@ -37,7 +37,7 @@ def meet_in_16_bits(monkeypatch: pytest.MonkeyPatch) -> None:
         if not isinstance(weight, Quantized) or not lower(weight).dtype.startswith("b"):
             return exact(x, weight)
         if weight.activations is not None:
-            x = reference.fake_quantize(x, weight.activations, getattr(weight, "input_scale", None))
+            x = reference.fake_quantize(x, weight.activations, weight.input_scale)
         codes, scales = widen(x.astype(np.float32))
         inputs = codes * np.repeat(scales.astype(np.float64), 32, axis=1)[:, : x.shape[1]]
         return (inputs @ dequantize(weight).T.astype(np.float64)).astype(np.float32)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from lichen import graph as ops
 from lichen.schemes import ActivationScheme, dequantize
-from lichen.tensor import FloatArray, Quantized, QuantizedTensor
+from lichen.tensor import FloatArray, Quantized
 
 Float32 = npt.NDArray[np.float32]
 Weights = Mapping[str, "FloatArray | Quantized"]
@@ -99,8 +99,7 @@ def linear(x: Float32, weight: FloatArray | Quantized) -> Float32:
         return x @ weight.astype(np.float32).T
     if weight.activations is None:
         return x @ dequantize(weight).T
-    static = weight.input_scale if isinstance(weight, QuantizedTensor) else None
-    rounded = fake_quantize(x, weight.activations, static)
+    rounded = fake_quantize(x, weight.activations, weight.input_scale)
     return (rounded @ dequantize(weight).T.astype(np.float64)).astype(np.float32)
 
 

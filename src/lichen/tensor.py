@@ -55,6 +55,7 @@ class TrellisTensor:
     shape: tuple[int, int]
     scheme: Scheme
     activations: ActivationScheme | None = None
+    input_scale: float | None = None
 
     @property
     def nbytes(self) -> int:

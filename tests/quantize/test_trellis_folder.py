@@ -15,12 +15,14 @@ from tests.quantize.test_pipeline import snapshot
 from tests.tiny import write_json, write_tiny_model
 
 from lichen.checkpoint import open_checkpoint
+from lichen.engine.lowering import Rounding, lower
 from lichen.errors import InputError
 from lichen.export import export
 from lichen.loading import Request, load
 from lichen.quantize import quantize
 from lichen.recipe import Calibration, load_recipe, parse_recipe
-from lichen.schemes import trellis_row_bytes
+from lichen.reference import linear
+from lichen.schemes import dequantize, trellis_row_bytes
 from lichen.solvers import mse, native
 from lichen.tensor import StoredTrellis, TrellisTensor
 
@@ -100,6 +102,23 @@ def test_answers_are_the_same_from_the_file_and_from_memory(made, monkeypatch):
     kind = type(open_checkpoint(made))
     monkeypatch.setattr(kind, "read_exact", kind.read)
     assert dict(load(made).generate(requests)) == first
+
+
+def test_static_inputs_keep_their_scale(tiny, tmp_path):
+    static = 'granularity = "tensor", dynamic = false'
+    text = LAYERS.replace('granularity = "group"', static) + 'solver = "mse"\n'
+    recipe = replace(parse_recipe(text, "static"), calibration=Calibration(sequences=4, length=64))
+    path = quantize(tiny, recipe, tmp_path / "static", calibration=TEXT).path
+    stored = {n: t for file in path.glob("*.safetensors") for n, t in load_file(file).items()}
+    [scale] = stored[f"{UP}.input_scale"]
+    tensor = open_checkpoint(path).read(f"{UP}.weight")
+    assert isinstance(tensor, TrellisTensor)
+    assert tensor.input_scale == scale > 0
+    x = np.random.default_rng(0).standard_normal((3, 128), np.float32)
+    rounded = np.clip(np.rint(x / scale), -128, 127) * scale
+    np.testing.assert_allclose(linear(x, tensor), rounded @ dequantize(tensor).T, atol=1e-4)
+    assert lower(tensor).rounding == Rounding(scale, 0)
+    assert len(dict(load(path).generate([Request("def f(x):", max_tokens=4)]))) == 1
 
 
 def test_a_run_that_sees_inputs_comes_nearer_and_is_repeatable(tiny, tmp_path):

@@ -65,10 +65,22 @@ def stored(
 
     ``head`` is a layer without codes of its own, which reads these.
     """
+    parts = _words(tensor) if isinstance(tensor, TrellisTensor) else _codes(layer, tensor)
+    if tensor.input_scale is not None:
+        parts["input_scale"] = np.array([tensor.input_scale], np.float32)
+    made = {f"{layer}.{part}": array for part, array in parts.items()}
+    if head is not None:
+        made |= {f"{head}.{part}": parts[part] for part in (_SCALES, _ZEROS) if part in parts}
+    return made
+
+
+def _words(tensor: TrellisTensor) -> dict[str, npt.NDArray[Any]]:
+    return {_TRELLIS: tensor.words, "weight_shape": np.array(tensor.shape, np.int64)}
+
+
+def _codes(layer: str, tensor: QuantizedTensor) -> dict[str, npt.NDArray[Any]]:
+    """Codes, packed where the format says so, and what they are scaled by."""
     scheme, parts = tensor.scheme, dict[str, npt.NDArray[Any]]()
-    if isinstance(tensor, TrellisTensor):
-        shape = np.array(tensor.shape, np.int64)
-        return {f"{layer}.{_TRELLIS}": tensor.words, f"{layer}.weight_shape": shape}
     packed = stored_as(layer, LayerFormat(scheme, tensor.activations)) == PACKED
     if packed:
         parts["weight_packed"] = pack(tensor.codes, scheme.bits)
@@ -82,12 +94,7 @@ def stored(
         parts["weight_zero_point"] = np.ascontiguousarray(pack(tensor.zeros.T, scheme.bits).T)
     elif tensor.zeros is not None:
         parts["weight_zero_point"] = tensor.zeros.reshape(parts["weight_scale"].shape)
-    if tensor.input_scale is not None:
-        parts["input_scale"] = np.array([tensor.input_scale], np.float32)
-    made = {f"{layer}.{part}": array for part, array in parts.items()}
-    if head is not None:
-        made |= {f"{head}.{part}": parts[part] for part in (_SCALES, _ZEROS) if part in parts}
-    return made
+    return parts
 
 
 def _weight_of(stored: str) -> str:
@@ -308,13 +315,12 @@ class CompressedTensors(QuantizedFolder):
         """One tensor: floats as stored, or a quantized weight with its scales."""
         if name not in self._formats:
             return self._plain(name)
-        chosen = self._formats[name]
+        chosen, scale = self._formats[name], self._input_scale(name)
         if chosen.weights.trellis:
-            words = self._integers(self._stored(name))
-            return TrellisTensor(words, self._matrix(name), chosen.weights, chosen.activations)
+            words, shape = self._integers(self._stored(name)), self._matrix(name)
+            return TrellisTensor(words, shape, chosen.weights, chosen.activations, scale)
         scales, zeros = self._scales(name), self._zeros(name, chosen.weights)
         codes = self._codes(name, chosen.weights)
-        scale = self._input_scale(name)
         return QuantizedTensor(codes, scales, zeros, chosen.weights, chosen.activations, scale)
 
     def read_exact(self, name: str) -> AnyTensor:

@@ -75,10 +75,11 @@ def quantized(
 ) -> tuple[Quantized, LayerRecord]:
     """A weight by its rule, and what there is to say of it; InputError as for `solved`."""
     rule = work.to_quantize[name][1]
-    made = solved(work, name, weight, work.scheme(name), rule.solver, inputs)
-    made = replace(made, activations=rule.activations)
-    if isinstance(made, QuantizedTensor):
-        made = replace(made, input_scale=_input_scale(rule, inputs))
+    made = replace(
+        solved(work, name, weight, work.scheme(name), rule.solver, inputs),
+        activations=rule.activations,
+        input_scale=_input_scale(rule, inputs),
+    )
     output_error = None if inputs is None else _output_error(weight, made, inputs)
     return made, _record(work, name, native.relative_error(weight, made), output_error)
 

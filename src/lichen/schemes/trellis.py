@@ -47,7 +47,8 @@ def decode(coded: TrellisTensor, rows: slice = slice(None)) -> QuantizedTensor:
         scales[part] = np.repeat(units, GROUP // TRELLIS_COLUMNS, axis=1)[:, : scales.shape[1]]
 
     map_row_blocks(fill, codes.shape, _BLOCK_ELEMENTS)
-    return QuantizedTensor(codes, scales, None, DECODED, coded.activations)
+    inputs = coded.activations, coded.input_scale
+    return QuantizedTensor(codes, scales, None, DECODED, *inputs)
 
 
 def code_order(columns: int) -> npt.NDArray[np.intp]:
