@@ -24,11 +24,30 @@ def encode(texts: Sequence[str]) -> list[list[int]]:
 
 
 def test_pieces_are_runs_of_the_text_and_none_is_drawn_twice() -> None:
-    drawn = sequences(TEXT, encode, count=31, length=32, seed=0)
-    for ids in drawn:
+    drawn = sequences(TEXT, encode, count=30, length=32, seed=0)
+    runs = [ids for ids in drawn if ids[0] != 576]  # behind there the rests are joined
+    for ids in runs:
         assert ids.dtype == np.int32
         np.testing.assert_array_equal(ids, np.arange(ids[0], ids[0] + 32))
-    assert len({int(ids[0]) for ids in drawn}) == 31
+    assert len(runs) == 29
+    assert len({int(ids[0]) for ids in drawn}) == 30
+
+
+def test_what_whole_pieces_leave_is_joined() -> None:
+    drawn = sequences(TEXT, encode, count=31, length=32, seed=0)
+    (joined,) = [ids for ids in drawn if ids[0] == 576]
+    np.testing.assert_array_equal(joined, [*range(576, 600), *range(984, 992)])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_documents_take_turns_and_half_of_them_begin_with_their_beginning(seed: int) -> None:
+    """Eight documents of 40 tokens, whose pieces of 8 leave nothing."""
+    text = CodeText("eight", tuple(" ".join(map(str, range(d, d + 40))) for d in range(0, 320, 40)))
+    starts = [int(ids[0]) for ids in sequences(text, encode, count=40, length=8, seed=seed)]
+    for turn in range(0, 40, 8):
+        assert {start // 40 for start in starts[turn : turn + 8]} == set(range(8))
+    assert [start % 40 for start in starts[:8:2]] == [0] * 4
+    assert len(set(starts)) == 40
 
 
 def test_the_seed_decides_and_fewer_are_the_first_of_more() -> None:
@@ -40,7 +59,7 @@ def test_the_seed_decides_and_fewer_are_the_first_of_more() -> None:
 
 
 def test_a_begin_token_counts_as_one_of_the_piece() -> None:
-    drawn = sequences(TEXT, encode, count=3, length=10, seed=0, bos=7777)
+    drawn = sequences(TEXT, encode, count=2, length=10, seed=0, bos=7777)
     for ids in drawn:
         assert (len(ids), ids[0]) == (10, 7777)
         np.testing.assert_array_equal(ids[1:], np.arange(ids[1], ids[1] + 9))

@@ -2,19 +2,15 @@
 #include "lichen/linear.h"
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
-#include <limits>
 
 #include "kernels/dispatch.h"
+#include "lichen/inputs.h"
 #include "whole.h"
 
 namespace lichen {
 namespace {
 
 constexpr std::int64_t kPanelsPerBlock = 4;  // the widest register tile
-
-std::int64_t whole_tiles(std::int64_t tokens) { return ceil_div(tokens, kTileTokens) * kTileTokens; }
 
 // How a product is cut: blocks of so many panels, each for every block of tokens.
 struct Cut {
@@ -47,13 +43,7 @@ Cut cut(const Linear& linear, std::int64_t tokens) {
 // Where a block of tokens starts: tiles are not cut. Rounded up, no block is longer than a task, which is whole tiles;
 // nor has one of several only kFewTileTokens.
 std::int64_t token_start(const Cut& cut, std::int64_t tokens, std::int64_t token_block) {
-  return std::min(whole_tiles(tokens * token_block / cut.token_blocks), tokens);
-}
-
-// Whether a product of so many tokens meets tiles of codes; trellis codes are multiplied in whole groups there.
-bool meets_tiles(const Linear& linear, std::int64_t tokens) {
-  const bool whole = linear.dtype != Dtype::t4 || linear.cols % linear.group == 0;
-  return linear_kernels(linear.isa).quantize_tiles && tokens > kFewTileTokens && whole;
+  return std::min(round_up(tokens * token_block / cut.token_blocks, kTileTokens), tokens);
 }
 
 LinearKernel kernel_of(const LinearKernels& kernels, Dtype dtype) {
@@ -71,90 +61,33 @@ LinearKernel kernel_of(const LinearKernels& kernels, Dtype dtype) {
   return nullptr;
 }
 
-// Columns that share a scale.
-void fake_quantize_group(const float* x, std::int64_t cols, float given_scale, float* out) {
-  float largest = 0.0f;
-  bool finite = true;
-  for (std::int64_t k = 0; k < cols; ++k) {
-    finite = finite && std::isfinite(x[k]);
-    largest = std::max(largest, std::fabs(x[k]));
-  }
-  float scale = given_scale != 0.0f ? given_scale : largest / 127.5f;
-  if (scale == 0.0f) scale = 0x1p-23f;
-  if (!finite) scale = std::numeric_limits<float>::quiet_NaN();
-  for (std::int64_t k = 0; k < cols; ++k) {
-    const float clamped = std::min(std::max(x[k] / scale, -128.0f), 127.0f);
-    // Adding and taking away 1.5 * 2^23 rounds to the nearest integer, halves to even.
-    out[k] = ((clamped + 12582912.0f) - 12582912.0f) * scale;
+// A task's codes, from a token on.
+void set_codes(const Linear& linear, const CodeRows& from, std::int64_t token, LinearTask& task) {
+  const std::int64_t stride = task.code_stride;
+  task.codes = from.codes + token * stride;
+  task.signed_codes = from.signed_codes + token * stride;
+  task.words = from.words + token * stride;
+  task.minus_sums = from.minus_sums + token * (stride / 32);
+  task.x_scales = from.scales + token * (task.x_groups ? ceil_div(linear.cols, linear.input_group) : 1);
+}
+
+// To the outputs of a task, which began at `first`, what the rests of its tokens make of them.
+void add_rests(LinearKernel kernel, const Linear& linear, const QuantizedRows& quantized, std::int64_t first,
+               const LinearTask& done) {
+  LinearTask task = done;
+  task.bias = nullptr;
+  task.accumulate = true;
+  task.stored_panels = task.panels;
+  task.tokens = 1;
+  for (std::int64_t t = 0; t < done.tokens; ++t) {
+    if (!quantized.has_rest[first + t]) continue;
+    set_codes(linear, quantized.rests, first + t, task);
+    task.y = done.y + t * done.y_stride;
+    kernel(task);
   }
 }
 
 }  // namespace
-
-void fake_quantize_row(const float* x, std::int64_t cols, float given_scale, std::int64_t group,
-                       float* out) {
-  const std::int64_t shared = group ? group : cols;
-  for (std::int64_t k = 0; k < cols; k += shared)
-    fake_quantize_group(x + k, std::min(shared, cols - k), given_scale, out + k);
-}
-
-void quantize_rows(Isa isa, const float* x, std::int64_t x_stride, std::int64_t begin,
-                   std::int64_t end, std::int64_t cols, const QuantizedRows& out,
-                   float given_scale, std::int64_t group) {
-  const std::int64_t stride = code_stride(cols), shared = group ? group : cols;
-  const LinearKernels& kernels = linear_kernels(isa);
-  kernels.quantize({x + begin * x_stride, x_stride, end - begin, cols,
-                                out.codes + begin * stride, out.signed_codes + begin * stride,
-                                kernels.i8_words ? out.words + begin * stride : nullptr,
-                                out.minus_sums + begin * (stride / 32), stride,
-                                out.scales + begin * ceil_div(cols, shared), shared,
-                                group ? group : 32, given_scale});
-}
-
-Input input_of(const Linear& linear) {
-  if (takes_codes(linear.dtype)) return Input::codes;
-  if (in_blocks(linear.dtype)) return Input::wide;
-  const bool halves = linear.dtype == Dtype::bf16 && linear_kernels(linear.isa).halve;
-  return halves ? Input::halves : Input::floats;
-}
-
-void prepare_rows(const Linear& linear, const float* x, std::int64_t x_stride, std::int64_t begin,
-                  std::int64_t end, std::int64_t tokens, const QuantizedRows& out) {
-  const std::int64_t cols = linear.cols, stride = code_stride(cols), group = linear.input_group;
-  const LinearKernels& kernels = linear_kernels(linear.isa);
-  const Input input = input_of(linear);
-  if (input == Input::codes && meets_tiles(linear, tokens))
-    kernels.quantize_tiles({x, x_stride, begin, end, cols, out.code_tiles, stride, group ? nullptr : out.scales,
-                            group ? out.scale_tiles : nullptr, group ? group : cols, linear.input_scale});
-  else if (input == Input::codes)
-    quantize_rows(linear.isa, x, x_stride, begin, end, cols, out, linear.input_scale, group);
-  if (input == Input::halves) kernels.halve({x, x_stride, begin, end, cols, out.halves, stride});
-  if (input == Input::wide)
-    kernels.widen({x + begin * x_stride, x_stride, end - begin, cols,
-                   out.wide + begin * 2 * stride, out.wide_sums + begin * (stride / 16),
-                   out.wide_scales + begin * (stride / 32), stride});
-}
-
-QuantizedBuffer::QuantizedBuffer(std::int64_t tokens, std::int64_t cols)
-    : codes_(static_cast<std::size_t>(tokens * code_stride(cols))),
-      signed_codes_(static_cast<std::size_t>(tokens * code_stride(cols))),
-      minus_sums_(static_cast<std::size_t>(tokens * code_stride(cols) / 32) * sizeof(std::int32_t)),
-      scales_(static_cast<std::size_t>(tokens * code_stride(cols) / 32) * sizeof(float)),
-      code_tiles_(static_cast<std::size_t>(whole_tiles(tokens) * code_stride(cols))),
-      scale_tiles_(static_cast<std::size_t>(whole_tiles(tokens) * code_stride(cols) / 32) * sizeof(float)),
-      halves_(static_cast<std::size_t>(whole_tiles(tokens) * code_stride(cols)) * sizeof(std::uint16_t)),
-      wide_(static_cast<std::size_t>(2 * tokens * code_stride(cols))),
-      wide_sums_(static_cast<std::size_t>(tokens * code_stride(cols) / 16) * sizeof(std::int32_t)),
-      wide_scales_(static_cast<std::size_t>(tokens * code_stride(cols) / 32) * sizeof(float)),
-      words_(static_cast<std::size_t>(tokens * code_stride(cols)) * sizeof(std::int16_t)) {}
-
-QuantizedRows QuantizedBuffer::rows() {
-  return {codes_.as<std::uint8_t>(), signed_codes_.as<std::int8_t>(), minus_sums_.as<std::int32_t>(),
-          scales_.as<float>(), code_tiles_.as<std::int8_t>(),
-          scale_tiles_.as<float>(), halves_.as<std::uint16_t>(),
-          wide_.as<std::int8_t>(), wide_sums_.as<std::int32_t>(), wide_scales_.as<float>(),
-          words_.as<std::int16_t>()};
-}
 
 std::int64_t linear_chunks(const Linear& linear, std::int64_t tokens) {
   const Cut c = cut(linear, tokens);
@@ -220,18 +153,14 @@ void linear_chunk_at(const Linear& linear, const float* x, std::int64_t x_stride
     task.scales = linear.scales.empty() ? nullptr : linear.scales.as<float>() + row;
     task.row_sums = linear.row_sums.empty() ? nullptr : linear.row_sums.as<std::int32_t>() + row;
     task.code_stride = code_stride(linear.cols);
-    task.codes = quantized->codes + token * task.code_stride;
-    task.signed_codes = quantized->signed_codes + token * task.code_stride;
-    task.words = quantized->words + token * task.code_stride;
     task.tile_bytes = kTileTokens * task.code_stride;
     task.tiles = reinterpret_cast<const char*>(quantized->code_tiles + token * task.code_stride);
-    task.minus_sums = quantized->minus_sums + token * (task.code_stride / 32);
     task.x_groups = linear.input_group != 0;
-    task.x_scales = quantized->scales + token * (task.x_groups ? ceil_div(linear.cols, linear.input_group) : 1);
     task.x_scale_tiles =
         task.x_groups ? quantized->scale_tiles + token * ceil_div(linear.cols, linear.input_group) : nullptr;
     task.zeros = linear.zeros;
     task.bf16_scales = linear.bf16_scales;
+    set_codes(linear, quantized->rows, token, task);
   } else if (input_of(linear) == Input::halves) {
     task.code_stride = code_stride(linear.cols);
     task.tile_bytes = kTileTokens * task.code_stride * static_cast<std::int64_t>(sizeof(std::uint16_t));
@@ -245,7 +174,9 @@ void linear_chunk_at(const Linear& linear, const float* x, std::int64_t x_stride
     task.x = x + token * x_stride;
     task.x_stride = x_stride;
   }
-  kernel_of(linear_kernels(linear.isa), linear.dtype)(task);
+  const LinearKernel kernel = kernel_of(linear_kernels(linear.isa), linear.dtype);
+  kernel(task);
+  if (linear.dtype == Dtype::t4) add_rests(kernel, linear, *quantized, token, task);
 }
 
 }  // namespace lichen

@@ -13,6 +13,7 @@
 #include "lichen/attention.h"
 #include "lichen/batch.h"
 #include "lichen/elementwise.h"
+#include "lichen/inputs.h"
 #include "lichen/linear.h"
 
 namespace lichen {

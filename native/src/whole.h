@@ -7,6 +7,7 @@
 namespace lichen {
 
 constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+constexpr std::int64_t round_up(std::int64_t a, std::int64_t b) { return ceil_div(a, b) * b; }
 
 // Calls work(tile, stride) on the tile [kSide][kSide] that starts at c, whose rows are `stride` apart. Where the
 // matrix ends after so many rows and columns of it, that is a copy, zeros behind them, which is brought back.

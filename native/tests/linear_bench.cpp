@@ -17,6 +17,7 @@
 #include <time.h>
 #endif
 
+#include "lichen/inputs.h"
 #include "lichen/linear.h"
 #include "lichen/machine.h"
 

@@ -4,11 +4,13 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <limits>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "checks.h"
+#include "lichen/inputs.h"
 #include "lichen/linear.h"
 #include "lichen/trellis.h"
 
@@ -256,6 +258,28 @@ float tile_product(const float* w, const float* x, std::int64_t cols) {
   return value;
 }
 
+// One output of i4 or t4, of codes of inputs with one scale or one for each group.
+float grouped_product(const Case& c, const RandomWeight& w, std::int64_t r, const std::vector<int>& q,
+                      const std::vector<float>& scales) {
+  volatile float value = 0;  // every step rounded to float
+  const std::int64_t groups = (c.shape.cols + c.group - 1) / c.group;
+  for (std::int64_t begin = 0; begin < c.shape.cols; begin += c.group) {
+    int sum = 0;
+    for (std::int64_t k = begin; k < std::min(begin + c.group, c.shape.cols); ++k)
+      sum += static_cast<int>(w.values[static_cast<std::size_t>(r * c.shape.cols + k)]) * q[static_cast<std::size_t>(k)];
+    const float group_scale = w.scales[static_cast<std::size_t>(r * groups + begin / c.group)];
+    const auto old = static_cast<float>(value);
+    if (c.input_groups) {
+      const volatile float part = static_cast<float>(sum) * group_scale;
+      value = std::fma(part, scales[static_cast<std::size_t>(begin / c.group)], old);
+    } else {
+      value = std::fma(static_cast<float>(sum), group_scale, old);
+    }
+  }
+  if (!c.input_groups) value = value * scales[0];
+  return value;
+}
+
 std::vector<float> expected(Isa isa, const Case& c, const RandomWeight& w, const std::vector<float>& x,
                             const std::vector<float>& bias, std::vector<float> y) {
   for (std::int64_t t = 0; t < c.shape.tokens; ++t) {
@@ -267,6 +291,18 @@ std::vector<float> expected(Isa isa, const Case& c, const RandomWeight& w, const
     if (integers(c.dtype))
       for (std::int64_t begin = 0; begin < c.shape.cols; begin += shared)
         scales.push_back(quantize(row + begin, std::min(shared, c.shape.cols - begin), q));
+    std::vector<float> rest_scales;
+    std::vector<int> rest_q;
+    if (c.dtype == Dtype::t4 && has_rest(row, c.shape.cols)) {
+      std::vector<float> rest(row, row + c.shape.cols);
+      for (std::int64_t k = 0; k < c.shape.cols; ++k) {
+        const auto i = static_cast<std::size_t>(k);
+        const volatile float coded = static_cast<float>(q[i]) * scales[static_cast<std::size_t>(k / shared)];
+        rest[i] -= coded;
+      }
+      for (std::int64_t begin = 0; begin < c.shape.cols; begin += shared)
+        rest_scales.push_back(quantize(&rest[static_cast<std::size_t>(begin)], std::min(shared, c.shape.cols - begin), rest_q));
+    }
     for (std::int64_t r = 0; r < c.shape.rows; ++r) {
       const float* wr = w.values.data() + r * c.shape.cols;
       volatile float value = 0;  // every step rounded to float
@@ -283,20 +319,7 @@ std::vector<float> expected(Isa isa, const Case& c, const RandomWeight& w, const
         }
         if (c.input_groups) value = value * row_scale;
       } else if (c.dtype == Dtype::i4 || c.dtype == Dtype::t4) {
-        const std::int64_t groups = (c.shape.cols + c.group - 1) / c.group;
-        for (std::int64_t begin = 0; begin < c.shape.cols; begin += c.group) {
-          int sum = 0;
-          for (std::int64_t k = begin; k < std::min(begin + c.group, c.shape.cols); ++k) sum += static_cast<int>(wr[k]) * q[static_cast<std::size_t>(k)];
-          const float group_scale = w.scales[static_cast<std::size_t>(r * groups + begin / c.group)];
-          const auto old = static_cast<float>(value);
-          if (c.input_groups) {
-            const volatile float part = static_cast<float>(sum) * group_scale;
-            value = std::fma(part, scales[static_cast<std::size_t>(begin / c.group)], old);
-          } else {
-            value = std::fma(static_cast<float>(sum), group_scale, old);
-          }
-        }
-        if (!c.input_groups) value = value * scales[0];
+        value = grouped_product(c, w, r, q, scales);
       } else if (in_blocks(c.dtype)) {
         value = wide_product(c, w, r, wide);
       } else if (c.dtype == Dtype::bf16 && isa == Isa::avx512_bf16) {
@@ -309,6 +332,7 @@ std::vector<float> expected(Isa isa, const Case& c, const RandomWeight& w, const
       if (c.bias) value = value + bias[static_cast<std::size_t>(r)];
       float& out = y[static_cast<std::size_t>(t * (c.shape.rows + 3) + r)];
       out = c.accumulate ? value + out : static_cast<float>(value);
+      if (!rest_q.empty()) out = grouped_product(c, w, r, rest_q, rest_scales) + out;
     }
   }
   return y;
@@ -355,6 +379,9 @@ bool run_case(ThreadPool& pool, Isa isa, const Case& c, std::mt19937& random) {
   for (float& v : y) v = c.accumulate ? normal(random) : NAN;
   for (float& v : bias) v = normal(random);
   if (c.shape.tokens > 1) std::fill(x.begin(), x.begin() + c.shape.cols, 0.0f);
+  if (c.dtype == Dtype::t4)  // rows that have a rest
+    for (std::int64_t t = 2; t < c.shape.tokens; t += 5)
+      x[static_cast<std::size_t>(t * c.shape.cols + random() % static_cast<std::uint32_t>(c.shape.cols))] = -1000;
   const std::vector<float> want = expected(isa, c, w, x, bias, y);
 
   const auto linear = pack_linear(pool, given(c, w, c.bias ? bias.data() : nullptr), isa);
@@ -380,11 +407,36 @@ bool run_case(ThreadPool& pool, Isa isa, const Case& c, std::mt19937& random) {
   return std::memcmp(y.data(), want.data(), y.size() * sizeof(float)) == 0;
 }
 
+// Nothing is outweighed by what is an eighth of the sum, or is not a number.
+int has_rest_failures() {
+  const float nan = std::numeric_limits<float>::quiet_NaN(), inf = std::numeric_limits<float>::infinity();
+  int failures = 0;
+  for (const std::int64_t cols : {1, 15, 16, 31, 64, 1537}) {
+    std::vector<float> x(static_cast<std::size_t>(cols), 0.0f);
+    const auto expect = [&](bool want) { failures += has_rest(x.data(), cols) != want; };
+    expect(false);
+    for (std::size_t at : {std::size_t{0}, x.size() / 2, x.size() - 1}) {
+      std::fill(x.begin(), x.end(), 0.0f);
+      x[at] = -3;
+      expect(true);
+      x[at] = nan;
+      expect(false);
+      x[at] = inf;
+      expect(false);
+    }
+    std::fill(x.begin(), x.end(), 1.0f);
+    expect(cols < 8);
+    x[0] = static_cast<float>(cols) / 8;  // 8 times that is cols, the sum of all a little more or less than that
+    expect(x[0] < 1);
+  }
+  return failures;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   const std::vector<Isa> isas = chosen_isas(argc, argv);
-  int failures = 0;
+  int failures = has_rest_failures();
   const std::vector<Shape> shapes = {{1, 1, 1},    {1, 16, 4},   {1, 64, 33},  {2, 65, 257},  {5, 130, 31},
                                      {6, 96, 300}, {7, 81, 130}, {13, 64, 515}, {64, 33, 140}, {129, 70, 67},
                                      {3, 17, 2100}, {31, 80, 1100}, {255, 33, 64}};

@@ -7,6 +7,7 @@ Code by default: calibrating on prose loses more of a code model, at few bits by
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 
 import numpy as np
 import numpy.typing as npt
@@ -54,23 +55,42 @@ def sequences(
 ) -> list[Ints]:
     """``count`` different pieces of the text, of ``length`` tokens each, drawn with ``seed``.
 
-    The documents are joined and cut into windows; fewer of the same seed are the first of more.
+    Documents take turns, in random order, and every other one begins with its beginning: there a
+    model knows no names yet, and more of what it reads is prose.  What whole pieces leave of the
+    documents is joined and comes last of a turn.  Fewer of the same seed are the first of more.
     ``encode`` gives the tokens of each document alone; ``bos``, for models that want one, begins
     every piece and counts as one of its tokens.  InputError when there is not enough text.
     """
     begin = [] if bos is None else [bos]
     own = length - len(begin)
-    ids = np.array([token for part in encode(text.documents) for token in part], np.int32)
-    windows = len(ids) // own
+    documents = [np.array(ids, np.int32) for ids in encode(text.documents)]
+    tokens = sum(map(len, documents))
+    turns = _turns(documents, own, np.random.default_rng(seed))
+    windows = sum(map(len, turns))
     if not windows:
         raise InputError(
-            f"calibration text {text.name} has {len(ids)} tokens, one sequence needs {own};"
+            f"calibration text {text.name} has {tokens} tokens, one sequence needs {own};"
             " give more text or a shorter --calibration-length."
         )
     if windows < count:
         raise InputError(
-            f"calibration text {text.name} has {len(ids)} tokens, enough for {windows} sequences of"
+            f"calibration text {text.name} has {tokens} tokens, enough for {windows} sequences of"
             f" {length}, not {count}; give more text or ask for fewer or shorter ones."
         )
-    chosen = np.random.default_rng(seed).permutation(windows)[:count]
-    return [np.append(begin, ids[w * own : (w + 1) * own]).astype(np.int32) for w in chosen]
+    drawn = [piece for turn in zip_longest(*turns) for piece in turn if piece is not None]
+    return [np.append(begin, piece).astype(np.int32) for piece in drawn[:count]]
+
+
+def _turns(documents: Sequence[Ints], own: int, random: np.random.Generator) -> list[list[Ints]]:
+    """The pieces of each document, documents and pieces in the order of their turns."""
+    turns = []
+    for turn, number in enumerate(random.permutation(len(documents))):
+        document = documents[number]
+        order = random.permutation(len(document) // own)
+        if turn % 2 == 0:
+            order = np.append(0, order[order != 0])[: len(order)]
+        turns.append([document[i * own : (i + 1) * own] for i in order])
+    rests = [document[len(document) // own * own :] for document in documents]
+    joined = np.concatenate(rests) if rests else np.empty(0, np.int32)
+    order = random.permutation(len(joined) // own)
+    return [*turns, [joined[i * own : (i + 1) * own] for i in order]]

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lichen import graph as ops
-from lichen.schemes import ActivationScheme, dequantize
-from lichen.tensor import FloatArray, Quantized
+from lichen.schemes import ActivationScheme, dequantize, trellis
+from lichen.tensor import FloatArray, Quantized, TrellisTensor
 
 Float32 = npt.NDArray[np.float32]
 Weights = Mapping[str, "FloatArray | Quantized"]
@@ -100,7 +100,22 @@ def linear(x: Float32, weight: FloatArray | Quantized) -> Float32:
     if weight.activations is None:
         return x @ dequantize(weight).T
     rounded = fake_quantize(x, weight.activations, weight.input_scale)
+    in_own_groups = weight.activations.group_size == trellis.GROUP
+    if isinstance(weight, TrellisTensor) and in_own_groups:
+        rest = np.where(outweighed(x)[:, None], x - rounded.astype(np.float32), np.float32(0))
+        rounded += fake_quantize(rest, weight.activations, None)
     return (rounded @ dequantize(weight).T.astype(np.float64)).astype(np.float32)
+
+
+def outweighed(x: Float32) -> npt.NDArray[np.bool_]:
+    """In which rows [tokens] of ``x`` [tokens, in] the largest makes codes too coarse for the rest.
+
+    Where the sum of all is less than 8 times the largest: there trellis codes meet the codes of the
+    rest as well (`native/include/lichen/inputs.h`).
+    """
+    magnitudes = np.abs(x)
+    lopsided: npt.NDArray[np.bool_] = magnitudes.sum(axis=1) < 8 * magnitudes.max(axis=1)
+    return lopsided
 
 
 def fake_quantize(

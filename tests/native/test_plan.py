@@ -12,7 +12,7 @@ from scipy.special import erf
 
 from lichen import _core
 from lichen.schemes import int4
-from lichen.solvers import mse
+from lichen.solvers import mse, native
 
 Array = npt.NDArray[Any]
 Build = Callable[[_core.Plan, list[int]], int]
@@ -510,7 +510,7 @@ def test_a_shared_prefix_is_read_from_its_pages(isa: str) -> None:
 
 
 def packed(isa: str, kind: str, seed: int, rows: int, cols: int, threads: int) -> _core.Linear:
-    """A weight of some kind; i8-64 has inputs with a scale for each 64 columns."""
+    """A weight of some kind; i8-64, i8-128, t4: inputs have a scale for 64 or 128 columns."""
     weight, pool = normal(seed, rows, cols) / np.float32(np.sqrt(cols)), POOLS[threads]
     if kind == "bf16":
         bits = weight.astype(ml_dtypes.bfloat16).view(np.uint16)
@@ -520,6 +520,9 @@ def packed(isa: str, kind: str, seed: int, rows: int, cols: int, threads: int) -
         return _core.Linear(pool, tensor.codes, "i4", tensor.scales, None, isa)
     if kind == "f32":
         return _core.Linear(pool, weight, "f32", None, None, isa)
+    if kind == "t4":
+        words = native.encode_trellis(weight).words
+        return _core.Linear(pool, words, "t4", None, None, isa, input_group=128)
     if kind in ("b4", "b6", "b8"):  # blocks of 32, symmetric
         high = 1 << int(kind[1]) - 1
         blocks = np.random.default_rng(seed).integers(-high, high, (rows, cols), np.int8)
@@ -527,7 +530,7 @@ def packed(isa: str, kind: str, seed: int, rows: int, cols: int, threads: int) -
         return _core.Linear(pool, blocks, kind, spread, None, isa)
     scales = np.abs(weight).max(1) / np.float32(127)
     codes = np.round(weight / scales[:, None]).astype(np.int8)
-    group = 64 if kind == "i8-64" else 0
+    group = int(kind.partition("-")[2] or 0)
     return _core.Linear(pool, codes, "i8", scales, None, isa, None, None, 0.0, group)
 
 
@@ -540,6 +543,7 @@ def packed(isa: str, kind: str, seed: int, rows: int, cols: int, threads: int) -
         ("i8", "i8"),
         ("i8-64", "i8-64"),
         ("i4", "i4"),
+        ("t4", "t4"),
         ("i8", "f32"),
     ],
     ids="+".join,
@@ -550,6 +554,7 @@ def test_a_gate_in_pieces_is_the_gate_as_a_whole(
 ) -> None:
     """To the last bit, in any pieces; also where the two are cut differently."""
     x, rows = normal(1, tokens, 128), 301
+    x[::3, 5] = 400
     gate, up = (packed(isa, kind, 2 + i, rows, 128, threads) for i, kind in enumerate(kinds))
 
     def in_pieces(plan: _core.Plan, values: list[int]) -> int:
@@ -580,6 +585,8 @@ def test_a_gate_in_pieces_is_the_gate_as_a_whole(
         ("i8-64", "b8", "b4"),
         ("i4", "b4", "i8"),
         ("f32", "i8", "bf16", "b6", "i4"),
+        ("i8-128", "t4"),  # which alone reads what codes leave of lopsided rows
+        ("t4", "b8", "i8-128"),
     ],
     ids="+".join,
 )
@@ -589,6 +596,7 @@ def test_weights_that_share_an_input_do_not_disturb_each_other(
 ) -> None:
     """Each gives the bits that it gives alone, in whatever forms the others read the input."""
     x, rows = normal(1, tokens, 256), 77
+    x[::3, 5] = 400
     weights = [packed(isa, kind, 2 + i, rows, 256, threads) for i, kind in enumerate(kinds)]
 
     def of(number: int, readers: Sequence[int]) -> Array:

@@ -14,6 +14,7 @@
 namespace lichen {
 
 enum class ScaleType;  // see kernels/linear/kernel.h
+struct QuantizedRows;  // see lichen/inputs.h
 enum class Dtype { f32, f16, bf16, i8, i4, t4, b8, b6, b4 };
 
 // Whether a product with such weights takes its input in int8.
@@ -28,7 +29,6 @@ constexpr bool in_blocks(Dtype dtype) { return dtype == Dtype::b8 || dtype == Dt
 std::int64_t element_bytes(Dtype dtype);
 
 inline constexpr std::int64_t kPanelRows = 16;  // one vector lane is one output row
-inline constexpr std::int64_t kCodePadding = 64;
 
 // A packed weight [rows, cols]. Panels of 16 rows, each contiguous and padded with zero rows:
 //   f32, f16: [panel][k][16]; bf16, i8: [panel][k/depth][16][depth], cols padded with zeros; codes of i8 as
@@ -101,69 +101,6 @@ std::unique_ptr<Linear> pack_linear(ThreadPool& pool, const Weight& weight, Isa 
 // One row of the weight, dequantized: out[cols]. An embedding shares a tied head's memory this way.
 void unpack_row(const Linear& linear, std::int64_t row, float* out);
 
-// Activations; prepare_rows fills what a product reads of them. In int8: the instructions multiply unsigned by signed,
-// so signed weights (i8, and i4 expanded for many tokens) meet q + 128 and unsigned ones (i4, and i8 with scales for
-// groups) meet q. Columns from cols to the stride are q = 0. AVX2 multiplies i8 in 16 bits, where it meets q.
-struct QuantizedRows {
-  std::uint8_t* codes;        // [tokens][code_stride(cols)]: q + 128
-  std::int8_t* signed_codes;  // [tokens][code_stride(cols)]: q
-  std::int32_t* minus_sums;   // [tokens][code_stride(cols) / 32]: minus the sum of 32 q, or of
-                              // each group that has a scale
-  float* scales;              // [tokens][groups]
-  std::int8_t* code_tiles;    // q, where tiles are multiplied: [ceil(tokens / 16)][code_stride(cols) / 64][16][64]
-  float* scale_tiles;         // likewise scales of groups: [ceil(tokens / 16)][groups][16]
-  std::uint16_t* halves;      // [ceil(tokens / 16)][code_stride(cols) / 32][16][32]: see Input::halves
-  std::int8_t* wide;          // [tokens][2 * code_stride(cols)]: see Input::wide
-  std::int32_t* wide_sums;    // [tokens][code_stride(cols) / 16]
-  float* wide_scales;         // [tokens][code_stride(cols) / 32]
-  std::int16_t* words;        // [tokens][code_stride(cols)]: q, where i8 is multiplied in 16 bits
-};
-
-// Bytes between two rows of codes: cols rounded up to 64.
-constexpr std::int64_t code_stride(std::int64_t cols) {
-  return (cols + kCodePadding - 1) / kCodePadding * kCodePadding;
-}
-
-// The memory of QuantizedRows.
-class QuantizedBuffer {
- public:
-  QuantizedBuffer() = default;
-  QuantizedBuffer(std::int64_t tokens, std::int64_t cols);  // throws std::bad_alloc
-  QuantizedRows rows();
-
- private:
-  AlignedBuffer codes_, signed_codes_, minus_sums_, scales_, code_tiles_, scale_tiles_, halves_, wide_, wide_sums_, wide_scales_, words_;
-};
-
-// Quantizes rows [begin, end) of x[tokens][x_stride] into the same rows of `out`: symmetric, dynamic per
-// token or, where it is not 0, with the given scale, exactly as compressed-tensors does
-// (quantization/utils/helpers.py, calculate_qparams; quantization/lifecycle/forward_helpers.py, _quantize):
-//   dynamic scale = absmax / 127.5 (2^-23 where that is 0);  q = round_half_even(clamp(x / scale, -128, 127))
-// Where group is not 0, that is done for each so many columns of a row by themselves.
-// A row with a NaN or an infinity gets scale NaN and q = 0, so that its products are NaN, as in float.
-void quantize_rows(Isa isa, const float* x, std::int64_t x_stride, std::int64_t begin,
-                   std::int64_t end, std::int64_t cols, const QuantizedRows& out,
-                   float given_scale = 0, std::int64_t group = 0);
-
-// One row as its codes stand for it: out[k] = q * scale, with q and scale as in quantize_rows, NaN where
-// that makes the scale NaN.
-void fake_quantize_row(const float* x, std::int64_t cols, float given_scale, std::int64_t group,
-                       float* out);
-
-// What a product reads of its input: floats; codes in int8 (i8 and i4 weights); halves (bf16 weights, where tiles
-// of bf16 are multiplied): x rounded to bf16, to nearest. Or wide (blocks): in fixed point of 16 bits, so that
-// integers are multiplied. Each 32 columns share
-//   scale = largest |x| / 32639;  q = round_half_even(x * (32639 / largest |x|));  |x - q scale| <= 2^-16 largest |x|
-// where the largest is below 2^-100, all q are 0; with a NaN or an infinity the scale is NaN and all q are 0.
-enum class Input { floats, codes, halves, wide };
-
-Input input_of(const Linear& linear);
-
-// Makes what input_of() says, of rows [begin, end) of x[tokens][x_stride], in the same rows of `out`: of codes, what a
-// product of so many tokens reads.
-void prepare_rows(const Linear& linear, const float* x, std::int64_t x_stride, std::int64_t begin,
-                  std::int64_t end, std::int64_t tokens, const QuantizedRows& out);
-
 // A product of `tokens` rows is cut in this many chunks, to be done in any order by any threads.
 std::int64_t linear_chunks(const Linear& linear, std::int64_t tokens);
 
@@ -196,7 +133,8 @@ bool cut_alike(const Linear& a, const Linear& b);
 // are exact in int32, then y = float(sum) * (x_scale * w_scale), or with scales for groups of inputs
 // y = (one chain of fused multiply-adds float(sum) * x_scale, groups ascending from 0) * w_scale. i4 sums are exact in each group, then
 // y = (one chain of fused multiply-adds float(sum) * w_scale, groups ascending from 0) * x_scale, or with
-// scales for groups one chain of (float(sum) * w_scale) * x_scale. Then bias, then the old y are added.
+// scales for groups one chain of (float(sum) * w_scale) * x_scale. Then bias, then the old y are added; and to that, of t4
+// where has_rest(), the product of the rest (lichen/inputs.h).
 // Sums of blocks are exact in each 32 columns, or each 16 of blocks of 16, then y is one chain, columns ascending
 // from 0, of total = fma(float(sum of code * q) * w_scale, x_scale, total) and where there are shifts of
 // total = fma(shift, float(sum of q) * x_scale, total).

@@ -12,6 +12,7 @@
 #include "lichen/batch.h"
 #include "lichen/cpu.h"
 #include "lichen/elementwise.h"
+#include "lichen/inputs.h"
 #include "lichen/linear.h"
 #include "lichen/memory.h"
 #include "lichen/norm.h"
