@@ -29,7 +29,9 @@ ALLOWED = {
     "read_ahead": set(),
     "reference": {"graph", "tensor", "schemes"},
     "models": {"errors", "graph"},
-    "engine": {"errors", "graph", "read_ahead", "row_blocks", "tensor", "schemes", "_core"},
+    "engine": {
+        *("errors", "graph", "read_ahead", "row_blocks", "reuse", "tensor", "schemes", "_core"),
+    },
     "code_text": {"errors"},
     "calibration": {"errors", "code_text"},
     "hub_bars": set(),

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 #: Bytes of arrays that are worth it, and that are not too large to be kept.
-_SMALLEST, _LARGEST = 1 << 20, 1 << 29
+_SMALLEST, _LARGEST = 1 << 20, 1 << 30
 
 #: An array may have memory of up to so many times its size.
 _ROOM = 2

@@ -19,6 +19,7 @@ from lichen import graph as ops
 from lichen.engine.compile import ReadWeight, compile_part
 from lichen.engine.scheduler import PAGE_TOKENS, STEP_TOKENS
 from lichen.errors import InputError
+from lichen.reuse import empty
 
 Float32 = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
@@ -142,7 +143,7 @@ class Walk:
             if isinstance(rows, _Held) and rows.width == width:
                 spare.remove(rows)
                 return rows
-        return _Held(np.empty((self._tokens, width), np.float32))
+        return _Held(empty((self._tokens, width), np.float32))
 
 
 class Stop:

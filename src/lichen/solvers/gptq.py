@@ -33,6 +33,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lichen import _core
+from lichen.reuse import empty
 from lichen.row_blocks import map_row_blocks
 from lichen.schemes import Scheme, dequantize_rows, to_float32, trellis, trellis_row_bytes
 from lichen.solvers import absmax, mse, native
@@ -183,7 +184,8 @@ class _Work:
         """Trellis codes, and what each row costs on the calibration data."""
         rows, columns = self.weight.shape
         words, costs = np.empty((rows, trellis_row_bytes(columns)), np.uint8), np.zeros(rows)
-        wanted = self.weight.copy()
+        wanted = empty(self.weight.shape, np.float32)
+        wanted[:] = self.weight
         _core.encode_trellis_with_feedback(
             self.pool, self.weight, wanted, self.feedback, self.pivots, words, costs
         )
@@ -202,7 +204,7 @@ class _Work:
         return costs - undamped
 
     def _errors(self, tensor: Quantized) -> Float32:
-        errors = np.empty_like(self.weight)
+        errors = empty(self.weight.shape, np.float32)
 
         def fill(rows: slice) -> None:
             made = dequantize_rows(tensor, rows)
@@ -220,7 +222,7 @@ class _Work:
 
 def _in_order(moment: Float32, order: npt.NDArray[np.intp]) -> Float32:
     """Rows and columns of a symmetric matrix in order."""
-    ordered = np.empty_like(moment)
+    ordered = empty(moment.shape, np.float32)
 
     def fill(rows: slice) -> None:
         np.take(moment[order[rows]], order, axis=1, out=ordered[rows], mode="clip")

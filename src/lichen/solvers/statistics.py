@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lichen import _core
+from lichen.reuse import empty
 from lichen.row_blocks import map_row_blocks
 from lichen.solvers import native
 
@@ -77,7 +78,10 @@ class Collector:
         self._absmax = np.zeros(width, np.float32)
         self._absolute = np.zeros(width)
         self._square = np.zeros(width)
-        self._moment = np.zeros((width, width), np.float32) if "second_moment" in needs else None
+        self._moment: Float32 | None = None
+        if "second_moment" in needs:
+            self._moment = empty((width, width), np.float32)
+            self._moment.fill(0)
         kept = min(SAMPLE_TOKENS, tokens) if "sample" in needs else 0
         self._kept = _spread(kept, tokens)
         self._sample = np.empty((kept, width), np.float32)
