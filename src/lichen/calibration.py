@@ -55,11 +55,12 @@ def sequences(
 ) -> list[Ints]:
     """``count`` different pieces of the text, of ``length`` tokens each, drawn with ``seed``.
 
-    Documents take turns, in random order, and every other one begins with its beginning: there a
-    model knows no names yet, and more of what it reads is prose.  What whole pieces leave of the
-    documents is joined and comes last of a turn.  Fewer of the same seed are the first of more.
-    ``encode`` gives the tokens of each document alone; ``bos``, for models that want one, begins
-    every piece and counts as one of its tokens.  InputError when there is not enough text.
+    Documents take turns, in random order, and every other one begins with its beginning, the rest
+    elsewhere: at first a model knows no names yet, and more of what it reads is prose.  What whole
+    pieces leave of the documents is joined and comes last of a turn.  Fewer of the same seed are
+    the first of more.  ``encode`` gives the tokens of each document alone; ``bos``, for models that
+    want one, begins every piece and counts as one of its tokens.  InputError when there is not
+    enough text.
     """
     begin = [] if bos is None else [bos]
     own = length - len(begin)
@@ -86,10 +87,9 @@ def _turns(documents: Sequence[Ints], own: int, random: np.random.Generator) -> 
     turns = []
     for turn, number in enumerate(random.permutation(len(documents))):
         document = documents[number]
-        order = random.permutation(len(document) // own)
-        if turn % 2 == 0:
-            order = np.append(0, order[order != 0])[: len(order)]
-        turns.append([document[i * own : (i + 1) * own] for i in order])
+        pieces = [document[i : i + own] for i in range(0, len(document) - own + 1, own)]
+        others = [pieces[i] for i in random.permutation(np.arange(1, len(pieces)))]
+        turns.append([*others[: turn % 2], *pieces[:1], *others[turn % 2 :]])
     rests = [document[len(document) // own * own :] for document in documents]
     joined = np.concatenate(rests) if rests else np.empty(0, np.int32)
     order = random.permutation(len(joined) // own)
