@@ -26,7 +26,8 @@ from lichen.tensor import QuantizedTensor
 from lichen.tokenizer import Tokenizer
 
 TEXT = CodeText("words", ("def f(x):\n    return x + 1\n" * 400,))
-SIZE = "[calibration]\nsequences = 4\nlength = 64\n"
+SEED = 1
+SIZE = f"[calibration]\nsequences = 4\nlength = 64\nseed = {SEED}\n"
 
 
 def recipe_of(*lines: str, weights: str = "bits = 4, group_size = 32", head: str = ""):
@@ -90,7 +91,7 @@ def largest_inputs(folder: Path) -> dict[str, float]:
     source = open_checkpoint(folder)
     graph, encode = models.build(source.config), Tokenizer.load(source).encode_literally
     weights = {name: source.read(name) for name, _ in graph.weights()}
-    texts = calibration.sequences(TEXT, encode, count=4, length=64, seed=0)
+    texts = calibration.sequences(TEXT, encode, count=4, length=64, seed=SEED)
     recorders = [Recorder(graph, weights, {}) for _ in texts]
     for recorder, ids in zip(recorders, texts, strict=True):
         recorder.step(ids, np.arange(len(ids), dtype=np.int32))
