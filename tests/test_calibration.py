@@ -24,13 +24,13 @@ def encode(texts: Sequence[str]) -> list[list[int]]:
 
 
 def test_pieces_are_runs_of_the_text_and_none_is_drawn_twice() -> None:
-    drawn = sequences(TEXT, encode, count=30, length=32, seed=0)
+    drawn = sequences(TEXT, encode, count=31, length=32, seed=0)
     runs = [ids for ids in drawn if ids[0] != 576]  # behind there the rests are joined
     for ids in runs:
         assert ids.dtype == np.int32
         np.testing.assert_array_equal(ids, np.arange(ids[0], ids[0] + 32))
-    assert len(runs) == 29
-    assert len({int(ids[0]) for ids in drawn}) == 30
+    assert len(runs) == 30
+    assert len({int(ids[0]) for ids in drawn}) == 31
 
 
 def test_what_whole_pieces_leave_is_joined() -> None:
@@ -59,10 +59,10 @@ def test_the_seed_decides_and_fewer_are_the_first_of_more() -> None:
 
 
 def test_a_begin_token_counts_as_one_of_the_piece() -> None:
-    drawn = sequences(TEXT, encode, count=2, length=10, seed=0, bos=7777)
+    drawn = sequences(TEXT, encode, count=3, length=11, seed=0, bos=7777)
     for ids in drawn:
-        assert (len(ids), ids[0]) == (10, 7777)
-        np.testing.assert_array_equal(ids[1:], np.arange(ids[1], ids[1] + 9))
+        assert (len(ids), ids[0]) == (11, 7777)
+        np.testing.assert_array_equal(ids[1:], np.arange(ids[1], ids[1] + 10))
 
 
 @pytest.mark.parametrize(

@@ -53,11 +53,11 @@ void quantize_rows(Isa isa, const float* x, std::int64_t x_stride, std::int64_t 
   const std::int64_t stride = code_stride(cols), shared = group ? group : cols;
   const LinearKernels& kernels = linear_kernels(isa);
   kernels.quantize({x + begin * x_stride, x_stride, end - begin, cols,
-                                out.codes + begin * stride, out.signed_codes + begin * stride,
-                                kernels.i8_words ? out.words + begin * stride : nullptr,
-                                out.minus_sums + begin * (stride / 32), stride,
-                                out.scales + begin * ceil_div(cols, shared), shared,
-                                group ? group : 32, given_scale});
+                    out.codes + begin * stride, out.signed_codes + begin * stride,
+                    kernels.i8_words ? out.words + begin * stride : nullptr,
+                    out.minus_sums + begin * (stride / 32), stride,
+                    out.scales + begin * ceil_div(cols, shared), shared,
+                    group ? group : 32, given_scale});
 }
 
 bool has_rest(const float* x, std::int64_t cols) {

@@ -281,12 +281,11 @@ void Plan::open_products(Value x, const std::vector<std::shared_ptr<const Linear
             linear->cols, " columns");
     require(linear->isa == isa_, "linear: the weight was packed for ", isa_name(linear->isa),
             ", the plan runs ", isa_name(isa_));
-    const auto [reader, is_first] = readers.emplace(input_of(*linear), linear);
-    const Linear& other = *reader->second;
-    require(reader->first != Input::codes || (other.input_scale == linear->input_scale &&
-                                              other.input_group == linear->input_group),
+    auto& [input, reader] = *readers.emplace(input_of(*linear), linear).first;
+    require(input != Input::codes || (reader->input_scale == linear->input_scale &&
+                                      reader->input_group == linear->input_group),
             "linear: two products would quantize value ", x, " with different scales");
-    if (!is_first && linear->dtype == Dtype::t4) reader->second = linear;  // which reads rests, too
+    if (linear->dtype == Dtype::t4) reader = linear;  // which reads rests, too
   }
   for (const auto& [input, linear] : readers)
     if (input != Input::floats) prepare(x, linear);
