@@ -15,7 +15,8 @@ namespace {
 
 constexpr std::int64_t kPanelBytes = 32768;  // of one panel: it stays in the nearest cache
 constexpr std::int64_t kBlockPanels = 8;     // a side of the blocks that a thread takes: 512 KiB of panels
-constexpr std::int64_t kPivots = 256;        // columns of a factor that are made together
+constexpr std::int64_t kPivots = 64;         // rows of a factor that are solved one by one: they stay in near caches
+constexpr std::int64_t kTogether = 256;      // and those whose products are taken out of all others at once
 
 // One product: what the threads share.
 class Product {
@@ -128,6 +129,25 @@ void solve_columns(std::int64_t count, const float* s, std::int64_t stride, floa
   }
 }
 
+// Rows [begin, end) of the factor, of which all rows behind them are taken out already.
+bool factor_rows(ThreadPool& pool, Isa isa, std::int64_t n, float* h, std::int64_t begin, std::int64_t end) {
+  constexpr std::int64_t kColumns = 128;
+  while (end > begin) {
+    const std::int64_t first = std::max(begin, end - kPivots), count = end - first;
+    float* rows = h + first * n;
+    if (!factor_pivots(count, rows + first, n)) return false;
+    ChunkCounter chunks;
+    pool.run([&](int) {
+      for (std::int64_t j; (j = chunks.take() * kColumns) < first;)
+        solve_columns(count, rows + first, n, rows, j, std::min(first, j + kColumns));
+    });
+    if (first > begin)
+      add_product(pool, isa, {rows + begin, n, 1, first - begin}, {rows, n, 1, first}, count, -1.0f, h + begin * n, n);
+    end = first;
+  }
+  return true;
+}
+
 }  // namespace
 
 void add_product(ThreadPool& pool, Isa isa, const Operand& a, const Operand& b, std::int64_t depth,
@@ -136,18 +156,11 @@ void add_product(ThreadPool& pool, Isa isa, const Operand& a, const Operand& b, 
 }
 
 bool factor(ThreadPool& pool, Isa isa, std::int64_t n, float* h) {
-  constexpr std::int64_t kColumns = 128;
   for (std::int64_t end = n; end > 0;) {
-    const std::int64_t begin = std::max<std::int64_t>(0, end - kPivots), count = end - begin;
-    float* rows = h + begin * n;
-    if (!factor_pivots(count, rows + begin, n)) return false;
-    ChunkCounter chunks;
-    pool.run([&](int) {
-      for (std::int64_t j; (j = chunks.take() * kColumns) < begin;)
-        solve_columns(count, rows + begin, n, rows, j, std::min(begin, j + kColumns));
-    });
-    const Operand solved = {rows, n, 1, begin};
-    if (begin > 0) add_product(pool, isa, solved, solved, count, -1.0f, h, n, Part::lower);
+    const std::int64_t begin = std::max<std::int64_t>(0, end - kTogether);
+    if (!factor_rows(pool, isa, n, h, begin, end)) return false;
+    const Operand solved = {h + begin * n, n, 1, begin};
+    if (begin > 0) add_product(pool, isa, solved, solved, end - begin, -1.0f, h, n, Part::lower);
     end = begin;
   }
   for (std::int64_t row = 0; row < n; ++row) std::fill(h + row * n + row + 1, h + (row + 1) * n, 0.0f);

@@ -20,8 +20,8 @@ constexpr float kLeast = 1e-30f;  // whose square is nothing
 // Up to kChunks * kMomentTokens tokens of an input, rounded.
 class Rounded {
  public:
-  explicit Rounded(std::int64_t width)
-      : width_(width), panels_(ceil_div(width, kMomentLines)), codes_(bytes<std::int8_t>(kPanelCodes)),
+  Rounded(std::int64_t width, std::int64_t stride)
+      : width_(width), stride_(stride), panels_(ceil_div(width, kMomentLines)), codes_(bytes<std::int8_t>(kPanelCodes)),
         raised_(bytes<std::uint8_t>(kPanelCodes)), raise_(bytes<std::int32_t>(kMomentLines)),
         scales_(bytes<float>(kMomentLines)) {}
 
@@ -33,14 +33,14 @@ class Rounded {
             raise_.as<std::int32_t>() + at * kMomentLines, scales_.as<float>() + at * kMomentLines};
   }
 
-  // Panel p of a chunk becomes tokens x [tokens][width]; those up to whole eights are zeros.
+  // Panel p of a chunk becomes tokens x, rows of it; those up to whole eights are zeros.
   void round(std::int64_t chunk, std::int64_t p, const float* x, std::int64_t tokens) {
     const std::int64_t at = chunk * panels_ + p, first = p * kMomentLines;
     const std::int64_t lines = std::min(kMomentLines, width_ - first);
     float* scales = scales_.as<float>() + at * kMomentLines;
     float most[kMomentLines] = {}, inverse[kMomentLines];
     for (std::int64_t t = 0; t < tokens; ++t)
-      for (std::int64_t i = 0; i < lines; ++i) most[i] = std::max(most[i], std::fabs(x[t * width_ + first + i]));
+      for (std::int64_t i = 0; i < lines; ++i) most[i] = std::max(most[i], std::fabs(x[t * stride_ + first + i]));
     for (std::int64_t i = 0; i < kMomentLines; ++i) {
       scales[i] = most[i] / kMomentLargest;
       inverse[i] = most[i] > kLeast ? kMomentLargest / most[i] : 0.0f;
@@ -51,7 +51,7 @@ class Rounded {
     for (std::int64_t t = 0; t < ceil_div(tokens, 8) * 8; t += 4) {
       for (std::int64_t k = 0; k < 4; ++k) {
         std::int32_t rounded[kMomentLines] = {};
-        if (t + k < tokens) round_row(x + (t + k) * width_ + first, lines, inverse, rounded);
+        if (t + k < tokens) round_row(x + (t + k) * stride_ + first, lines, inverse, rounded);
         for (std::int64_t i = 0; i < kMomentLines; ++i) {
           codes[t * kMomentLines + 4 * i + k] = static_cast<std::int8_t>(rounded[i]);
           raised[t * kMomentLines + 4 * i + k] = static_cast<std::uint8_t>(rounded[i] + kRaise);
@@ -79,7 +79,7 @@ class Rounded {
     }
   }
 
-  const std::int64_t width_, panels_;
+  const std::int64_t width_, stride_, panels_;
   Scratch codes_, raised_, raise_, scales_;
 };
 
@@ -95,9 +95,10 @@ void add_tile(MomentKernel kernel, const Rounded& rounded, std::int64_t chunks, 
 
 }  // namespace
 
-void add_moment(ThreadPool& pool, Isa isa, const float* x, std::int64_t tokens, std::int64_t width, float* total) {
+void add_moment(ThreadPool& pool, Isa isa, const float* x, std::int64_t stride, std::int64_t tokens, std::int64_t width,
+                float* total) {
   const MomentKernel kernel = moment_kernel(isa);
-  Rounded rounded(width);
+  Rounded rounded(width, stride);
   const std::int64_t panels = rounded.panels(), side = ceil_div(panels, kBlockPanels);
   for (std::int64_t begin = 0; begin < tokens; begin += kChunks * kMomentTokens) {
     const std::int64_t chunks = std::min(kChunks, ceil_div(tokens - begin, kMomentTokens));
@@ -108,7 +109,7 @@ void add_moment(ThreadPool& pool, Isa isa, const float* x, std::int64_t tokens, 
     pool.run([&](int) {
       for (std::int64_t at; (at = rounding.take()) < chunks * panels;) {
         const std::int64_t c = at / panels;
-        rounded.round(c, at % panels, x + (begin + c * kMomentTokens) * width, counts[c]);
+        rounded.round(c, at % panels, x + (begin + c * kMomentTokens) * stride, counts[c]);
       }
       pool.barrier();
       for (std::int64_t block; (block = blocks.take()) < side * side;) {

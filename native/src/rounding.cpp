@@ -3,12 +3,11 @@
 #include "lichen/rounding.h"
 
 #include <algorithm>
-#include <functional>
+#include <numeric>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
-#include "lichen/matrix.h"
 #include "lichen/memory.h"
 #include "lichen/trellis.h"
 
@@ -43,12 +42,12 @@ void each_row(ThreadPool& pool, const RoundingKernels& kernels, const Weights& w
 }
 
 // Columns [begin, begin + count) of all rows; what their errors do to each other is [count][count].
-void round_block(ThreadPool& pool, Isa isa, const Feedback& work, std::int64_t begin, std::int64_t count,
-                 float* inner, float* errors) {
+void round_columns(ThreadPool& pool, Isa isa, const Feedback& work, const DiagonalBlock& block, std::int64_t begin,
+                   std::int64_t count, float* inner, float* errors) {
   const std::int64_t n = work.columns;
   for (std::int64_t k = 0; k < count; ++k)
     for (std::int64_t j = 0; j < count; ++j)
-      inner[k * count + j] = j > k ? work.feedback[(begin + j) * n + begin + k] : 0.0f;
+      inner[k * count + j] = j > k ? *block.at(begin + j, begin + k) : 0.0f;
   constexpr std::int64_t kRows = 16;
   ChunkCounter chunks;
   pool.run([&](int) {
@@ -63,12 +62,12 @@ void round_block(ThreadPool& pool, Isa isa, const Feedback& work, std::int64_t b
 }
 
 // Columns [begin, begin + count) of all rows; `moment` is their own part of H, changes [rows][count].
-void descend_block(ThreadPool& pool, Isa isa, const Descent& work, std::int64_t begin, std::int64_t count,
-                   float* moment, float* changes) {
+void descend_columns(ThreadPool& pool, Isa isa, const Descent& work, const DiagonalBlock& block, std::int64_t begin,
+                     std::int64_t count, float* moment, float* changes) {
   const std::int64_t n = work.columns, size = n / work.part_count, part = begin / size;
   for (std::int64_t k = 0; k < count; ++k)
     for (std::int64_t j = 0; j < count; ++j)
-      moment[k * count + j] = work.moment[(begin + k) * n + begin + j] + (j == k ? work.ridge : 0.0f);
+      moment[k * count + j] = *block.at(begin + k, begin + j) + (j == k ? work.ridge : 0.0f);
   constexpr std::int64_t kRows = 16;
   ChunkCounter chunks;
   pool.run([&](int) {
@@ -89,6 +88,21 @@ void require_whole_parts(std::int64_t size) {
   if (size && kTogether % size != 0)
     throw std::invalid_argument("columns that share a scale found on the way must divide " +
                                 std::to_string(kTogether) + ", not be " + std::to_string(size));
+}
+
+// Rows that cost more than their limits go, once they are a quarter; the errors of others move to the front.
+void leave_out(std::vector<std::int64_t>& counted, std::int64_t columns, float* errors, const double* costs,
+               const double* limits) {
+  const auto above = [&](std::int64_t row) { return costs[row] > limits[row]; };
+  if (4 * std::count_if(counted.begin(), counted.end(), above) < static_cast<std::int64_t>(counted.size())) return;
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < counted.size(); ++i) {
+    if (above(counted[i])) continue;
+    const auto from = static_cast<std::int64_t>(i), to = static_cast<std::int64_t>(kept);
+    if (to < from) std::copy_n(errors + from * columns, columns, errors + to * columns);
+    counted[kept++] = counted[i];
+  }
+  counted.resize(kept);
 }
 
 }  // namespace
@@ -178,14 +192,15 @@ void round_with_feedback(ThreadPool& pool, Isa isa, const Feedback& work) {
   const std::int64_t n = work.columns;
   AlignedBuffer inner(kTogether * kTogether * sizeof(float));
   Scratch errors(static_cast<std::size_t>(work.rows * kTogether) * sizeof(float));
-  for (std::int64_t begin = 0; begin < n; begin += kTogether) {
-    const std::int64_t count = std::min(kTogether, n - begin), end = begin + count;
-    round_block(pool, isa, work, begin, count, inner.as<float>(), errors.as<float>());
-    if (end == n) break;
-    const Operand error = {errors.as<float>(), 1, count, work.rows};
-    const Operand reach = {work.feedback + end * n + begin, 1, n, n - end};
-    add_product(pool, isa, error, reach, count, 1.0f, work.wanted + end, n);
-  }
+  for (const DiagonalBlock& block : work.feedback)
+    for (std::int64_t begin = block.begin; begin < block.end(); begin += kTogether) {
+      const std::int64_t count = std::min(kTogether, block.end() - begin), end = begin + count;
+      round_columns(pool, isa, work, block, begin, count, inner.as<float>(), errors.as<float>());
+      if (end == block.end()) break;
+      const Operand error = {errors.as<float>(), 1, count, work.rows};
+      const Operand reach = {block.at(end, begin), 1, block.columns, block.end() - end};
+      add_product(pool, isa, error, reach, count, 1.0f, work.wanted + end, n);
+    }
 }
 
 void descend(ThreadPool& pool, Isa isa, const Descent& work) {
@@ -193,34 +208,40 @@ void descend(ThreadPool& pool, Isa isa, const Descent& work) {
   require_whole_parts(work.fitted || work.part_count > 1 ? size : 0);
   AlignedBuffer moment(kTogether * kTogether * sizeof(float));
   Scratch changes(static_cast<std::size_t>(work.rows * kTogether) * sizeof(float));
-  for (std::int64_t begin = 0; begin < n; begin += kTogether) {
-    const std::int64_t count = std::min(kTogether, n - begin);
-    descend_block(pool, isa, work, begin, count, moment.as<float>(), changes.as<float>());
-    const Operand change = {changes.as<float>(), 1, count, work.rows};
-    const Operand reach = {work.moment + begin * n, n, 1, n};
-    add_product(pool, isa, change, reach, count, -1.0f, work.pull, n);
-  }
+  for (const DiagonalBlock& block : work.moment)
+    for (std::int64_t begin = block.begin; begin < block.end(); begin += kTogether) {
+      const std::int64_t count = std::min(kTogether, block.end() - begin);
+      descend_columns(pool, isa, work, block, begin, count, moment.as<float>(), changes.as<float>());
+      const Operand change = {changes.as<float>(), 1, count, work.rows};
+      const Operand reach = {block.at(begin, block.begin), block.columns, 1, block.columns};
+      add_product(pool, isa, change, reach, count, -1.0f, work.pull + block.begin, n);
+    }
 }
 
-void feedback_costs(ThreadPool& pool, Isa isa, std::int64_t rows, std::int64_t columns, const float* errors,
-                    const float* feedback, const float* pivots, const double* limits, double* costs) {
-  Scratch wanted(static_cast<std::size_t>(rows * kTogether) * sizeof(float));
-  auto* block = wanted.as<float>();
-  for (std::int64_t begin = 0; begin < columns; begin += kTogether) {
-    const std::int64_t count = std::min(kTogether, columns - begin), end = begin + count;
-    std::fill(block, block + rows * count, 0.0f);
-    const Operand reach = {feedback + begin * columns, 1, columns, count};
-    add_product(pool, isa, {errors, 1, columns, rows}, reach, end, 1.0f, block, count);
-    ChunkCounter chunks;
-    pool.run([&](int) {
-      for (std::int64_t row; (row = chunks.take()) < rows;)
-        for (std::int64_t k = 0; k < count; ++k) {
-          const auto total = static_cast<double>(errors[row * columns + begin + k] + block[row * count + k]);
-          costs[row] += static_cast<double>(pivots[begin + k]) * total * total;
-        }
-    });
-    if (std::equal(costs, costs + rows, limits, std::greater<>())) return;
-  }
+void feedback_costs(ThreadPool& pool, Isa isa, std::int64_t rows, std::int64_t columns, float* errors,
+                    const BlockDiagonal& feedback, const float* pivots, const double* limits, double* costs) {
+  Scratch memory(static_cast<std::size_t>(rows * kTogether) * sizeof(float));
+  auto* fed = memory.as<float>();
+  std::vector<std::int64_t> counted(static_cast<std::size_t>(rows));  // rows whose errors come first, in order
+  std::iota(counted.begin(), counted.end(), 0);
+  for (const DiagonalBlock& block : feedback)
+    for (std::int64_t begin = block.begin; begin < block.end(); begin += kTogether) {
+      const std::int64_t count = std::min(kTogether, block.end() - begin), end = begin + count;
+      rows = static_cast<std::int64_t>(counted.size());
+      std::fill(fed, fed + rows * count, 0.0f);
+      const Operand reach = {block.at(begin, block.begin), 1, block.columns, count};
+      add_product(pool, isa, {errors + block.begin, 1, columns, rows}, reach, end - block.begin, 1.0f, fed, count);
+      ChunkCounter chunks;
+      pool.run([&](int) {
+        for (std::int64_t row; (row = chunks.take()) < rows;)
+          for (std::int64_t k = 0; k < count; ++k) {
+            const auto total = static_cast<double>(errors[row * columns + begin + k] + fed[row * count + k]);
+            costs[counted[static_cast<std::size_t>(row)]] += static_cast<double>(pivots[begin + k]) * total * total;
+          }
+      });
+      leave_out(counted, columns, errors, costs, limits);
+      if (counted.empty()) return;
+    }
 }
 
 }  // namespace lichen

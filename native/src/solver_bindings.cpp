@@ -3,11 +3,13 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
 
 #include <algorithm>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "kernels/linear/kernel.h"
 #include "lichen/matrix.h"
@@ -29,6 +31,8 @@ template <typename T, int Dimensions>
 using Array = nb::ndarray<T, nb::ndim<Dimensions>, nb::c_contig, nb::device::cpu>;
 using AnyMatrix = nb::ndarray<nb::ro, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Matrix = Array<const float, 2>;
+using Matrices = std::vector<Matrix>;
+using Rows = nb::ndarray<const float, nb::ndim<2>, nb::device::cpu>;
 using NewMatrix = Array<float, 2>;
 using Vector = Array<const float, 1>;
 
@@ -48,12 +52,13 @@ std::int64_t length(const A& array, std::size_t axis) {
   return static_cast<std::int64_t>(array.shape(axis));
 }
 
-void add_moment_of(ThreadPool& pool, const Matrix& x, const NewMatrix& total, const std::optional<std::string>& isa) {
+void add_moment_of(ThreadPool& pool, const Rows& x, const NewMatrix& total, const std::optional<std::string>& isa) {
   const std::int64_t width = length(x, 1);
+  require(width <= 1 || x.stride(1) == 1, "numbers of a row of x must be side by side");
   require(length(total, 0) == width && length(total, 1) == width, "total must be [width, width] of x [n, width]");
   const Isa best = best_or(isa);
   nb::gil_scoped_release unlocked;
-  add_moment(pool, best, x.data(), length(x, 0), width, total.data());
+  add_moment(pool, best, x.data(), x.stride(0), length(x, 0), width, total.data());
 }
 
 void multiply(ThreadPool& pool, const Matrix& a, const Matrix& b, const NewMatrix& out,
@@ -86,6 +91,20 @@ WeightType weight_type(const AnyMatrix& weight, const std::string& dtype) {
 Weights weights_of(const AnyMatrix& weight, const std::string& dtype, std::int64_t parts) {
   require(parts >= 1 && length(weight, 1) % parts == 0, "parts must divide the columns");
   return {weight.data(), weight_type(weight, dtype), length(weight, 0), length(weight, 1), parts};
+}
+
+// Blocks along the diagonal of a matrix [columns, columns]; columns are worked on together, so they end in whole ones.
+BlockDiagonal blocks_of(const Matrices& matrices, std::int64_t columns) {
+  BlockDiagonal blocks;
+  std::int64_t begin = 0;
+  for (const Matrix& matrix : matrices) {
+    require(length(matrix, 0) == length(matrix, 1), "blocks along a diagonal must be square");
+    require(begin % kFeedbackColumns == 0, "blocks along a diagonal must be of whole 256 columns, but for the last");
+    blocks.push_back({matrix.data(), begin, length(matrix, 0)});
+    begin = blocks.back().end();
+  }
+  require(begin == columns, "blocks along a diagonal must have as many columns as the weight");
+  return blocks;
 }
 
 CodeFormat format_of(int bits, bool symmetric, const std::string& scale_type) {
@@ -179,7 +198,7 @@ void squares_of(ThreadPool& pool, const AnyMatrix& weight, const std::string& dt
   sum_squares(pool, best, weights, scales.data(), zeros.data(), codes.data(), errors.data(), squares.data());
 }
 
-void feed_back(ThreadPool& pool, const Matrix& weight, const NewMatrix& wanted, const Matrix& feedback,
+void feed_back(ThreadPool& pool, const Matrix& weight, const NewMatrix& wanted, const Matrices& feedback,
                const Vector& pivots, const Array<const std::int32_t, 1>& parts, int fitted, int bits,
                bool symmetric, const std::string& scale_type, int grid, int turns, float widest,
                float narrowest, const NewMatrix& scales, const NewMatrix& zeros,
@@ -191,13 +210,12 @@ void feed_back(ThreadPool& pool, const Matrix& weight, const NewMatrix& wanted, 
   require(length(wanted, 0) == rows && length(wanted, 1) == columns && length(codes, 0) == rows &&
               length(codes, 1) == columns && length(costs, 0) == rows,
           "wanted and codes must be as large as the weight, costs as long");
-  require(length(feedback, 0) == columns && length(feedback, 1) == columns && length(pivots, 0) == columns &&
-              length(parts, 0) == columns,
-          "feedback, pivots and parts must have the weight's columns");
+  const BlockDiagonal blocks = blocks_of(feedback, columns);
+  require(length(pivots, 0) == columns && length(parts, 0) == columns, "pivots and parts must have the weight's columns");
   require(std::all_of(parts.data(), parts.data() + columns,
                       [&](std::int32_t part) { return part >= 0 && part < count; }),
           "parts must be columns of the scales");
-  const Feedback work = {weight.data(), wanted.data(), rows, columns, feedback.data(), pivots.data(),
+  const Feedback work = {weight.data(), wanted.data(), rows, columns, blocks, pivots.data(),
                          parts.data(), count, fitted, format_of(bits, symmetric, scale_type),
                          search_of(grid, turns, widest, narrowest), scales.data(), zeros.data(),
                          codes.data(), costs.data()};
@@ -206,7 +224,7 @@ void feed_back(ThreadPool& pool, const Matrix& weight, const NewMatrix& wanted, 
   round_with_feedback(pool, best, work);
 }
 
-void descend_columns(ThreadPool& pool, const NewMatrix& pull, const Matrix& moment, float ridge, bool fitted,
+void descend_columns(ThreadPool& pool, const NewMatrix& pull, const Matrices& moment, float ridge, bool fitted,
                      int bits, bool symmetric, const std::string& scale_type, const NewMatrix& scales,
                      const Matrix& zeros, const Array<std::int8_t, 2>& codes,
                      const std::optional<std::string>& isa) {
@@ -215,25 +233,25 @@ void descend_columns(ThreadPool& pool, const NewMatrix& pull, const Matrix& mome
   fits(zeros, rows, parts);
   require(parts >= 1 && columns % parts == 0, "parts must divide the columns");
   require(length(codes, 0) == rows && length(codes, 1) == columns, "codes must be as large as the pull");
-  require(length(moment, 0) == columns && length(moment, 1) == columns, "moment must be [columns, columns]");
-  const Descent work = {pull.data(), moment.data(), ridge, rows, columns, parts, fitted,
+  const BlockDiagonal blocks = blocks_of(moment, columns);
+  const Descent work = {pull.data(), blocks, ridge, rows, columns, parts, fitted,
                         format_of(bits, symmetric, scale_type), scales.data(), zeros.data(), codes.data()};
   const Isa best = best_or(isa);
   nb::gil_scoped_release unlocked;
   descend(pool, best, work);
 }
 
-void add_costs(ThreadPool& pool, const Matrix& errors, const Matrix& feedback, const Vector& pivots,
+void add_costs(ThreadPool& pool, const NewMatrix& errors, const Matrices& feedback, const Vector& pivots,
                const Array<double, 1>& costs, const Array<const double, 1>& limits,
                const std::optional<std::string>& isa) {
   const std::int64_t rows = length(errors, 0), columns = length(errors, 1);
-  require(length(feedback, 0) == columns && length(feedback, 1) == columns && length(pivots, 0) == columns,
-          "feedback and pivots must have the columns of the errors");
+  const BlockDiagonal blocks = blocks_of(feedback, columns);
+  require(length(pivots, 0) == columns, "pivots must have the columns of the errors");
   require(length(costs, 0) == rows && length(limits, 0) == rows,
           "costs and limits must have the rows of the errors");
   const Isa best = best_or(isa);
   nb::gil_scoped_release unlocked;
-  feedback_costs(pool, best, rows, columns, errors.data(), feedback.data(), pivots.data(),
+  feedback_costs(pool, best, rows, columns, errors.data(), blocks, pivots.data(),
                  limits.data(), costs.data());
 }
 
@@ -274,16 +292,16 @@ void trellis_squares(ThreadPool& pool, const AnyMatrix& weight, const std::strin
   sum_squares(pool, best, weights, words.data(), errors.data(), squares.data());
 }
 
-void encode_with_feedback(ThreadPool& pool, const Matrix& weight, const NewMatrix& wanted, const Matrix& feedback,
+void encode_with_feedback(ThreadPool& pool, const Matrix& weight, const NewMatrix& wanted, const Matrices& feedback,
                           const Vector& pivots, const Array<std::uint8_t, 2>& words, const Array<double, 1>& costs,
                           const std::optional<std::string>& isa) {
   const std::int64_t rows = length(weight, 0), columns = length(weight, 1);
   require_words(words, rows, columns);
   require(length(costs, 0) == rows, "costs must be [rows]");
   require(length(wanted, 0) == rows && length(wanted, 1) == columns, "wanted must be as large as the weight");
-  require(length(feedback, 0) == columns && length(feedback, 1) == columns && length(pivots, 0) == columns,
-          "feedback and pivots must have the weight's columns");
-  const TrellisFeedback work = {weight.data(), wanted.data(), rows, columns, feedback.data(), pivots.data(),
+  const BlockDiagonal blocks = blocks_of(feedback, columns);
+  require(length(pivots, 0) == columns, "pivots must have the weight's columns");
+  const TrellisFeedback work = {weight.data(), wanted.data(), rows, columns, blocks, pivots.data(),
                                 words.data(), costs.data()};
   const Isa best = best_or(isa);
   Encoded found;

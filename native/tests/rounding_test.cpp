@@ -138,7 +138,8 @@ void round_together(ThreadPool& pool, Isa isa, const CodeFormat& format, const s
   for (std::size_t k = 0; k < kColumns; ++k) parts[k] = static_cast<std::int32_t>(k / kPart);
   std::vector<std::int8_t> codes(kNumbers);
   std::vector<double> costs(kRows);
-  round_with_feedback(pool, isa, {weight.data(), wanted.data(), kRows, kColumns, feedback.data(), pivots.data(),
+  const BlockDiagonal fed = {{feedback.data(), 0, kColumns}}, whole = {{h.data(), 0, kColumns}};
+  round_with_feedback(pool, isa, {weight.data(), wanted.data(), kRows, kColumns, fed, pivots.data(),
                                   parts.data(), kParts, kPart, format, kSearch, scales.data(), zeros.data(),
                                   codes.data(), costs.data()});
   results.add(of + "scales found on the way", scales);
@@ -147,7 +148,7 @@ void round_together(ThreadPool& pool, Isa isa, const CodeFormat& format, const s
   results.add(of + "costs with feedback", costs);
   Floats pull = normal(kNumbers, 6);
   for (bool fitted : {false, true}) {
-    descend(pool, isa, {pull.data(), h.data(), kRidge, kRows, kColumns, kParts, fitted, format, scales.data(),
+    descend(pool, isa, {pull.data(), whole, kRidge, kRows, kColumns, kParts, fitted, format, scales.data(),
                         zeros.data(), codes.data()});
     const std::string name = fitted ? " with scales" : "";
     results.add(of + "pull after descent" + name, pull);
@@ -156,7 +157,7 @@ void round_together(ThreadPool& pool, Isa isa, const CodeFormat& format, const s
   }
   std::fill(costs.begin(), costs.end(), 0.0);
   const std::vector<double> limits(costs.size(), std::numeric_limits<double>::infinity());
-  feedback_costs(pool, isa, kRows, kColumns, pull.data(), feedback.data(), pivots.data(), limits.data(), costs.data());
+  feedback_costs(pool, isa, kRows, kColumns, pull.data(), fed, pivots.data(), limits.data(), costs.data());
   results.add(of + "costs of errors", costs);
 }
 
@@ -165,7 +166,7 @@ void moment(ThreadPool& pool, Isa isa, Results& results) {
   constexpr std::int64_t kTokens = 603, kWidth = 77;
   const Floats x = normal(kTokens * kWidth, 12);
   Floats total(kWidth * kWidth);
-  add_moment(pool, isa, x.data(), kTokens, kWidth, total.data());
+  add_moment(pool, isa, x.data(), kWidth, kTokens, kWidth, total.data());
   for (std::int64_t i = 0; i < kWidth; ++i) std::fill_n(total.begin() + i * kWidth + i + 1, kWidth - i - 1, 0.0f);
   results.add("second moment", total);
 }
@@ -192,8 +193,9 @@ void encode(ThreadPool& pool, Isa isa, Results& results) {
         reach = j < k && (k + j) % 7 == 0 ? 0.25f : 0.0f;
       }
     std::vector<double> costs(kRows, 0.0);
+    const BlockDiagonal fed = {{feedback.data(), 0, columns}};
     found = encode_trellis(pool, isa,
-                           TrellisFeedback{weight.data(), wanted.data(), kRows, columns, feedback.data(), pivots.data(),
+                           TrellisFeedback{weight.data(), wanted.data(), kRows, columns, fed, pivots.data(),
                                            words.data(), costs.data()});
     results.add(of + " with feedback", words);
     results.add(of + " with feedback, whole", std::vector<int>{found == Encoded::whole});

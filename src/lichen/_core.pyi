@@ -155,7 +155,7 @@ def encode_trellis_with_feedback(
     pool: ThreadPool,
     weight: _Floats,
     wanted: _Floats,
-    feedback: _Floats,
+    feedback: Sequence[_Floats],
     pivots: _Floats,
     words: npt.NDArray[np.uint8],
     costs: npt.NDArray[np.float64],
@@ -221,7 +221,7 @@ def squares(
 def feedback_costs(
     pool: ThreadPool,
     errors: _Floats,
-    feedback: _Floats,
+    feedback: Sequence[_Floats],
     pivots: _Floats,
     costs: npt.NDArray[np.float64],
     limits: npt.NDArray[np.float64],
@@ -229,13 +229,14 @@ def feedback_costs(
 ) -> None:
     """Add to costs [rows] what errors [rows, columns] cost (lichen.solvers.gptq).
 
-    Of the first columns alone once that is more than ``limits`` [rows] in all rows.
+    Errors are used up.  Of a row whose first columns cost more than its limit, of ``limits``
+    [rows], the others need not be counted.
     """
 
 def descend(
     pool: ThreadPool,
     pull: _Floats,
-    moment: _Floats,
+    moment: Sequence[_Floats],
     ridge: float,
     fitted: bool,
     bits: int,
@@ -249,6 +250,7 @@ def descend(
     """Change every column of codes [rows, columns] once, for less cost (lichen.solvers.descent).
 
     pull    [rows, columns], what weights differ by times H = moment + ridge; and so after it too
+    moment  [columns, columns], in blocks along its diagonal
     fitted  whether scales [rows, parts] change as well
     """
 
@@ -256,7 +258,7 @@ def round_with_feedback(
     pool: ThreadPool,
     weight: _Floats,
     wanted: _Floats,
-    feedback: _Floats,
+    feedback: Sequence[_Floats],
     pivots: _Floats,
     parts: _Ints,
     fitted: int,
@@ -276,7 +278,7 @@ def round_with_feedback(
     """Round the columns of a weight [rows, columns] in order (lichen.solvers.gptq).
 
     wanted    the weight again; used up
-    feedback  [columns, columns], strictly lower triangular
+    feedback  [columns, columns], strictly lower triangular: blocks along its diagonal, the rest zero
     pivots    [columns], what a squared rounding error costs; the sums are added to costs [rows]
     parts     [columns], which column of scales belongs to each
     fitted    columns that share a scale still to be found; 0: all scales are given

@@ -27,7 +27,7 @@ INPUTS = InputStatistics(
     absmax=np.ones(64, np.float32),
     mean_absolute=np.full(64, 1 / 64, np.float32),
     mean_square=np.full(64, 1 / 64, np.float32),
-    second_moment=np.eye(64, dtype=np.float32) / 64,
+    second_moment=(np.eye(64, dtype=np.float32) / 64,),
 )
 every_format = pytest.mark.parametrize("scheme", FORMATS.values(), ids=FORMATS)
 

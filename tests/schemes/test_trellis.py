@@ -191,7 +191,7 @@ def test_the_largest_and_the_smallest_units():
 def seen(moment: npt.NDArray[np.float32], tokens: int = 1 << 20) -> InputStatistics:
     nothing = np.zeros(len(moment), np.float32)
     square = moment.diagonal().copy()
-    return InputStatistics(tokens, nothing, nothing, square, second_moment=moment)
+    return InputStatistics(tokens, nothing, nothing, square, second_moment=(moment,))
 
 
 def correlated(columns: int) -> npt.NDArray[np.float32]:
@@ -217,7 +217,7 @@ def test_feedback_is_the_same_on_every_instruction_set(columns, isa):
     for name in ("portable", isa):
         words, costs = np.zeros((18, trellis_row_bytes(columns)), np.uint8), np.zeros(18)
         _core.encode_trellis_with_feedback(
-            _core.ThreadPool(2), weight, weight.copy(), feedback, pivots, words, costs, isa=name
+            _core.ThreadPool(2), weight, weight.copy(), [feedback], pivots, words, costs, isa=name
         )
         made = dequantize(trellis.tensor(words, columns))
         errors = weight - made[:, trellis.code_order(columns)]
@@ -235,7 +235,7 @@ def test_feedback_that_is_not_finite_is_refused():
     words = np.zeros((4, 71), np.uint8)
     with pytest.raises(ValueError, match="not finite"):
         _core.encode_trellis_with_feedback(
-            *(_core.ThreadPool(1), weight, weight.copy(), feedback, np.ones(128, np.float32)),
+            *(_core.ThreadPool(1), weight, weight.copy(), [feedback], np.ones(128, np.float32)),
             words,
             np.zeros(4),
         )

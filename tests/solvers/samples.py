@@ -29,6 +29,13 @@ def inputs(tokens: int, columns: int, seed: int = 0, *, rank: int = 8, outliers:
     return x.astype(np.float32)
 
 
+def drawn(*shape: int) -> Array:
+    """Columns of sizes from 1/100 to 100."""
+    rng = np.random.default_rng(0)
+    sizes = 10 ** rng.uniform(-2, 2, shape[1])
+    return (rng.standard_normal(shape) * sizes).astype(np.float32)
+
+
 def statistics(x: Array) -> InputStatistics:
     """What a collector would say of x [tokens, in], in float64; all of it is the sample."""
     wide = x.astype(np.float64)
@@ -37,7 +44,7 @@ def statistics(x: Array) -> InputStatistics:
         absmax=np.abs(x).max(axis=0),
         mean_absolute=np.abs(wide).mean(axis=0).astype(np.float32),
         mean_square=np.square(wide).mean(axis=0).astype(np.float32),
-        second_moment=(wide.T @ wide / len(x)).astype(np.float32),
+        second_moment=((wide.T @ wide / len(x)).astype(np.float32),),
         sample=x,
     )
 

@@ -27,7 +27,7 @@ def swept(weight: Array, tensor: QuantizedTensor, moment: Array, ridge: float) -
     """What one sweep makes of ``tensor``, in float64, with the products made anew each time."""
     scheme, columns = tensor.scheme, weight.shape[1]
     size = columns // tensor.scales.shape[1]
-    h = moment.astype(np.float64) + ridge * np.eye(columns)
+    h = moment[0].astype(np.float64) + ridge * np.eye(columns)
     w = weight.astype(np.float64)
     shape = (len(w), tensor.scales.shape[1])
     scales = np.broadcast_to(tensor.scales, shape).astype(np.float64)
@@ -78,7 +78,7 @@ def test_no_row_costs_more_after_any_sweep(data):
     w, x = weights(rows, columns, seed), inputs(400, columns, seed, outliers=columns // 32)
     x[:, data.draw(st.lists(st.integers(0, columns - 1), max_size=9))] = 0
     moment = statistics(x).second_moment
-    tensor, ridge = absmax.solve(w, scheme), 0.01 * float(moment.diagonal().mean())
+    tensor, ridge = absmax.solve(w, scheme), 0.01 * float(moment[0].diagonal().mean())
 
     def cost(tensor: QuantizedTensor) -> Array:
         squares = np.square(dequantize(tensor).astype(np.float64) - w).sum(axis=1)
@@ -106,7 +106,7 @@ def test_it_improves_what_rounding_with_feedback_leaves(bits, symmetric):
 def test_inputs_without_correlation_leave_plain_rounding():
     w = weights(16, 64)
     start = absmax.solve(w, Scheme(4))
-    found, _ = descend(w, start, np.eye(64, dtype=np.float32), 0.1, 2)
+    found, _ = descend(w, start, (np.eye(64, dtype=np.float32),), 0.1, 2)
     np.testing.assert_array_equal(found.codes, quantize(w, start.scales, start.scheme).codes)
     np.testing.assert_array_equal(found.scales, start.scales)
 
@@ -114,9 +114,9 @@ def test_inputs_without_correlation_leave_plain_rounding():
 def test_what_it_is_given_stays_as_it_was():
     w, moment = weights(4, 64), statistics(inputs(64, 64)).second_moment
     start = absmax.solve(w, Scheme(4, True, "group", 32))
-    kept = [array.copy() for array in (w, start.codes, start.scales, moment)]
+    kept = [array.copy() for array in (w, start.codes, start.scales, *moment)]
     descend(w, start, moment, 0.1, 1)
-    for array, before in zip((w, start.codes, start.scales, moment), kept, strict=True):
+    for array, before in zip((w, start.codes, start.scales, *moment), kept, strict=True):
         np.testing.assert_array_equal(array, before)
 
 
@@ -124,6 +124,6 @@ def test_groups_of_zeros_keep_their_scales():
     w = weights(4, 64)
     w[:, :32] = 0
     start = absmax.solve(w, Scheme(4, True, "group", 32))
-    found, _ = descend(w, start, np.eye(64, dtype=np.float32), 0.1, 2)
+    found, _ = descend(w, start, (np.eye(64, dtype=np.float32),), 0.1, 2)
     assert (found.codes[:, :32] == 0).all()
     np.testing.assert_array_equal(found.scales[:, 0], start.scales[:, 0])

@@ -292,10 +292,10 @@ def test_a_factor_gives_its_matrix_back(n, isa):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_costs_stop_where_all_rows_are_above_their_limits():
-    """What is told then is of the first columns alone; one row below its limit has all counted."""
+def test_rows_are_counted_until_they_are_above_their_limits():
+    """What is told of one then is of its first columns alone, at least where many others are."""
     rng = np.random.default_rng(0)
-    rows, columns = 3, 600
+    rows, columns = 9, 900
     errors = rng.standard_normal((rows, columns)).astype(np.float32)
     feedback = np.tril(rng.standard_normal((columns, columns)), -1).astype(np.float32) / 30
     pivots = np.square(rng.standard_normal(columns)).astype(np.float32)
@@ -304,11 +304,15 @@ def test_costs_stop_where_all_rows_are_above_their_limits():
 
     def costs(limits):
         found = np.zeros(rows)
-        _core.feedback_costs(_core.ThreadPool(2), errors, feedback, pivots, found, limits)
+        _core.feedback_costs(_core.ThreadPool(2), errors.copy(), [feedback], pivots, found, limits)
         return found
 
     np.testing.assert_allclose(costs(np.full(rows, np.inf)), whole, rtol=1e-5)
-    np.testing.assert_allclose(costs(np.array([1.0, 2.0, whole[2] * 2])), whole, rtol=1e-5)
-    early = costs(np.array([1.0, 2.0, 3.0]))
-    assert (early > [1, 2, 3]).all()
-    assert (early < whole / 2).all()
+    for above in ([], [0], [1, 4, 7], [0, 1, 2, 3, 4, 5, 6, 8], list(range(rows))):
+        limits = np.full(rows, np.inf)
+        limits[above] = 1.0
+        found, below = costs(limits), limits > 1
+        np.testing.assert_allclose(found[below], whole[below], rtol=1e-5)
+        assert (found[above] > 1).all()
+        if len(above) > 1:
+            assert (found[above] < whole[above] / 2).all()

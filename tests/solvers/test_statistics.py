@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.solvers.samples import Array, inputs
+from tests.solvers.samples import Array, drawn
 
 from lichen import _core
 from lichen.solvers import native
 from lichen.solvers.statistics import NEEDS, SAMPLE_TOKENS, Collector, Histogram, InputStatistics
-
-ISAS = _core.supported_isas()
 
 
 def collected(x: Array, *cuts: int, needs: frozenset[str] = NEEDS) -> InputStatistics:
@@ -23,13 +20,6 @@ def collected(x: Array, *cuts: int, needs: frozenset[str] = NEEDS) -> InputStati
     return collector.result()
 
 
-def drawn(*shape: int) -> Array:
-    """Columns of sizes from 1/100 to 100."""
-    rng = np.random.default_rng(0)
-    sizes = 10 ** rng.uniform(-2, 2, shape[1])
-    return (rng.standard_normal(shape) * sizes).astype(np.float32)
-
-
 def test_columns_are_described_as_numpy_does():
     x = drawn(1000, 70)
     seen, wide = collected(x, 1, 17, 600), x.astype(np.float64)
@@ -37,62 +27,6 @@ def test_columns_are_described_as_numpy_does():
     np.testing.assert_array_equal(seen.absmax, np.abs(x).max(axis=0))
     np.testing.assert_allclose(seen.mean_absolute, np.abs(wide).mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(seen.mean_square, np.square(wide).mean(axis=0), rtol=1e-5)
-
-
-@pytest.mark.parametrize("width", [1, 31, 33, 600], ids="width {}".format)
-def test_the_second_moment_is_that_of_the_inputs_but_for_noise(width):
-    """Of 4,096 tokens, a rounding error of 1.4% of what a column is has 0.03% left on average."""
-    x = drawn(4096, width)
-    moment = collected(x, 1000, 1001).second_moment.astype(np.float64)
-    wide = x.astype(np.float64)
-    expected = wide.T @ wide / len(x)
-    sizes = np.sqrt(np.outer(expected.diagonal(), expected.diagonal()))
-    assert (np.abs(moment - expected) / sizes).max() < 2e-3
-    np.testing.assert_array_equal(moment, moment.T)
-
-
-def rounded(x: Array) -> tuple[npt.NDArray[np.int64], Array]:
-    """Codes of at most 63 either way, and the scale of each column."""
-    most = np.abs(x).max(axis=0)
-    with np.errstate(divide="ignore", over="ignore"):
-        inverse = np.where(most > 1e-30, np.float32(63) / most, np.float32(0))
-    return np.rint(x * inverse).astype(np.int64), most / np.float32(63)
-
-
-@pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("tokens", [1, 8, 255, 256, 257, 600])
-@pytest.mark.parametrize("width", [1, 33, 70, 300])
-def test_the_second_moment_is_that_of_rounded_columns_to_the_bit(isa, threads, tokens, width):
-    x = drawn(tokens, width)
-    x[:, width // 2] = 0
-    x[:, width // 3] *= 1e-35
-    total = drawn(width, width)
-    expected = total.copy()
-    _core.add_moment(_core.ThreadPool(threads), x, total, isa=isa)
-    for begin in range(0, tokens, 256):
-        codes, scales = rounded(x[begin : begin + 256])
-        expected += (codes.T @ codes).astype(np.float32) * np.outer(scales, scales)
-    np.testing.assert_array_equal(np.tril(total), np.tril(expected))
-
-
-def test_columns_as_far_apart_as_floats_are_keep_their_moments():
-    """The largest codes of all signs in one column, on every set: no sum of bytes may saturate."""
-    signs = np.ones((256, 64), np.float32)
-    signs[::2, ::2] = -1
-    x = signs * np.geomspace(1e-15, 1e15, 64, dtype=np.float32)
-    for isa in ISAS:
-        total = np.zeros((64, 64), np.float32)
-        _core.add_moment(_core.ThreadPool(2), x, total, isa=isa)
-        wide = x.astype(np.float64)
-        np.testing.assert_allclose(np.tril(total), np.tril(wide.T @ wide), rtol=1e-6)
-
-
-def test_the_second_moment_has_no_negative_direction():
-    """Rounded inputs are still inputs, so what is left below zero is float32's rounding."""
-    moment = collected(inputs(40, 200), 11).second_moment.astype(np.float64)
-    values = np.linalg.eigvalsh(moment)
-    assert values[0] > -1e-6 * values[-1]
 
 
 @given(st.data())

@@ -14,7 +14,9 @@
 
 namespace lichen {
 
-// total [width][width] += X^T X with X [tokens][width], finite; of the lower triangle, and of more where it is near.
-void add_moment(ThreadPool& pool, Isa isa, const float* x, std::int64_t tokens, std::int64_t width, float* total);
+// total [width][width] += X^T X with X [tokens][width], finite, its rows `stride` apart; of the lower triangle, and of
+// more where it is near.
+void add_moment(ThreadPool& pool, Isa isa, const float* x, std::int64_t stride, std::int64_t tokens, std::int64_t width,
+                float* total);
 
 }  // namespace lichen

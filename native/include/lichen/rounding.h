@@ -5,6 +5,7 @@
 
 #include "kernels/rounding/kernel.h"
 #include "lichen/cpu.h"
+#include "lichen/matrix.h"
 #include "lichen/threads.h"
 
 namespace lichen {
@@ -50,7 +51,7 @@ struct Feedback {
   const float* weight;    // [rows][columns]
   float* wanted;          // the same; used up
   std::int64_t rows, columns;
-  const float* feedback;  // [columns][columns], strictly lower: row k has what reaches column k
+  const BlockDiagonal& feedback;  // strictly lower: row k has what reaches column k
   const float* pivots;    // [columns]
   const std::int32_t* parts;  // [columns]
   std::int64_t part_count;
@@ -70,7 +71,7 @@ void round_with_feedback(ThreadPool& pool, Isa isa, const Feedback& work);
 // column so that tr(E H E^T) falls, E what each weight differs by and H = moment + ridge on its diagonal.
 struct Descent {
   float* pull;          // [rows][columns]: E H, and again after the changes
-  const float* moment;  // [columns][columns], symmetric
+  const BlockDiagonal& moment;  // symmetric
   float ridge;
   std::int64_t rows, columns;
   std::int64_t part_count;  // parts of a row, of equal size
@@ -85,10 +86,10 @@ struct Descent {
 // together; a row's only part, where it is not fitted, need not.
 void descend(ThreadPool& pool, Isa isa, const Descent& work);
 
-// costs [rows] += what errors [rows][columns] cost: pivots times the squares of errors with all that was fed
-// back to them. Of the first columns alone once that is more than `limits` [rows] in all rows: early columns have
-// little fed back to them, and take little time.
-void feedback_costs(ThreadPool& pool, Isa isa, std::int64_t rows, std::int64_t columns, const float* errors,
-                    const float* feedback, const float* pivots, const double* limits, double* costs);
+// costs [rows] += what errors [rows][columns], which are used up, cost: pivots times the squares of errors with all
+// that was fed back to them. Of a row whose first columns cost more than its limit, of `limits` [rows], the others
+// need not be counted: early columns have little fed back to them, and take little time.
+void feedback_costs(ThreadPool& pool, Isa isa, std::int64_t rows, std::int64_t columns, float* errors,
+                    const BlockDiagonal& feedback, const float* pivots, const double* limits, double* costs);
 
 }  // namespace lichen

@@ -19,6 +19,7 @@
 #include "kernels/trellis.h"
 #include "kernels/rounding/kernel.h"
 #include "lichen/cpu.h"
+#include "lichen/matrix.h"
 #include "lichen/rounding.h"
 #include "lichen/threads.h"
 
@@ -47,7 +48,7 @@ struct TrellisFeedback {
   const float* weight;    // [rows][columns], columns in the order of codes
   float* wanted;          // the same; used up
   std::int64_t rows, columns;
-  const float* feedback;  // [columns][columns], strictly lower
+  const BlockDiagonal& feedback;  // strictly lower
   const float* pivots;    // [columns]
   std::uint8_t* words;    // [rows][trellis_row_bytes(columns)]
   double* costs;          // [rows]: to these each row's is added

@@ -16,16 +16,17 @@ import numpy as np
 from lichen import _core
 from lichen.schemes import dequantize
 from lichen.solvers import native
+from lichen.solvers.moment import Moment, along
 from lichen.solvers.native import Float32, Float64
 from lichen.tensor import QuantizedTensor
 
 
 def descend(
-    weight: Float32, tensor: QuantizedTensor, moment: Float32, ridge: float, sweeps: int
+    weight: Float32, tensor: QuantizedTensor, moment: Moment, ridge: float, sweeps: int
 ) -> tuple[QuantizedTensor, Float64]:
     """``tensor`` after so many sweeps over all columns, and what each row then costs.
 
-    H is ``moment`` [in, in] with ``ridge`` on its diagonal; a row's cost is without that.  Scales
+    H is ``moment`` with ``ridge`` on its diagonal; a row's cost is without that.  Scales
     of groups change, those of rows and of the whole weight stay.
     """
     scheme, pool = tensor.scheme, native.pool(weight.size)
@@ -53,8 +54,10 @@ def descend(
     return made, undamped - ridge * np.einsum("rk,rk->r", errors, errors, dtype=np.float64)
 
 
-def _pull(errors: Float32, moment: Float32, ridge: float) -> Float32:
-    pull = native.multiply(errors, moment)
+def _pull(errors: Float32, moment: Moment, ridge: float) -> Float32:
+    pull = np.empty_like(errors)
+    for columns, h in along(moment):
+        pull[:, columns] = native.multiply(errors[:, columns], h)
     errors *= np.float32(ridge)
     pull += errors
     return pull

@@ -39,6 +39,7 @@ from lichen.schemes import Scheme, dequantize_rows, to_float32, trellis, trellis
 from lichen.solvers import absmax, mse, native
 from lichen.solvers.descent import descend
 from lichen.solvers.limit import Limit, tries
+from lichen.solvers.moment import Moment, along, diagonal
 from lichen.solvers.native import Float32, Float64
 from lichen.solvers.statistics import InputStatistics
 from lichen.tensor import FloatArray, Quantized, QuantizedTensor, TrellisTensor
@@ -77,27 +78,28 @@ def solve(
         raise ValueError("damping must be greater than 0")
     if sweeps < 0:
         raise ValueError("sweeps must not be negative")
-    damping += weight.shape[1] / inputs.tokens
+    moment = inputs.second_moment
+    damping += max(map(len, moment)) / inputs.tokens
     if scheme.trellis:
         if act_order or sweeps:
             raise ValueError("act_order and sweeps are not for trellis codes, which have an order")
-        return _trellis(weight, inputs.second_moment, damping)
+        return _trellis(weight, moment, damping)
     order = np.arange(weight.shape[1])
     plain = absmax.solve(weight, scheme)
     if act_order:
-        order = _order(inputs.second_moment, scheme.group_size or weight.shape[1])
-    work = _Work(to_float32(weight)[:, order], order, inputs.second_moment, damping)
+        order = np.concatenate([at.start + _order(h, scheme.group_size) for at, h in along(moment)])
+    work = _Work(to_float32(weight)[:, order], order, moment, damping)
     fitted = scheme.granularity == "group"
     search = mse.search(weight.shape, scheme)
     given = plain if fitted else native.fit(weight, scheme, search, inputs.mean_square)
     found, cost = work.round(given, search, fitted=fitted)
     if sweeps:
-        exact, moment = to_float32(weight), inputs.second_moment
-        found, cost = descend(exact, found, moment, work.ridge, sweeps)
-    return _better(found, cost, plain, work.cost(plain, cost))
+        found, cost = descend(to_float32(weight), found, moment, work.ridge, sweeps)
+    limits = cost if scheme.granularity != "tensor" else np.full_like(cost, np.inf)
+    return _better(found, cost, plain, work.cost(plain, limits))
 
 
-def _trellis(weight: FloatArray, moment: Float32, damping: float) -> TrellisTensor:
+def _trellis(weight: FloatArray, moment: Moment, damping: float) -> TrellisTensor:
     """Trellis codes; those of least squared error in rows where they cost less."""
     columns = weight.shape[1]
     order = trellis.code_order(columns)
@@ -112,7 +114,7 @@ class _Work:
     """One weight [out, in], columns in the order in which they are rounded."""
 
     def __init__(
-        self, weight: Float32, order: npt.NDArray[np.intp], moment: Float32, damping: float
+        self, weight: Float32, order: npt.NDArray[np.intp], moment: Moment, damping: float
     ) -> None:
         self.weight = np.ascontiguousarray(weight)
         self.pool = native.pool(weight.size)
@@ -121,21 +123,28 @@ class _Work:
             damping *= 2
             if damping > _MOST_DAMPING:
                 raise ValueError("the inputs' second moment is not positive definite")
-        roots = self.feedback.diagonal().copy()
-        self.feedback /= roots[:, None]
-        np.fill_diagonal(self.feedback, 0)
+        roots = diagonal(self.feedback)
+        for columns, factor in along(self.feedback):
+            factor /= roots[columns, None]
+            np.fill_diagonal(factor, 0)
         self.pivots = np.square(roots)
 
-    def _factor(self, moment: Float32, damping: float) -> bool:
+    def _factor(self, moment: Moment, damping: float) -> bool:
         """Whether H, its columns in order, could be factored; ``feedback`` is then its factor."""
-        self.feedback = _in_order(moment, self.order)
-        diagonal = self.feedback.diagonal().copy()
-        dead = diagonal <= 0
-        self.ridge = damping * float(diagonal.mean(dtype=np.float64)) or 1.0
-        np.fill_diagonal(self.feedback, diagonal + np.float32(self.ridge))
-        self.feedback[dead] = self.feedback[:, dead] = 0
-        self.feedback[dead, dead] = self.ridge
-        return _core.factor(self.pool, self.feedback)
+        self.ridge = damping * float(diagonal(moment).mean(dtype=np.float64)) or 1.0
+        factors = []
+        for columns, h in along(moment):
+            factor = _in_order(h, self.order[columns] - columns.start)
+            squares = factor.diagonal().copy()
+            dead = squares <= 0
+            np.fill_diagonal(factor, squares + np.float32(self.ridge))
+            factor[dead] = factor[:, dead] = 0
+            factor[dead, dead] = self.ridge
+            if not _core.factor(self.pool, factor):
+                return False
+            factors.append(factor)
+        self.feedback = tuple(factors)
+        return True
 
     def round(
         self, given: QuantizedTensor, search: native.Search, *, fitted: bool
@@ -195,7 +204,7 @@ class _Work:
     def cost(self, tensor: Quantized, others: Float64) -> Float64:
         """The squared error of each row's output, a mean over the calibration tokens.
 
-        Where all rows cost more than ``others`` [rows], what they cost at least.
+        Of a row that costs more than ``others`` [rows], perhaps only what it costs at least.
         """
         errors, costs = self._errors(tensor), np.zeros(len(self.weight))
         undamped = self._undamped(errors)
@@ -231,8 +240,9 @@ def _in_order(moment: Float32, order: npt.NDArray[np.intp]) -> Float32:
     return ordered
 
 
-def _order(moment: Float32, size: int) -> npt.NDArray[np.intp]:
+def _order(moment: Float32, size: int | None) -> npt.NDArray[np.intp]:
     """Groups of ``size`` columns by falling mean square of their inputs, columns in each too."""
+    size = size or len(moment)
     groups = moment.diagonal().reshape(-1, size)
     within = np.argsort(-groups, axis=1, kind="stable")
     ordered = np.argsort(-groups.sum(axis=1), kind="stable")

@@ -1,9 +1,6 @@
 """What a solver may know of a product's input: statistics gathered over all calibration tokens.
 
-The second moment is what costs: its products are made of bytes, each column of 256 tokens rounded
-to 63 steps on either side of zero.  That is noise of about a thousandth of the column's square, far
-less than any solver adds to the diagonal, and the moment is still one of real vectors, so it has no
-negative direction.  Sums over a piece are float32, those of columns float64 from piece to piece.
+Sums over a piece are float32, those of columns float64 from piece to piece.
 """
 
 from __future__ import annotations
@@ -14,10 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lichen import _core
-from lichen.reuse import empty
 from lichen.row_blocks import map_row_blocks
-from lichen.solvers import native
+from lichen.solvers.moment import Moment, MomentCollector
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -29,7 +24,6 @@ SAMPLE_TOKENS = 512
 NEEDS = frozenset({"second_moment", "sample", "histogram"})
 
 _BINS = 4096
-_MIRRORED = 512
 _GOLDEN = (5**0.5 - 1) / 2
 
 
@@ -51,7 +45,7 @@ class InputStatistics:
     """One product's input over ``tokens`` tokens; what was not asked for is None.
 
     absmax, mean_absolute, mean_square  [in], of each column
-    second_moment  [in, in], X^T X / tokens
+    second_moment  [in, in], X^T X / tokens, in blocks (`lichen.solvers.moment`)
     sample         [rows, in], tokens spread evenly over all and over places in sequences
     histogram      of the magnitudes of the whole input
     """
@@ -60,7 +54,7 @@ class InputStatistics:
     absmax: Float32
     mean_absolute: Float32
     mean_square: Float32
-    second_moment: Float32 | None = None
+    second_moment: Moment | None = None
     sample: Float32 | None = None
     histogram: Histogram | None = None
 
@@ -78,10 +72,7 @@ class Collector:
         self._absmax = np.zeros(width, np.float32)
         self._absolute = np.zeros(width)
         self._square = np.zeros(width)
-        self._moment: Float32 | None = None
-        if "second_moment" in needs:
-            self._moment = empty((width, width), np.float32)
-            self._moment.fill(0)
+        self._moment = MomentCollector(width) if "second_moment" in needs else None
         kept = min(SAMPLE_TOKENS, tokens) if "sample" in needs else 0
         self._kept = _spread(kept, tokens)
         self._sample = np.empty((kept, width), np.float32)
@@ -100,8 +91,8 @@ class Collector:
         self._sample[first:last] = x[self._kept[first:last] - self._seen]
         if self._counts:
             self._counts.add(x)
-        if self._moment is not None:
-            _core.add_moment(native.pool(x.size), x, self._moment)
+        if self._moment:
+            self._moment.add(x)
         self._seen += len(x)
 
     def result(self) -> InputStatistics:
@@ -111,15 +102,12 @@ class Collector:
         """
         if self._seen != self._tokens:
             raise ValueError(f"{self._seen} tokens were seen, not {self._tokens}")
-        if self._moment is not None:
-            self._moment /= np.float32(self._tokens)
-            _mirror(self._moment)
         return InputStatistics(
             tokens=self._tokens,
             absmax=self._absmax,
             mean_absolute=(self._absolute / self._tokens).astype(np.float32),
             mean_square=(self._square / self._tokens).astype(np.float32),
-            second_moment=self._moment,
+            second_moment=self._moment.result(self._tokens) if self._moment else None,
             sample=self._sample if len(self._sample) else None,
             histogram=self._counts.histogram() if self._counts else None,
         )
@@ -144,15 +132,6 @@ def _columns(x: Float32) -> tuple[Float32, Float32, Float32]:
     absolute: Float32 = magnitudes.sum(axis=0)
     np.square(x, out=magnitudes)
     return largest, absolute, magnitudes.sum(axis=0)
-
-
-def _mirror(lower: Float32) -> None:
-    """Make a matrix whose lower triangle is known symmetric, in place."""
-    for start in range(0, len(lower), _MIRRORED):
-        stop = min(start + _MIRRORED, len(lower))
-        block = np.tril(lower[start:stop, start:stop])
-        lower[start:stop, start:stop] = block + np.tril(block, -1).T
-        lower[start:stop, stop:] = lower[stop:, start:stop].T
 
 
 class _Counts:
