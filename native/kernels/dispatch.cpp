@@ -28,7 +28,7 @@ struct Kernels {
   const ElementwiseKernels& elementwise;
   const AttentionKernels& attention;
   const RoundingKernels& rounding;
-  MatrixKernel matrix;
+  const MatrixKernel& matrix;
   MomentKernel moment;
   PeakLoops peak;  // of what a set has none of its own, those of the set below
 };
@@ -38,7 +38,7 @@ const Kernels kPortable = {
     {linear_f32_portable, linear_f16_portable, linear_bf16_portable, linear_i8_portable,
      linear_i4_portable, quantize_portable},
     norm_portable, elementwise_portable, attention_portable,
-    rounding_portable, panel_f32_portable, moment_portable, {peak_i8_portable, peak_bf16_portable}};
+    rounding_portable, matrix_portable, moment_portable, {peak_i8_portable, peak_bf16_portable}};
 
 #if defined(__x86_64__)
 LinearKernels with_words(LinearKernels kernels) {
@@ -56,7 +56,7 @@ const Kernels kAvx2 = {
     with_words({linear_f32_avx2, linear_f16_avx2, linear_bf16_avx2, linear_i8_avx2, linear_i4_avx2,
                          quantize_avx2, linear_t4_avx2, linear_b8_avx2, linear_b6_avx2, linear_b4_avx2, widen_words_avx2}),
     norm_avx2, elementwise_avx2, attention_avx2,
-    rounding_avx2, panel_f32_avx2, moment_avx2, {peak_i8_avx2, peak_bf16_avx2}};
+    rounding_avx2, matrix_avx2, moment_avx2, {peak_i8_avx2, peak_bf16_avx2}};
 
 #if LICHEN_HAS_AVX_VNNI
 LinearKernels with_avx_vnni(LinearKernels kernels) {
@@ -75,7 +75,7 @@ LinearKernels with_avx_vnni(LinearKernels kernels) {
 // AVX2 and VNNI in 256 bits: Intel's laptops since Alder Lake (2021), which have no AVX512; AMD Zen 5. No
 // processor has it and AVX512 without AVX512-VNNI, so it is never chosen above that set.
 const Kernels kAvxVnni = {with_avx_vnni(kAvx2.linear), norm_avx2, elementwise_avx2, attention_avx2,
-    rounding_avx2, panel_f32_avx2, moment_avx_vnni, {peak_i8_avx_vnni, peak_bf16_avx2}};
+    rounding_avx2, matrix_avx2, moment_avx_vnni, {peak_i8_avx_vnni, peak_bf16_avx2}};
 #else
 const Kernels& kAvxVnni = kAvx2;  // the compiler does not know it: no machine is said to have it
 #endif
@@ -86,7 +86,7 @@ const Kernels kAvx512 = {
                          linear_i4_avx512, quantize_avx512, linear_t4_avx512, linear_b8_avx512, linear_b6_avx512,
                          linear_b4_avx512, widen_words_avx512}),
     norm_avx512, elementwise_avx512, attention_avx512,
-    rounding_avx512, panel_f32_avx512, moment_avx512, {peak_i8_avx512, peak_bf16_avx512}};
+    rounding_avx512, matrix_avx512, moment_avx512, {peak_i8_avx512, peak_bf16_avx512}};
 
 // With VNNI: Intel Cascade Lake (2019), Ice Lake, Sapphire Rapids; AMD Zen 4 (2022) and Zen 5.
 const Kernels kAvx512Vnni = {
@@ -94,7 +94,7 @@ const Kernels kAvx512Vnni = {
                          linear_i4_avx512_vnni, quantize_avx512, linear_t4_avx512_vnni, linear_b8_avx512_vnni, linear_b6_avx512_vnni,
                          linear_b4_avx512_vnni, widen_digits_avx512}),
     norm_avx512, elementwise_avx512, attention_avx512,
-    rounding_avx512, panel_f32_avx512, moment_avx512_vnni, {peak_i8_avx512_vnni, peak_bf16_avx512}};
+    rounding_avx512, matrix_avx512, moment_avx512_vnni, {peak_i8_avx512_vnni, peak_bf16_avx512}};
 
 #if LICHEN_HAS_AVX512_BF16
 LinearKernels with_bf16(LinearKernels kernels) {
@@ -105,7 +105,7 @@ LinearKernels with_bf16(LinearKernels kernels) {
 
 // With BF16: Intel Cooper Lake (2020), Sapphire Rapids; AMD Zen 4 and Zen 5.
 const Kernels kAvx512Bf16 = {with_bf16(kAvx512Vnni.linear), norm_avx512, elementwise_avx512, attention_avx512,
-    rounding_avx512, panel_f32_avx512, moment_avx512_vnni, {peak_i8_avx512_vnni, peak_bf16_avx512_bf16}};
+    rounding_avx512, matrix_avx512, moment_avx512_vnni, {peak_i8_avx512_vnni, peak_bf16_avx512_bf16}};
 #else
 const Kernels& kAvx512Bf16 = kAvx512Vnni;
 #endif
@@ -124,7 +124,7 @@ LinearKernels with_amx(LinearKernels kernels) {
 
 // With AMX for int8 and bf16: Intel Sapphire Rapids (2023) and later Xeons.
 const Kernels kAmx = {with_amx(kAvx512Vnni.linear), norm_avx512, elementwise_avx512, attention_amx,
-    rounding_avx512, panel_f32_avx512, moment_avx512_vnni, {peak_i8_amx, peak_bf16_amx}};
+    rounding_avx512, matrix_avx512, moment_avx512_vnni, {peak_i8_amx, peak_bf16_amx}};
 #else
 const Kernels& kAmx = kAvx512Vnni;
 #endif
@@ -160,15 +160,15 @@ LinearKernels neon_i8mm_linear() {
 
 // Armv8.0, every 64-bit Arm processor: Cortex-A53 and A72 (Raspberry Pi 3 and 4), Graviton1.
 const Kernels kNeon = {neon_linear(), norm_neon, elementwise_neon, attention_neon,
-    rounding_neon, panel_f32_neon, moment_neon, {peak_i8_neon, peak_bf16_neon}};
+    rounding_neon, matrix_neon, moment_neon, {peak_i8_neon, peak_bf16_neon}};
 
 // With SDOT (Armv8.2): Apple M1 (2020), Cortex-A76 (Raspberry Pi 5), Neoverse N1 (Graviton2, Ampere Altra).
 const Kernels kNeonDotprod = {neon_dotprod_linear(), norm_neon, elementwise_neon, attention_neon,
-    rounding_neon, panel_f32_neon, moment_neon_dotprod, {peak_i8_neon_dotprod, peak_bf16_neon}};
+    rounding_neon, matrix_neon, moment_neon_dotprod, {peak_i8_neon_dotprod, peak_bf16_neon}};
 
 // With SMMLA (Armv8.6): Apple M2 (2022), Neoverse V1 and V2 (Graviton3 and 4), AmpereOne, Snapdragon X.
 const Kernels kNeonI8mm = {neon_i8mm_linear(), norm_neon, elementwise_neon, attention_neon,
-    rounding_neon, panel_f32_neon, moment_neon_dotprod, {peak_i8_neon_i8mm, peak_bf16_neon}};
+    rounding_neon, matrix_neon, moment_neon_dotprod, {peak_i8_neon_i8mm, peak_bf16_neon}};
 #endif
 
 const Kernels& kernels(Isa isa) {
@@ -201,7 +201,7 @@ const ElementwiseKernels& elementwise_kernels(Isa isa) { return kernels(isa).ele
 const AttentionKernels& attention_kernels(Isa isa) { return kernels(isa).attention; }
 const RoundingKernels& rounding_kernels(Isa isa) { return kernels(isa).rounding; }
 
-MatrixKernel matrix_kernel(Isa isa) { return kernels(isa).matrix; }
+const MatrixKernel& matrix_kernel(Isa isa) { return kernels(isa).matrix; }
 MomentKernel moment_kernel(Isa isa) { return kernels(isa).moment; }
 PeakLoops peak_loops(Isa isa) { return kernels(isa).peak; }
 

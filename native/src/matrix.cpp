@@ -1,5 +1,5 @@
 // Products of matrices in panels (after Goto and van de Geijn 2008, doi 10.1145/1356052.1356053): a stretch
-// of the depth is packed into panels of 32 lines, [depth][32], and every tile of the result meets two of
+// of the depth is packed into panels of 48 lines, in strips, and every tile of the result meets two of
 // them. The factor is built from its last block to its first, each time by one such product.
 #include "lichen/matrix.h"
 
@@ -13,15 +13,15 @@
 namespace lichen {
 namespace {
 
-constexpr std::int64_t kPanelBytes = 32768;  // of one panel: it stays in the nearest cache
-constexpr std::int64_t kBlockPanels = 8;     // a side of the blocks that a thread takes: 512 KiB of panels
-constexpr std::int64_t kPivots = 64;         // rows of a factor that are solved one by one: they stay in near caches
-constexpr std::int64_t kTogether = 256;      // and those whose products are taken out of all others at once
+constexpr std::int64_t kStretch = 256;   // of the depth: a strip of both panels stays in the nearest cache
+constexpr std::int64_t kBlockPanels = 4;  // a side of the blocks that a thread takes: 384 KiB of panels
+constexpr std::int64_t kPivots = 64;      // rows of a factor that are solved one by one: they stay in near caches
+constexpr std::int64_t kTogether = 256;   // and those whose products are taken out of all others at once
 
 // One product: what the threads share.
 class Product {
  public:
-  Product(MatrixKernel kernel, const Operand& a, const Operand& b, std::int64_t depth, float sign,
+  Product(const MatrixKernel& kernel, const Operand& a, const Operand& b, std::int64_t depth, float sign,
           float* c, std::int64_t c_stride, Part part)
       : kernel_(kernel), a_(a), b_(b), depth_(depth), sign_(sign), c_(c), c_stride_(c_stride), part_(part),
         a_panels_(ceil_div(a.lines, kPanelLines)), b_panels_(ceil_div(b.lines, kPanelLines)),
@@ -34,8 +34,8 @@ class Product {
       ChunkCounter packing, blocks;
       pool.run([&](int) {
         for (std::int64_t p; (p = packing.take()) < a_panels_ + b_panels_;)
-          p < a_panels_ ? pack(a_, p, k, count, sign_, packed_a_)
-                        : pack(b_, p - a_panels_, k, count, 1.0f, packed_b_);
+          p < a_panels_ ? pack(a_, p, k, count, kernel_.rows, sign_, packed_a_)
+                        : pack(b_, p - a_panels_, k, count, kernel_.columns, 1.0f, packed_b_);
         pool.barrier();
         const std::int64_t columns = ceil_div(b_panels_, kBlockPanels);
         const std::int64_t all = ceil_div(a_panels_, kBlockPanels) * columns;
@@ -47,28 +47,34 @@ class Product {
 
  private:
   static constexpr std::int64_t kSteps = 32;  // of all lines: they stay in the nearest cache
-  static constexpr std::int64_t kStretch = kPanelBytes / kPanelLines / static_cast<std::int64_t>(sizeof(float));
 
   std::size_t bytes(std::int64_t panels) const {
     return static_cast<std::size_t>(panels * stretch_ * kPanelLines) * sizeof(float);
   }
 
-  // Lines past the last one are zeros.
-  void pack(const Operand& from, std::int64_t panel, std::int64_t begin, std::int64_t count, float sign,
-            Scratch& to) const {
-    const std::int64_t line = panel * kPanelLines, lines = std::min(kPanelLines, from.lines - line);
+  // Steps [begin, begin + count) of a panel, in strips [count][strip]; lines past the last one are zeros.
+  void pack(const Operand& from, std::int64_t panel, std::int64_t begin, std::int64_t count, std::int64_t strip,
+            float sign, Scratch& to) const {
     float* out = to.as<float>() + panel * stretch_ * kPanelLines;
-    if (lines < kPanelLines) std::fill(out, out + count * kPanelLines, 0.0f);
-    const float* in = from.data + begin * from.step + line * from.stride;
+    for (std::int64_t first = panel * kPanelLines; first < (panel + 1) * kPanelLines; first += strip) {
+      const std::int64_t lines = std::min(strip, from.lines - first);
+      if (lines < strip) std::fill(out, out + count * strip, 0.0f);
+      if (lines > 0) pack_strip(from, first, lines, begin, count, strip, sign, out);
+      out += count * strip;
+    }
+  }
+
+  static void pack_strip(const Operand& from, std::int64_t first, std::int64_t lines, std::int64_t begin,
+                         std::int64_t count, std::int64_t strip, float sign, float* out) {
+    const float* in = from.data + begin * from.step + first * from.stride;
     if (from.stride == 1)
       for (std::int64_t k = 0; k < count; ++k)
-        for (std::int64_t i = 0; i < lines; ++i)
-          out[k * kPanelLines + i] = sign * in[k * from.step + i];
+        for (std::int64_t i = 0; i < lines; ++i) out[k * strip + i] = sign * in[k * from.step + i];
     else
       for (std::int64_t some = 0; some < count; some += kSteps)
         for (std::int64_t i = 0; i < lines; ++i)
           for (std::int64_t k = some; k < std::min(some + kSteps, count); ++k)
-            out[k * kPanelLines + i] = sign * in[k * from.step + i * from.stride];
+            out[k * strip + i] = sign * in[k * from.step + i * from.stride];
   }
 
   void multiply_block(std::int64_t first_a, std::int64_t first_b, std::int64_t depth) const {
@@ -86,10 +92,10 @@ class Product {
   void multiply_panels(const float* a, const float* b, std::int64_t depth, std::int64_t row,
                        std::int64_t column) const {
     on_whole_tile<kPanelLines>(c_ + row * c_stride_ + column, c_stride_, a_.lines - row, b_.lines - column,
-                               [&](float* tile, std::int64_t stride) { kernel_(a, b, depth, tile, stride); });
+                               [&](float* tile, std::int64_t stride) { kernel_.multiply(a, b, depth, tile, stride); });
   }
 
-  const MatrixKernel kernel_;
+  const MatrixKernel& kernel_;
   const Operand a_, b_;
   const std::int64_t depth_;
   const float sign_;

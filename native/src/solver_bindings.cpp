@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "kernels/linear/kernel.h"
+#include "lichen/columns.h"
 #include "lichen/matrix.h"
 #include "lichen/moment.h"
 #include "lichen/rotation.h"
@@ -59,6 +60,15 @@ void add_moment_of(ThreadPool& pool, const Rows& x, const NewMatrix& total, cons
   const Isa best = best_or(isa);
   nb::gil_scoped_release unlocked;
   add_moment(pool, best, x.data(), x.stride(0), length(x, 0), width, total.data());
+}
+
+void add_columns_of(ThreadPool& pool, const Matrix& x, const Array<float, 1>& largest,
+                    const Array<double, 1>& absolute, const Array<double, 1>& squares) {
+  const std::int64_t width = length(x, 1);
+  require(length(largest, 0) == width && length(absolute, 0) == width && length(squares, 0) == width,
+          "largest, absolute and squares must be [width] of x [n, width]");
+  nb::gil_scoped_release unlocked;
+  add_columns(pool, x.data(), length(x, 0), width, largest.data(), absolute.data(), squares.data());
 }
 
 void multiply(ThreadPool& pool, const Matrix& a, const Matrix& b, const NewMatrix& out,
@@ -337,6 +347,8 @@ void bind_solvers(nb::module_& m) {
   const auto none = nb::none();
   m.def("add_moment", &add_moment_of, nb::arg("pool"), nb::arg("x").noconvert(), nb::arg("total").noconvert(),
         nb::arg("isa") = none);
+  m.def("add_columns", &add_columns_of, nb::arg("pool"), nb::arg("x").noconvert(), nb::arg("largest").noconvert(),
+        nb::arg("absolute").noconvert(), nb::arg("squares").noconvert());
   m.def("multiply", &multiply, nb::arg("pool"), nb::arg("a").noconvert(), nb::arg("b").noconvert(),
         nb::arg("out").noconvert(), nb::arg("isa") = none);
   m.def("factor", &factor_matrix, nb::arg("pool"), nb::arg("h").noconvert(), nb::arg("isa") = none);

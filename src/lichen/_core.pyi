@@ -80,6 +80,18 @@ def add_moment(pool: ThreadPool, x: _Floats, total: _Floats, isa: str | None = N
     and every one gives the same bits.
     """
 
+def add_columns(
+    pool: ThreadPool,
+    x: _Floats,
+    largest: _Floats,
+    absolute: npt.NDArray[np.float64],
+    squares: npt.NDArray[np.float64],
+) -> None:
+    """Go on with the largest magnitude and sums of magnitudes and squares [width] of each column.
+
+    Sums of a column of x [n, width] that is not finite are not finite either.
+    """
+
 def multiply(
     pool: ThreadPool, a: _Floats, b: _Floats, out: _Floats, isa: str | None = None
 ) -> None:
@@ -278,7 +290,7 @@ def round_with_feedback(
     """Round the columns of a weight [rows, columns] in order (lichen.solvers.gptq).
 
     wanted    the weight again; used up
-    feedback  [columns, columns], strictly lower triangular: blocks along its diagonal, the rest zero
+    feedback  [columns, columns], strictly lower triangular, in blocks along its diagonal
     pivots    [columns], what a squared rounding error costs; the sums are added to costs [rows]
     parts     [columns], which column of scales belongs to each
     fitted    columns that share a scale still to be found; 0: all scales are given

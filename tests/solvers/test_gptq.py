@@ -266,7 +266,7 @@ def test_a_moment_in_blocks_gives_what_it_gives_as_one_matrix(data):
     sweeps = 0 if scheme.trellis else data.draw(st.sampled_from([0, 2]))
     x = inputs(700, w.shape[1], outliers=3)
     x[:, data.draw(st.lists(st.integers(0, w.shape[1] - 1), max_size=9))] = 0
-    seen = replace(statistics(x), tokens=10**9)  # so that no width asks for other damping
+    seen = replace(statistics(x), tokens=10**30)  # so that no width asks for other damping
     [whole] = seen.second_moment
     ends = np.cumsum(blocks)
     cut = tuple(whole[e - n : e, e - n : e].copy() for e, n in zip(ends, blocks, strict=True))
@@ -293,7 +293,7 @@ def test_with_act_order_columns_are_sorted_within_their_block():
 
 
 def test_fewer_columns_of_a_block_ask_for_less_damping():
-    """A moment of as many columns as tokens is far from that of other text, one of half is nearer."""
+    """A moment of as many columns as tokens is far from that of other text, of half it is less."""
     w, x = weights(8, 512), inputs(512, 512)
     seen = statistics(x)
     [whole] = seen.second_moment

@@ -1,4 +1,4 @@
-"""The second moment of inputs: what NumPy says but for noise, and in blocks what the whole one has."""
+"""The second moment of inputs: what NumPy says but for noise, and in blocks the same numbers."""
 
 from __future__ import annotations
 

@@ -3,8 +3,6 @@
 
 namespace lichen {
 
-void panel_f32_avx2(const float* a, const float* b, int64_t depth, float* c, int64_t c_stride) {
-  panel(a, b, depth, c, c_stride);
-}
+const MatrixKernel matrix_avx2 = in_strips<6, 1>();
 
 }  // namespace lichen

@@ -3,8 +3,6 @@
 
 namespace lichen {
 
-void panel_f32_avx512(const float* a, const float* b, int64_t depth, float* c, int64_t c_stride) {
-  panel(a, b, depth, c, c_stride);
-}
+const MatrixKernel matrix_avx512 = in_strips<8, 3>();
 
 }  // namespace lichen

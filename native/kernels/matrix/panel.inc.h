@@ -6,12 +6,16 @@
 namespace lichen {
 namespace {
 
+// One strip of a with one of b. What it is added to is asked for at once, and there by the time that it is wanted.
 template <int Rows, int Groups>
 LICHEN_INLINE void tile(const float* a, const float* b, int64_t depth, float* c, int64_t c_stride) {
   F16 sum[Rows][Groups];
   for (int r = 0; r < Rows; ++r)
-    for (int g = 0; g < Groups; ++g) sum[r][g] = load(c + r * c_stride + g * 16);
-  for (int64_t k = 0; k < depth; ++k, a += kPanelLines, b += kPanelLines) {
+    for (int g = 0; g < Groups; ++g) {
+      __builtin_prefetch(c + r * c_stride + g * 16);
+      sum[r][g] = broadcast(0.0f);
+    }
+  for (int64_t k = 0; k < depth; ++k, a += Rows, b += Groups * 16) {
     F16 column[Groups];
     for (int g = 0; g < Groups; ++g) column[g] = load(b + g * 16);
     for (int r = 0; r < Rows; ++r) {
@@ -20,18 +24,24 @@ LICHEN_INLINE void tile(const float* a, const float* b, int64_t depth, float* c,
     }
   }
   for (int r = 0; r < Rows; ++r)
-    for (int g = 0; g < Groups; ++g) store(c + r * c_stride + g * 16, sum[r][g]);
+    for (int g = 0; g < Groups; ++g) {
+      float* at = c + r * c_stride + g * 16;
+      store(at, add(load(at), sum[r][g]));
+    }
 }
 
-LICHEN_INLINE void panel(const float* a, const float* b, int64_t depth, float* c, int64_t c_stride) {
-  constexpr int64_t kRest = kPanelLines % kTileRows, kWhole = kPanelLines - kRest;
-  for (int64_t j = 0; j < kPanelLines; j += 16 * kTileGroups)
-    for (int64_t i = 0; i < kWhole; i += kTileRows)
-      tile<kTileRows, kTileGroups>(a + i, b + j, depth, c + i * c_stride + j, c_stride);
-  if constexpr (kRest != 0) {  // few rows: wide enough that sums do not wait for each other
-    constexpr int kWide = static_cast<int>(kPanelLines / 16);
-    tile<kRest, kWide>(a + kWhole, b, depth, c + kWhole * c_stride, c_stride);
-  }
+template <int Rows, int Groups>
+void multiply_panels(const float* a, const float* b, int64_t depth, float* c, int64_t c_stride) {
+  constexpr int64_t kColumns = Groups * 16;
+  for (int64_t j = 0; j < kPanelLines; j += kColumns)
+    for (int64_t i = 0; i < kPanelLines; i += Rows)
+      tile<Rows, Groups>(a + i * depth, b + j * depth, depth, c + i * c_stride + j, c_stride);
+}
+
+template <int Rows, int Groups>
+constexpr MatrixKernel in_strips() {
+  static_assert(kPanelLines % Rows == 0 && kPanelLines % (16 * Groups) == 0);
+  return {Rows, 16 * Groups, multiply_panels<Rows, Groups>};
 }
 
 }  // namespace

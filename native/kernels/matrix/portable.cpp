@@ -3,8 +3,6 @@
 
 namespace lichen {
 
-void panel_f32_portable(const float* a, const float* b, int64_t depth, float* c, int64_t c_stride) {
-  panel(a, b, depth, c, c_stride);
-}
+const MatrixKernel matrix_portable = in_strips<3, 1>();
 
 }  // namespace lichen

@@ -27,6 +27,7 @@ it, on the calibration data, and the better one is kept.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -88,7 +89,7 @@ def solve(
     plain = absmax.solve(weight, scheme)
     if act_order:
         order = np.concatenate([at.start + _order(h, scheme.group_size) for at, h in along(moment)])
-    work = _Work(to_float32(weight)[:, order], order, moment, damping)
+    work = _Work(weight, order, moment, damping)
     fitted = scheme.granularity == "group"
     search = mse.search(weight.shape, scheme)
     given = plain if fitted else native.fit(weight, scheme, search, inputs.mean_square)
@@ -103,7 +104,7 @@ def _trellis(weight: FloatArray, moment: Moment, damping: float) -> TrellisTenso
     """Trellis codes; those of least squared error in rows where they cost less."""
     columns = weight.shape[1]
     order = trellis.code_order(columns)
-    work = _Work(to_float32(weight)[:, order], order, moment, damping)
+    work = _Work(weight, order, moment, damping)
     plain = native.encode_trellis(weight)
     found, costs = work.encode()
     keep = costs <= work.cost(plain, costs)
@@ -111,12 +112,12 @@ def _trellis(weight: FloatArray, moment: Moment, damping: float) -> TrellisTenso
 
 
 class _Work:
-    """One weight [out, in], columns in the order in which they are rounded."""
+    """One weight [out, in], its columns put in the order in which they are rounded."""
 
     def __init__(
-        self, weight: Float32, order: npt.NDArray[np.intp], moment: Moment, damping: float
+        self, weight: FloatArray, order: npt.NDArray[np.intp], moment: Moment, damping: float
     ) -> None:
-        self.weight = np.ascontiguousarray(weight)
+        self.weight = _columns(lambda rows: to_float32(weight[rows]), weight.shape, order)
         self.pool = native.pool(weight.size)
         self.order = order
         while not self._factor(moment, damping):
@@ -213,15 +214,8 @@ class _Work:
         return costs - undamped
 
     def _errors(self, tensor: Quantized) -> Float32:
-        errors = empty(self.weight.shape, np.float32)
-
-        def fill(rows: slice) -> None:
-            made = dequantize_rows(tensor, rows)
-            np.take(made, self.order, axis=1, out=errors[rows], mode="clip")
-            np.subtract(self.weight[rows], errors[rows], out=errors[rows])
-
-        map_row_blocks(fill, errors.shape)
-        return errors
+        errors = _columns(lambda rows: dequantize_rows(tensor, rows), tensor.shape, self.order)
+        return np.subtract(self.weight, errors, out=errors)
 
     def _undamped(self, errors: Float32) -> Float64:
         """What damping adds to the cost of each row."""
@@ -231,12 +225,19 @@ class _Work:
 
 def _in_order(moment: Float32, order: npt.NDArray[np.intp]) -> Float32:
     """Rows and columns of a symmetric matrix in order."""
-    ordered = empty(moment.shape, np.float32)
+    return _columns(lambda rows: moment[order[rows]], moment.shape, order)
+
+
+def _columns(
+    rows_of: Callable[[slice], Float32], shape: tuple[int, ...], order: npt.NDArray[np.intp]
+) -> Float32:
+    """The columns of a matrix, of which rows can be had, in order."""
+    ordered = empty(shape, np.float32)
 
     def fill(rows: slice) -> None:
-        np.take(moment[order[rows]], order, axis=1, out=ordered[rows], mode="clip")
+        np.take(rows_of(rows), order, axis=1, out=ordered[rows], mode="clip")
 
-    map_row_blocks(fill, moment.shape)
+    map_row_blocks(fill, shape)
     return ordered
 
 

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from lichen import _core
 from lichen.reuse import empty
+from lichen.row_blocks import map_row_blocks
 from lichen.solvers import native
 
 Float32 = npt.NDArray[np.float32]
@@ -32,7 +33,7 @@ MOST_COLUMNS = 12288
 #: Columns of a block are whole so many, but for the last; the native core works on them together.
 _TOGETHER = 256
 
-_MIRRORED = 512
+_MIRRORED = 128
 
 
 class MomentCollector:
@@ -44,14 +45,14 @@ class MomentCollector:
             block.fill(0)
 
     def add(self, x: Float32) -> None:
+        """The next piece [n, width], which must be finite."""
         for columns, block in along(self._sums):
             _core.add_moment(native.pool(x.size), x[:, columns], block)
 
     def result(self, tokens: int) -> Moment:
         """To be asked for once."""
         for block in self._sums:
-            block /= np.float32(tokens)
-            _mirror(block)
+            _finish(block, tokens)
         return self._sums
 
 
@@ -75,10 +76,17 @@ def diagonal(moment: Moment) -> Float32:
     return np.concatenate([block.diagonal() for block in moment])
 
 
-def _mirror(lower: Float32) -> None:
-    """Make a matrix whose lower triangle is known symmetric, in place."""
-    for start in range(0, len(lower), _MIRRORED):
-        stop = min(start + _MIRRORED, len(lower))
-        block = np.tril(lower[start:stop, start:stop])
-        lower[start:stop, start:stop] = block + np.tril(block, -1).T
-        lower[start:stop, stop:] = lower[stop:, start:stop].T
+def _finish(sums: Float32, tokens: int) -> None:
+    """Make sums, of which the lower triangle is known, means in a symmetric matrix, in place."""
+    share = np.float32(tokens)
+
+    def divide(rows: slice) -> None:
+        sums[rows, : rows.stop] /= share
+
+    def mirror(rows: slice) -> None:
+        block = np.tril(sums[rows, rows])
+        sums[rows, rows] = block + np.tril(block, -1).T
+        sums[rows, rows.stop :] = sums[rows.stop :, rows].T
+
+    for step in (divide, mirror):
+        map_row_blocks(step, sums.shape, _MIRRORED * len(sums))

@@ -1,7 +1,4 @@
-"""What a solver may know of a product's input: statistics gathered over all calibration tokens.
-
-Sums over a piece are float32, those of columns float64 from piece to piece.
-"""
+"""What a solver may know of a product's input: statistics gathered over all calibration tokens."""
 
 from __future__ import annotations
 
@@ -11,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from lichen import _core
 from lichen.row_blocks import map_row_blocks
+from lichen.solvers import native
 from lichen.solvers.moment import Moment, MomentCollector
 
 Float32 = npt.NDArray[np.float32]
@@ -81,10 +80,8 @@ class Collector:
     def add(self, x: Float32) -> None:
         """The next piece [n, width]; ValueError where it is not finite."""
         x = np.ascontiguousarray(x, np.float32)
-        for largest, absolute, square in map_row_blocks(lambda rows: _columns(x[rows]), x.shape):
-            np.maximum(self._absmax, largest, out=self._absmax)
-            self._absolute += absolute
-            self._square += square
+        sums = self._absmax, self._absolute, self._square
+        _core.add_columns(native.pool(x.size), x, *sums)
         if not np.isfinite(self._square).all():
             raise ValueError("inputs are not finite")
         first, last = np.searchsorted(self._kept, (self._seen, self._seen + len(x)))
@@ -123,15 +120,6 @@ def _spread(count: int, tokens: int) -> npt.NDArray[np.intp]:
     shares = np.arange(1, count + 1) * _GOLDEN % 1
     places: npt.NDArray[np.intp] = ends[:-1] + (shares * np.diff(ends)).astype(np.intp)
     return places
-
-
-def _columns(x: Float32) -> tuple[Float32, Float32, Float32]:
-    """The largest magnitude, and the sums of magnitudes and squares, of each column."""
-    magnitudes = np.abs(x)
-    largest: Float32 = magnitudes.max(axis=0)
-    absolute: Float32 = magnitudes.sum(axis=0)
-    np.square(x, out=magnitudes)
-    return largest, absolute, magnitudes.sum(axis=0)
 
 
 class _Counts:
