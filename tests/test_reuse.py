@@ -69,3 +69,10 @@ def test_outside_arrays_are_plain_ones() -> None:
         pass
     assert empty((3, COUNT), np.float32).base is None
     assert empty((), np.float32).shape == ()
+
+
+def test_small_arrays_are_not_kept() -> None:
+    with reusing(smallest=8 * COUNT):
+        held = empty(8 * COUNT - 1, np.uint8)
+        assert held.base is None
+        assert empty(8 * COUNT, np.uint8).base is not None

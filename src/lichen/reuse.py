@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-#: Bytes of arrays that are worth it, and that are not too large to be kept.
-_SMALLEST, _LARGEST = 1 << 20, 1 << 30
+#: Bytes of arrays that are not too large to be kept.
+_LARGEST = 1 << 30
 
 #: An array may have memory of up to so many times its size.
 _ROOM = 2
@@ -26,16 +26,20 @@ Memory = npt.NDArray[np.uint8]
 
 _lock = threading.Lock()
 _kept: list[Memory] | None = None
+_smallest = 0
 
 
 @contextlib.contextmanager
-def reusing() -> Iterator[None]:
-    """Inside, memory of arrays from `empty` is kept for the next ones when nobody holds it."""
-    global _kept
+def reusing(smallest: int = 1 << 20) -> Iterator[None]:
+    """Inside, memory of arrays from `empty` is kept for the next ones when nobody holds it.
+
+    Arrays of fewer bytes than ``smallest`` are not worth it.
+    """
+    global _kept, _smallest
     with _lock:
         outermost = _kept is None
         if outermost:
-            _kept = []
+            _kept, _smallest = [], smallest
     try:
         yield
     finally:
@@ -49,7 +53,7 @@ def empty(shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any
     kind = np.dtype(dtype)
     size = kind.itemsize * math.prod(shape if isinstance(shape, tuple) else (shape,))
     with _lock:
-        if _kept is None or not _SMALLEST <= size <= _LARGEST:
+        if _kept is None or not _smallest <= size <= _LARGEST:
             return np.empty(shape, kind)
         memory = _take(_kept, size)
         return memory[:size].view(kind).reshape(shape)

@@ -316,3 +316,21 @@ def test_rows_are_counted_until_they_are_above_their_limits():
         assert (found[above] > 1).all()
         if len(above) > 1:
             assert (found[above] < whole[above] / 2).all()
+
+
+@pytest.mark.parametrize(
+    ("shapes", "said"),
+    [
+        ([(288, 288)], "as many columns as the weight"),
+        ([(256, 256)], "as many columns as the weight"),
+        ([], "as many columns as the weight"),
+        ([(128, 128), (192, 192)], "whole 256 columns"),
+        ([(256, 64), (64, 64)], "must be square"),
+    ],
+    ids=["too-few", "one-missing", "none", "cut-elsewhere", "not-square"],
+)
+def test_blocks_that_are_no_diagonal_are_refused(shapes, said):
+    errors, pivots = np.ones((2, 320), np.float32), np.ones(320, np.float32)
+    blocks = [np.zeros(shape, np.float32) for shape in shapes]
+    with pytest.raises(ValueError, match=said):
+        _core.feedback_costs(native.pool(1), errors, blocks, pivots, np.zeros(2), np.zeros(2))

@@ -38,6 +38,7 @@ from lichen.quantize.progress import Told
 from lichen.quantize.records import Records
 from lichen.quantize.unfinished import State, UnfinishedFolder, Unit
 from lichen.recipe import Rule
+from lichen.reuse import reusing
 from lichen.schemes import to_float32
 from lichen.solvers import needs, scaling
 from lichen.solvers.statistics import Collector, InputStatistics
@@ -45,6 +46,9 @@ from lichen.tensor import AnyTensor, Quantized
 from lichen.tokenizer import Tokenizer
 
 Float32 = npt.NDArray[np.float32]
+
+#: Arrays whose memory is used again: fewer bytes are nothing beside what is computed of them.
+_LARGE_BYTES = 16 << 20
 
 _BLOCK = re.compile(r"(.*?\.\d+)\.")
 
@@ -70,7 +74,7 @@ def quantize_calibrated(
         seed=size.seed,
     )
     unfinished = UnfinishedFolder(out, _mark(work, text), force=force)
-    with unfinished as folder:
+    with unfinished as folder, reusing(_LARGE_BYTES):
         require_space(folder, _weight_bytes(work) + _live_bytes(work, pieces))
         chosen_isa, cores = choose_isa(isa), choose_threads(threads)
         work = _with_formats(work, pieces[0], unfinished, told, isa=chosen_isa, threads=cores)
