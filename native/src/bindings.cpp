@@ -37,6 +37,7 @@ namespace {
 using AnyMatrix = nb::ndarray<nb::ro, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Floats = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using FloatMatrix = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using NewMatrix = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Scales = nb::ndarray<const float, nb::c_contig, nb::device::cpu>;  // [rows] or [rows, groups]
 using Codes = nb::ndarray<const std::int8_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Ints = nb::ndarray<const std::int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
@@ -323,39 +324,35 @@ Result step(PyPlan& plan, Cache& cache, const Ints& ids, const Ints& positions, 
   return out;
 }
 
-void check_inputs(const PyPlan& plan, std::int64_t tokens, const std::vector<FloatMatrix>& inputs) {
-  const std::vector<std::int64_t>& widths = plan.input_widths();
-  if (inputs.size() != widths.size())
-    throw std::invalid_argument("the plan has " + std::to_string(widths.size()) + " inputs, not " +
-                                std::to_string(inputs.size()));
+// The data of matrices [tokens][width] that a step takes in or gives out, one for each width.
+template <typename Matrix>
+auto data_of(const char* name, const std::vector<Matrix>& matrices, const std::vector<std::int64_t>& widths,
+             std::int64_t tokens) {
+  if (matrices.size() != widths.size())
+    throw std::invalid_argument("the plan has " + std::to_string(widths.size()) + " " + name + "s, not " +
+                                std::to_string(matrices.size()));
+  std::vector<decltype(matrices[0].data())> data;
   for (std::size_t i = 0; i < widths.size(); ++i) {
-    const auto rows = static_cast<std::int64_t>(inputs[i].shape(0));
-    const auto width = static_cast<std::int64_t>(inputs[i].shape(1));
-    if (rows == tokens && width == widths[i]) continue;
-    throw std::invalid_argument("input " + std::to_string(i) + " is [" + std::to_string(rows) + ", " +
-                                std::to_string(width) + "]; the step needs [" + std::to_string(tokens) +
-                                ", " + std::to_string(widths[i]) + "]");
+    const auto rows = static_cast<std::int64_t>(matrices[i].shape(0));
+    const auto width = static_cast<std::int64_t>(matrices[i].shape(1));
+    if (rows != tokens || width != widths[i])
+      throw std::invalid_argument(std::string(name) + " " + std::to_string(i) + " is [" + std::to_string(rows) + ", " +
+                                  std::to_string(width) + "]; the step needs [" + std::to_string(tokens) + ", " +
+                                  std::to_string(widths[i]) + "]");
+    data.push_back(matrices[i].data());
   }
+  return data;
 }
 
-std::vector<Result> relay(PyPlan& plan, Cache& cache, const Ints& ids, const Ints& positions,
-                          const Ints& starts, const IntMatrix& pages,
-                          const std::vector<FloatMatrix>& inputs) {
+void relay(PyPlan& plan, Cache& cache, const Ints& ids, const Ints& positions, const Ints& starts,
+           const IntMatrix& pages, const std::vector<FloatMatrix>& inputs, const std::vector<NewMatrix>& taps) {
   Batch batch = batch_of(ids, positions, starts, pages);
-  check_inputs(plan, batch.tokens, inputs);
-  std::vector<const float*> given;
-  for (const FloatMatrix& input : inputs) given.push_back(input.data());
-  std::vector<Result> tapped;
-  std::vector<float*> taps;
-  for (const std::int64_t width : plan.tap_widths()) {
-    tapped.push_back(plan.results->make(batch.tokens, width));
-    taps.push_back(tapped.back().data());
-  }
+  const auto given = data_of("input", inputs, plan.input_widths(), batch.tokens);
+  const auto tapped = data_of("tap", taps, plan.tap_widths(), batch.tokens);
   batch.inputs = given.data();
-  batch.taps = taps.data();
+  batch.taps = tapped.data();
   nb::gil_scoped_release unlocked;
   plan.step(cache, batch, nullptr);
-  return tapped;
 }
 
 using ProductRow = std::tuple<const char*, std::int64_t, std::int64_t, std::int64_t, bool>;
@@ -533,7 +530,7 @@ NB_MODULE(_core, m) {
            nb::arg("pages").noconvert(), nb::arg("rows").noconvert())
       .def("relay", &relay, nb::arg("cache"), nb::arg("ids").noconvert(),
            nb::arg("positions").noconvert(), nb::arg("starts").noconvert(),
-           nb::arg("pages").noconvert(), nb::arg("inputs"))
+           nb::arg("pages").noconvert(), nb::arg("inputs"), nb::arg("taps").noconvert())
       .def_prop_ro("products", &products)
       .def_prop_ro("profile", [](const PyPlan& plan) { return plan.profile(); })
       .def("fill", [](PyPlan& plan, float value) { plan.fill(value); }, nb::arg("value"));

@@ -502,7 +502,7 @@ class Plan:
         """``out`` = the rows of x that the step asks for; everything after works on these."""
 
     def tap(self, x: int) -> None:
-        """Let `relay` return x as it is at this place, for every token."""
+        """Let `relay` give out x as it is at this place, for every token."""
 
     def output(self, x: int) -> None:
         """End the plan; ``x`` is what a step returns."""
@@ -531,10 +531,12 @@ class Plan:
         starts: _Ints,
         pages: _Ints,
         inputs: Sequence[_Floats],
-    ) -> list[_Floats]:
-        """Run one step of a part of a model; what was tapped, each [T, width], in order.
+        taps: Sequence[_Floats],
+    ) -> None:
+        """Run one step of a part of a model, from ``inputs`` to ``taps``.
 
-        ``inputs`` are [T, width] each, in order; ids are read where there is an embedding.
+        Both are [T, width] each, in order; ids are read where there is an embedding.  A tap may lie
+        where an input does, if all taps come behind all inputs.
         """
 
     @property

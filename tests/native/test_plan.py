@@ -853,7 +853,9 @@ def relayed(plan: _core.Plan, inputs: Sequence[Array], ids: Array) -> list[Array
     tokens = np.arange(len(ids), dtype=np.int32)
     pages = np.arange(-(-len(ids) // PAGE), dtype=np.int32)[None]
     cache = _core.Cache(1, 1, 8, PAGE, pages.size)
-    return plan.relay(cache, ids, tokens, ints(0, len(ids)), pages, inputs)
+    taps = [np.full((len(ids), width), np.nan, np.float32) for width in (8, 8, 5)]
+    plan.relay(cache, ids, tokens, ints(0, len(ids)), pages, inputs, taps)
+    return taps
 
 
 def test_a_part_takes_values_in_and_gives_them_out(isa: str) -> None:
@@ -862,6 +864,29 @@ def test_a_part_takes_values_in_and_gives_them_out(isa: str) -> None:
     np.testing.assert_array_equal(before, x)
     np.testing.assert_array_equal(after, x + y)
     np.testing.assert_array_equal(rows, normal(3, 4, 5)[ids])
+
+
+@pytest.mark.parametrize(
+    ("taps", "words"),
+    [
+        ([normal(1, 3, 8)], "the plan has 3 taps, not 1"),
+        ([normal(1, 3, 8), normal(1, 2, 8), normal(1, 3, 5)], r"tap 1 is \[2, 8\]; .* \[3, 8\]"),
+    ],
+)
+def test_taps_of_another_shape_are_refused(taps: list[Array], words: str) -> None:
+    tokens, inputs = ints(0, 1, 2), [normal(1, 3, 8), normal(2, 3, 8)]
+    cache = _core.Cache(1, 1, 8, PAGE, 1)
+    with pytest.raises(ValueError, match=words):
+        part(ISAS[-1]).relay(cache, tokens, tokens, ints(0, 3), ints(0)[None], inputs, taps)
+
+
+def test_taps_that_could_not_be_written_to_are_refused() -> None:
+    """A copy of what does not lie in rows would be written, and lost."""
+    tokens, inputs = ints(0, 1, 2), [normal(1, 3, 8), normal(2, 3, 8)]
+    taps = [normal(1, 3, 8), normal(1, 8, 3).T, normal(1, 3, 5)]
+    cache = _core.Cache(1, 1, 8, PAGE, 1)
+    with pytest.raises(TypeError, match="incompatible"):
+        part(ISAS[-1]).relay(cache, tokens, tokens, ints(0, 3), ints(0)[None], inputs, taps)
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def compile_part(
     isa: str,
     max_tokens: int,
 ) -> _core.Plan:
-    """A plan of some consecutive nodes, which `relay` runs: given ``inputs``, it returns ``taps``.
+    """A plan of some consecutive nodes, which `relay` runs: from ``inputs`` to ``taps``.
 
     ``shapes`` are those that the weights must have.  Nodes must not select rows.
     """

@@ -102,12 +102,11 @@ class Walk:
         kept = {value: rows for value, rows in live.items() if value in later}
         spare = [live[value] for value in inputs if value not in later]
         if self._too_large(number, given, taps):
-            return kept | {taps[0]: _Made(part, given)}
+            return kept | {taps[0]: _Made(part, given, taps[0].width)}
         made = {value: self._room(value.width, spare) for value in taps}
         for step in self._steps:
-            results = part.run(step, [rows.at(step) for rows in given])
-            for held, result in zip(made.values(), results, strict=True):
-                held.array[step.rows] = result
+            results = [held.at(step) for held in made.values()]
+            part.run(step, [rows.at(step) for rows in given], results)
         return kept | made
 
     def _compile(
@@ -235,9 +234,10 @@ class _Part:
         self._plan = plan
         self._cache = cache
 
-    def run(self, step: _Step, inputs: Sequence[Float32]) -> list[Float32]:
-        return self._plan.relay(
-            self._cache, step.ids, step.positions, step.starts, step.pages, inputs
+    def run(self, step: _Step, inputs: Sequence[Float32], taps: Sequence[Float32]) -> None:
+        """A tap may have the memory of an input."""
+        self._plan.relay(
+            self._cache, step.ids, step.positions, step.starts, step.pages, inputs, taps
         )
 
 
@@ -261,13 +261,15 @@ class _Held:
 class _Made:
     """A value that is made whenever it is read."""
 
-    def __init__(self, part: _Part, inputs: Sequence[_Rows]) -> None:
+    def __init__(self, part: _Part, inputs: Sequence[_Rows], width: int) -> None:
         self._part = part
         self._inputs = inputs
+        self._width = width
         self._divisors: list[Float32] = []
 
     def at(self, step: _Step) -> Float32:
-        [rows] = self._part.run(step, [value.at(step) for value in self._inputs])
+        rows = empty((len(step.ids), self._width), np.float32)
+        self._part.run(step, [value.at(step) for value in self._inputs], [rows])
         for s in self._divisors:
             rows /= s
         return rows
