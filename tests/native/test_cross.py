@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.native.builds import ROOT, build, output_of, tool
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # its first test builds all of the core
 
 #: Emulated processors, and what the core must find on each. Others of the same kind: Raspberry Pi 3
 #: and 4; Apple M1 and Graviton2; Apple M2 and Graviton3.
