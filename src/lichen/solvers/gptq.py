@@ -67,11 +67,11 @@ def solve(
 ) -> Quantized:
     """Quantize ``weight`` [out, in] for inputs like those of calibration.
 
-    ``damping`` plus columns / tokens, times the mean square of all inputs, is added to the diagonal
-    of H; twice as much, and again, where float32 cannot factor H with that.  A column whose input
-    is always zero is plainly rounded.  ``sweeps`` is how often all columns are then gone through
-    again (`lichen.solvers.descent`).  ValueError for weights that are not finite, and without a
-    second moment.
+    ``damping`` plus columns / tokens (of the widest block of H, where it is in blocks), times the
+    mean square of all inputs, is added to the diagonal of H; twice as much, and again, where
+    float32 cannot factor H with that.  A column whose input is always zero is plainly rounded.
+    ``sweeps`` is how often all columns are then gone through again (`lichen.solvers.descent`).
+    ValueError for weights that are not finite, and without a second moment.
     """
     if inputs is None or inputs.second_moment is None:
         raise ValueError("gptq needs the second moment of its inputs, which comes from calibration")
