@@ -119,7 +119,7 @@ def encode_trellis(weight: FloatArray) -> TrellisTensor:
 
     ValueError for weights that are not finite, or too large for any unit.
     """
-    words = np.empty((len(weight), trellis_row_bytes(weight.shape[1])), np.uint8)
+    words = empty((len(weight), trellis_row_bytes(weight.shape[1])), np.uint8)
     stored, name = _stored(weight, trellis.SCHEME)
     _core.encode_trellis(pool(weight.size), stored, name, words)
     return trellis.tensor(words, weight.shape[1])
