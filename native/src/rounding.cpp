@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "feedback.h"
 #include "lichen/memory.h"
 #include "lichen/trellis.h"
 
@@ -41,13 +42,11 @@ void each_row(ThreadPool& pool, const RoundingKernels& kernels, const Weights& w
   });
 }
 
-// Columns [begin, begin + count) of all rows; what their errors do to each other is [count][count].
-void round_columns(ThreadPool& pool, Isa isa, const Feedback& work, const DiagonalBlock& block, std::int64_t begin,
-                   std::int64_t count, float* inner, float* errors) {
-  const std::int64_t n = work.columns;
-  for (std::int64_t k = 0; k < count; ++k)
-    for (std::int64_t j = 0; j < count; ++j)
-      inner[k * count + j] = j > k ? *block.at(begin + j, begin + k) : 0.0f;
+// The columns of a stretch in all rows; what their errors do to each other is [count][count].
+void round_stretch(ThreadPool& pool, Isa isa, const Feedback& work, const Stretch& stretch, float* inner,
+                   float* errors) {
+  const std::int64_t n = work.columns, begin = stretch.begin, count = stretch.count;
+  feedback_within(stretch, inner);
   constexpr std::int64_t kRows = 16;
   ChunkCounter chunks;
   pool.run([&](int) {
@@ -61,13 +60,14 @@ void round_columns(ThreadPool& pool, Isa isa, const Feedback& work, const Diagon
   });
 }
 
-// Columns [begin, begin + count) of all rows; `moment` is their own part of H, changes [rows][count].
-void descend_columns(ThreadPool& pool, Isa isa, const Descent& work, const DiagonalBlock& block, std::int64_t begin,
-                     std::int64_t count, float* moment, float* changes) {
-  const std::int64_t n = work.columns, size = n / work.part_count, part = begin / size;
+// The columns of a stretch in all rows; `moment` is their own part of H, changes [rows][count].
+void descend_stretch(ThreadPool& pool, Isa isa, const Descent& work, const Stretch& stretch, float* moment,
+                     float* changes) {
+  const std::int64_t n = work.columns, begin = stretch.begin, count = stretch.count;
+  const std::int64_t size = n / work.part_count, part = begin / size;
   for (std::int64_t k = 0; k < count; ++k)
     for (std::int64_t j = 0; j < count; ++j)
-      moment[k * count + j] = *block.at(begin + k, begin + j) + (j == k ? work.ridge : 0.0f);
+      moment[k * count + j] = *stretch.block.at(begin + k, begin + j) + (j == k ? work.ridge : 0.0f);
   constexpr std::int64_t kRows = 16;
   ChunkCounter chunks;
   pool.run([&](int) {
@@ -189,18 +189,12 @@ void sum_squares(ThreadPool& pool, Isa isa, const Weights& weights, const std::u
 
 void round_with_feedback(ThreadPool& pool, Isa isa, const Feedback& work) {
   require_whole_parts(work.fitted);
-  const std::int64_t n = work.columns;
   AlignedBuffer inner(kTogether * kTogether * sizeof(float));
   Scratch errors(static_cast<std::size_t>(work.rows * kTogether) * sizeof(float));
-  for (const DiagonalBlock& block : work.feedback)
-    for (std::int64_t begin = block.begin; begin < block.end(); begin += kTogether) {
-      const std::int64_t count = std::min(kTogether, block.end() - begin), end = begin + count;
-      round_columns(pool, isa, work, block, begin, count, inner.as<float>(), errors.as<float>());
-      if (end == block.end()) break;
-      const Operand error = {errors.as<float>(), 1, count, work.rows};
-      const Operand reach = {block.at(end, begin), 1, block.columns, block.end() - end};
-      add_product(pool, isa, error, reach, count, 1.0f, work.wanted + end, n);
-    }
+  for (const Stretch& stretch : stretches(work.feedback, kTogether)) {
+    round_stretch(pool, isa, work, stretch, inner.as<float>(), errors.as<float>());
+    feed_behind(pool, isa, stretch, errors.as<float>(), work.rows, work.wanted, work.columns);
+  }
 }
 
 void descend(ThreadPool& pool, Isa isa, const Descent& work) {
@@ -208,14 +202,13 @@ void descend(ThreadPool& pool, Isa isa, const Descent& work) {
   require_whole_parts(work.fitted || work.part_count > 1 ? size : 0);
   AlignedBuffer moment(kTogether * kTogether * sizeof(float));
   Scratch changes(static_cast<std::size_t>(work.rows * kTogether) * sizeof(float));
-  for (const DiagonalBlock& block : work.moment)
-    for (std::int64_t begin = block.begin; begin < block.end(); begin += kTogether) {
-      const std::int64_t count = std::min(kTogether, block.end() - begin);
-      descend_columns(pool, isa, work, block, begin, count, moment.as<float>(), changes.as<float>());
-      const Operand change = {changes.as<float>(), 1, count, work.rows};
-      const Operand reach = {block.at(begin, block.begin), block.columns, 1, block.columns};
-      add_product(pool, isa, change, reach, count, -1.0f, work.pull + block.begin, n);
-    }
+  for (const Stretch& stretch : stretches(work.moment, kTogether)) {
+    const DiagonalBlock& block = stretch.block;
+    descend_stretch(pool, isa, work, stretch, moment.as<float>(), changes.as<float>());
+    const Operand change = {changes.as<float>(), 1, stretch.count, work.rows};
+    const Operand reach = {block.at(stretch.begin, block.begin), block.columns, 1, block.columns};
+    add_product(pool, isa, change, reach, stretch.count, -1.0f, work.pull + block.begin, n);
+  }
 }
 
 void feedback_costs(ThreadPool& pool, Isa isa, std::int64_t rows, std::int64_t columns, float* errors,
@@ -224,24 +217,25 @@ void feedback_costs(ThreadPool& pool, Isa isa, std::int64_t rows, std::int64_t c
   auto* fed = memory.as<float>();
   std::vector<std::int64_t> counted(static_cast<std::size_t>(rows));  // rows whose errors come first, in order
   std::iota(counted.begin(), counted.end(), 0);
-  for (const DiagonalBlock& block : feedback)
-    for (std::int64_t begin = block.begin; begin < block.end(); begin += kTogether) {
-      const std::int64_t count = std::min(kTogether, block.end() - begin), end = begin + count;
-      rows = static_cast<std::int64_t>(counted.size());
-      std::fill(fed, fed + rows * count, 0.0f);
-      const Operand reach = {block.at(begin, block.begin), 1, block.columns, count};
-      add_product(pool, isa, {errors + block.begin, 1, columns, rows}, reach, end - block.begin, 1.0f, fed, count);
-      ChunkCounter chunks;
-      pool.run([&](int) {
-        for (std::int64_t row; (row = chunks.take()) < rows;)
-          for (std::int64_t k = 0; k < count; ++k) {
-            const auto total = static_cast<double>(errors[row * columns + begin + k] + fed[row * count + k]);
-            costs[counted[static_cast<std::size_t>(row)]] += static_cast<double>(pivots[begin + k]) * total * total;
-          }
-      });
-      leave_out(counted, columns, errors, costs, limits);
-      if (counted.empty()) return;
-    }
+  for (const Stretch& stretch : stretches(feedback, kTogether)) {
+    const DiagonalBlock& block = stretch.block;
+    const std::int64_t begin = stretch.begin, count = stretch.count;
+    rows = static_cast<std::int64_t>(counted.size());
+    std::fill(fed, fed + rows * count, 0.0f);
+    const Operand reach = {block.at(begin, block.begin), 1, block.columns, count};
+    add_product(pool, isa, {errors + block.begin, 1, columns, rows}, reach, stretch.end() - block.begin, 1.0f, fed,
+                count);
+    ChunkCounter chunks;
+    pool.run([&](int) {
+      for (std::int64_t row; (row = chunks.take()) < rows;)
+        for (std::int64_t k = 0; k < count; ++k) {
+          const auto total = static_cast<double>(errors[row * columns + begin + k] + fed[row * count + k]);
+          costs[counted[static_cast<std::size_t>(row)]] += static_cast<double>(pivots[begin + k]) * total * total;
+        }
+    });
+    leave_out(counted, columns, errors, costs, limits);
+    if (counted.empty()) return;
+  }
 }
 
 }  // namespace lichen

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <vector>
 
+#include "feedback.h"
 #include "lichen/memory.h"
 
 namespace lichen {
@@ -137,26 +138,21 @@ Encoded encode_trellis(ThreadPool& pool, Isa isa, const TrellisFeedback& work) {
   std::vector<AlignedBuffer> memory;
   for (int i = 0; i < pool.size(); ++i)
     memory.emplace_back(static_cast<std::size_t>(kMemoryOfGroup) * sizeof(float));
-  for (const DiagonalBlock& block : work.feedback)
-    for (std::int64_t begin = block.begin; begin < block.end(); begin += kTrellisGroup) {
-      const Group group = group_of(n, begin / kTrellisGroup);
-      const std::int64_t count = group.columns, end = begin + count;
-      auto* reach = inner.as<float>();
-      for (std::int64_t j = 0; j < count; ++j)
-        for (std::int64_t k = 0; k < count; ++k)
-          reach[j * count + k] = k > j ? *block.at(begin + k, begin + j) : 0.0f;
-      const Encoded found = each_chunk(pool, work.rows, kTogether, [&](int thread, std::int64_t row) {
-        return kernels.feed_trellis({work.weight + row * n + begin, work.wanted + row * n + begin, n,
-                                     std::min(kTogether, work.rows - row), count, reach, work.pivots + begin,
-                                     &states[static_cast<std::size_t>(row)], work.words + row * stride + group.begin,
-                                     stride, errors.as<float>() + row * count, work.costs + row,
-                                     memory[static_cast<std::size_t>(thread)].as<float>()});
-      });
-      if (found != Encoded::whole) return found;
-      if (end < block.end())
-        add_product(pool, isa, {errors.as<float>(), 1, count, work.rows},
-                    {block.at(end, begin), 1, block.columns, block.end() - end}, count, 1.0f, work.wanted + end, n);
-    }
+  for (const Stretch& stretch : stretches(work.feedback, kTrellisGroup)) {
+    const std::int64_t begin = stretch.begin, count = stretch.count;
+    const Group group = group_of(n, begin / kTrellisGroup);
+    auto* reach = inner.as<float>();
+    feedback_within(stretch, reach);
+    const Encoded found = each_chunk(pool, work.rows, kTogether, [&](int thread, std::int64_t row) {
+      return kernels.feed_trellis({work.weight + row * n + begin, work.wanted + row * n + begin, n,
+                                   std::min(kTogether, work.rows - row), count, reach, work.pivots + begin,
+                                   &states[static_cast<std::size_t>(row)], work.words + row * stride + group.begin, stride,
+                                   errors.as<float>() + row * count, work.costs + row,
+                                   memory[static_cast<std::size_t>(thread)].as<float>()});
+    });
+    if (found != Encoded::whole) return found;
+    feed_behind(pool, isa, stretch, errors.as<float>(), work.rows, work.wanted, n);
+  }
   return Encoded::whole;
 }
 

@@ -2,7 +2,7 @@
 
 Every argument that cannot be used raises ``ValueError`` saying what was given and what is allowed;
 an array of another element type than the one declared here raises ``TypeError``.  Arrays must be
-C-contiguous.
+C-contiguous where nothing else is said.
 """
 
 from collections.abc import Sequence
@@ -75,9 +75,9 @@ class ThreadPool:
 def add_moment(pool: ThreadPool, x: _Floats, total: _Floats, isa: str | None = None) -> None:
     """``total += x.T @ x`` for x [n, width], lower triangle; above it anything may be written.
 
-    x must be finite, and is rounded: each column of every 256 rows, the last ones perhaps fewer, to
-    63 steps either way.  Here and below ``isa`` is the best set of the machine unless it is named,
-    and every one gives the same bits.
+    x, whose rows may lie apart, must be finite, and is rounded: each column of every 256 rows, the
+    last ones perhaps fewer, to 63 steps either way.  Here and below ``isa`` is the best set of the
+    machine unless it is named, and every one gives the same bits.
     """
 
 def add_columns(

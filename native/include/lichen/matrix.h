@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
 #include "lichen/cpu.h"
 #include "lichen/threads.h"
@@ -16,20 +15,6 @@ struct Operand {
   std::int64_t step, stride;
   std::int64_t lines;
 };
-
-// A block of a square matrix that has others along its diagonal, and zeros beside them.
-struct DiagonalBlock {
-  const float* data;  // [columns][columns]
-  std::int64_t begin, columns;
-
-  std::int64_t end() const { return begin + columns; }
-  const float* at(std::int64_t row, std::int64_t column) const {
-    return data + (row - begin) * columns + column - begin;
-  }
-};
-
-// In order, each beginning where the one before ends.
-using BlockDiagonal = std::vector<DiagonalBlock>;
 
 enum class Part { all, lower };  // what is wanted of a result; of tiles on the diagonal all is written
 

@@ -5,7 +5,7 @@
 
 #include "kernels/rounding/kernel.h"
 #include "lichen/cpu.h"
-#include "lichen/matrix.h"
+#include "lichen/diagonal.h"
 #include "lichen/threads.h"
 
 namespace lichen {

@@ -19,7 +19,7 @@
 #include "kernels/trellis.h"
 #include "kernels/rounding/kernel.h"
 #include "lichen/cpu.h"
-#include "lichen/matrix.h"
+#include "lichen/diagonal.h"
 #include "lichen/rounding.h"
 #include "lichen/threads.h"
 

@@ -80,8 +80,7 @@ class Collector:
     def add(self, x: Float32) -> None:
         """The next piece [n, width]; ValueError where it is not finite."""
         x = np.ascontiguousarray(x, np.float32)
-        sums = self._absmax, self._absolute, self._square
-        _core.add_columns(native.pool(x.size), x, *sums)
+        _core.add_columns(native.pool(x.size), x, self._absmax, self._absolute, self._square)
         if not np.isfinite(self._square).all():
             raise ValueError("inputs are not finite")
         first, last = np.searchsorted(self._kept, (self._seen, self._seen + len(x)))
