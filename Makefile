@@ -9,6 +9,10 @@ BIN    := $(VENV)/bin
 NATIVE := CMakeLists.txt $(shell find native -type f)
 PACKAGE := pyproject.toml $(NATIVE) $(shell find src -type f -not -name '*.so' -not -path '*/__pycache__/*')
 
+# Modules are compiled when they are first imported; without that kept, every process would do it again, which takes
+# half a second for lichen and what it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help check test lint wheel sanitize arm humaneval peers agreement harness statistics llama-cpp export-check study kquants kills sandbox-rate speculation clean
 
 help:
@@ -43,9 +47,10 @@ check: $(VENV)/.installed
 		*) exit $$status ;; \
 	esac
 
+# Three at once on two processors, since many wait for processes and the disk.
 test: $(VENV)/.test $(VENV)/.cmake
 	@echo "== running the tests"
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check src tests bench

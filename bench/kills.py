@@ -68,8 +68,10 @@ def command(model: str, recipe: str, out: Path) -> list[str]:
 
 
 def finish(model: str, recipe: str, out: Path) -> None:
-    """Run to the end; CalledProcessError where it fails."""
-    subprocess.run(command(model, recipe, out), check=True, stderr=subprocess.DEVNULL)
+    """Run to the end; ends with what it said where it fails."""
+    done = subprocess.run(command(model, recipe, out), stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        sys.exit(done.stderr.strip().rpartition("\n")[2])
 
 
 def kill_after(seconds: float, model: str, recipe: str, out: Path) -> bool:

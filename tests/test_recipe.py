@@ -307,6 +307,7 @@ def test_formats_that_do_not_go_together_are_refused(weights, message):
 
 def test_every_preset_is_described_and_loads():
     assert "int8" in presets()
+    assert list(presets()) == sorted(presets())
     for name, description in presets().items():
         assert load_recipe(name).description == description != ""
 

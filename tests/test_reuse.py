@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from lichen.reuse import empty, reusing
+from lichen.reuse import empty, forgetting, reusing
 
 COUNT = 1 << 20
 VIEWS = {
@@ -76,3 +77,17 @@ def test_small_arrays_are_not_kept() -> None:
         held = empty(8 * COUNT - 1, np.uint8)
         assert held.base is None
         assert empty(8 * COUNT, np.uint8).base is not None
+
+
+def test_what_is_made_while_forgetting_is_kept_for_nobody() -> None:
+    with reusing():
+        kept = empty(4 * COUNT, np.uint8)
+        where = address(kept)
+        del kept
+        with forgetting():
+            new = empty(4 * COUNT, np.uint8)
+            assert address(new) != where
+        forgotten = weakref.ref(new)
+        del new
+        assert forgotten() is None
+        assert address(empty(4 * COUNT, np.uint8)) == where

@@ -251,17 +251,32 @@ def test_template_that_fails_or_reaches_out(
 def test_missing_tokenizer(tmp_path: Path) -> None:
     folder = write_tiny_model(tmp_path / "m")
     (folder / "tokenizer.json").unlink()
-    with pytest.raises(InputError, match=r"has no tokenizer\.json"):
-        Tokenizer.load(open_checkpoint(folder))
+    for read in (Tokenizer.load, Tokenizer.require):
+        with pytest.raises(InputError, match=r"has no tokenizer\.json"):
+            read(open_checkpoint(folder))
+
+
+DAMAGED = ["", "{", "[]", '{"model": 1}', "\x00", '{"model": ' + "[" * 100_000]
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"model": 1}', "\x00"], ids=range(5))
-def test_damaged_file(tmp_path: Path, name: str, content: str) -> None:
+@pytest.mark.parametrize("content", DAMAGED, ids=range(len(DAMAGED)))
+@pytest.mark.parametrize("read", [Tokenizer.load, Tokenizer.require], ids=["load", "require"])
+def test_damaged_file(tmp_path: Path, name: str, content: str, read: Any) -> None:
     folder = write_tiny_model(tmp_path / "m")
     (folder / name).write_text(content)
     if (name, content) == ("tokenizer_config.json", '{"model": 1}'):
+        read(open_checkpoint(folder))
         assert not Tokenizer.load(open_checkpoint(folder)).has_chat
         return
     with pytest.raises(InputError, match=name):
-        Tokenizer.load(open_checkpoint(folder))
+        read(open_checkpoint(folder))
+
+
+@pytest.mark.parametrize("read", [Tokenizer.load, Tokenizer.require], ids=["load", "require"])
+def test_a_file_that_is_no_unicode(tmp_path: Path, read: Any) -> None:
+    folder = write_tiny_model(tmp_path / "m")
+    content = (folder / "tokenizer.json").read_bytes()
+    (folder / "tokenizer.json").write_bytes(content.replace(b'"vocab"', b'"a": "\xff", "vocab"', 1))
+    with pytest.raises(InputError, match=r"tokenizer\.json"):
+        read(open_checkpoint(folder))

@@ -23,7 +23,8 @@ template <typename Function>
 void each_row(ThreadPool& pool, const RoundingKernels& kernels, const Weights& weights, Function function) {
   const std::int64_t columns = weights.columns;
   const std::int64_t step = std::max<std::int64_t>(1, kChunkElements / std::max<std::int64_t>(1, columns));
-  const std::size_t wide = weights.type == WeightType::f32 ? 0 : static_cast<std::size_t>(columns);
+  const Widen widen = widening(kernels, weights.type);
+  const std::size_t wide = widen ? static_cast<std::size_t>(columns) : 0;
   std::vector<AlignedBuffer> memory;
   for (int i = 0; i < pool.size(); ++i) memory.emplace_back(wide * sizeof(float));
   ChunkCounter chunks;
@@ -31,12 +32,12 @@ void each_row(ThreadPool& pool, const RoundingKernels& kernels, const Weights& w
     auto* widened = memory[static_cast<std::size_t>(thread)].as<float>();
     for (std::int64_t begin; (begin = chunks.take() * step) < weights.rows;)
       for (std::int64_t row = begin; row < std::min(begin + step, weights.rows); ++row) {
-        if (weights.type == WeightType::f32) {
+        if (!widen) {
           function(row, static_cast<const float*>(weights.data) + row * columns);
           continue;
         }
         const auto* halves = static_cast<const std::uint16_t*>(weights.data) + row * columns;
-        (weights.type == WeightType::f16 ? kernels.widen_f16 : kernels.widen_bf16)(halves, columns, widened);
+        widen(halves, columns, widened);
         function(row, widened);
       }
   });

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "feedback.h"
+#include "kernels/vector/shuffle.h"
 #include "lichen/memory.h"
 
 namespace lichen {
@@ -41,31 +42,38 @@ Group group_of(std::int64_t columns, std::int64_t g) {
   return {here, here > kTrellisGroup / 2 ? 6 : 3, g * trellis_group_bytes(kTrellisGroup)};
 }
 
-int steps_at(const std::uint8_t* steps, std::int64_t block) {
-  const std::uint8_t* three = steps + block / 8 * 3;
-  const std::uint32_t bits = three[0] | three[1] << 8 | static_cast<std::uint32_t>(three[2]) << 16;
-  return static_cast<int>(bits >> block % 8 * 3 & 7) + 1;
-}
+// Four blocks, one a lane.
+typedef std::uint32_t Words __attribute__((vector_size(16)));
+typedef std::uint16_t Halves __attribute__((vector_size(16)));
+constexpr std::int64_t kBlocksTogether = 4;  // of which any group has a whole number
 
-// Eight codes at a time, as kernels/linear/trellis.inc.h decodes them: levels of columns 0 to 3 and 4 to 7 in bytes.
-// `last` are the lowest bits of the codes before, then of these.
-std::uint64_t levels_of(std::uint32_t codes, std::uint32_t& last) {
-  const std::uint32_t lowest = codes & 0x11111111u;
-  const std::uint32_t before = lowest << 4 | last >> 28;
-  const std::uint32_t turned = codes ^ (lowest << 12 | last >> 20);
-  const std::uint32_t first = (turned << 1 & 0x1e1e1e1eu) | (before & 0x01010101u);
-  const std::uint32_t second = (turned >> 3 & 0x1e1e1e1eu) | (codes & 0x01010101u);
+// Levels of a block's columns 0 to 3 and 4 to 7 in bytes, as kernels/linear/trellis.inc.h decodes them. `last` are the
+// lowest bits of the four blocks before, then of these.
+void levels_of(Words codes, Words& last, Words& first, Words& second) {
+  const Words lowest = codes & 0x11111111u;
+  const Words previous = LICHEN_SHUFFLE(last, lowest, 3, 4, 5, 6);
+  const Words before = lowest << 4 | previous >> 28;
+  const Words turned = codes ^ (lowest << 12 | previous >> 20);
+  first = (turned << 1 & 0x1e1e1e1eu) | (before & 0x01010101u);
+  second = (turned >> 3 & 0x1e1e1e1eu) | (codes & 0x01010101u);
   last = lowest;
-  return first | static_cast<std::uint64_t>(second) << 32;
 }
 
-// Eight bytes step * (level - 16), by levels in bytes; all that stands in a byte fits one.
-std::uint64_t times(std::uint64_t levels, int steps) {
-  constexpr std::uint64_t kOnes = 0x0101010101010101u, kTops = 0x80 * kOnes;
-  const std::uint64_t reached = levels * static_cast<std::uint64_t>(steps);  // at most 31 * 8
-  const std::uint64_t middle = kOnes * static_cast<std::uint64_t>(kTrellisMiddle * steps);
-  const std::uint64_t below = (reached | kTops) - (middle & ~kTops);  // no byte borrows from the next
-  return below ^ (~(reached ^ middle) & kTops);
+// The steps of four blocks from `block` on, in both halves of their lanes.
+Halves steps_of(const std::uint8_t* steps, std::int64_t block) {
+  const std::uint8_t* three = steps + block / 8 * 3;
+  const std::uint32_t all = three[0] | three[1] << 8 | static_cast<std::uint32_t>(three[2]) << 16;
+  const auto bits = static_cast<std::uint16_t>(all >> block % 8 * 3 & 0xfff);
+  const Halves to_top = {1 << 13, 1 << 13, 1 << 10, 1 << 10, 1 << 7, 1 << 7, 1 << 4, 1 << 4};
+  return (to_top * bits >> 13) + 1;
+}
+
+// Bytes step * (level - 16), by levels in bytes.
+Words times(Words levels, Halves steps) {
+  const Halves middle = steps * static_cast<std::uint16_t>(kTrellisMiddle);
+  const Halves even = (Halves)(levels & 0x00ff00ffu) * steps - middle;
+  const Halves odd = (Halves)(levels >> 8 & 0x00ff00ffu) * steps - middle;
+  return ((Words)even & 0x00ff00ffu) | ((Words)odd << 8 & 0xff00ff00u);
 }
 
 // Rows that one thread after the other takes until one cannot be encoded.
@@ -91,17 +99,20 @@ std::int64_t trellis_columns(std::int64_t row_bytes) {
 }
 
 void decode_trellis_row(const std::uint8_t* row, std::int64_t columns, std::int8_t* codes, float* units) {
-  std::uint32_t last = 0;
+  Words last = {};
   for (std::int64_t g = 0; g * kTrellisGroup < columns; ++g) {
     const Group group = group_of(columns, g);
     const std::uint8_t* stored = row + group.begin;
     units[g] = unit_of(stored[0]);
-    for (std::int64_t b = 0; b < group.columns / kTrellisBlock; ++b) {
-      std::uint32_t word;
-      std::memcpy(&word, stored + 1 + group.steps + 4 * b, sizeof word);
-      const std::uint64_t levels = levels_of(word, last);
-      const std::uint64_t found = times(levels, steps_at(stored + 1, b));
-      std::memcpy(codes + g * kTrellisGroup + b * kTrellisBlock, &found, sizeof found);
+    for (std::int64_t b = 0; b < group.columns / kTrellisBlock; b += kBlocksTogether) {
+      Words words, first, second;
+      std::memcpy(&words, stored + 1 + group.steps + 4 * b, sizeof words);
+      levels_of(words, last, first, second);
+      const Halves steps = steps_of(stored + 1, b);
+      first = times(first, steps);
+      second = times(second, steps);
+      const Words found[2] = {LICHEN_SHUFFLE(first, second, 0, 4, 1, 5), LICHEN_SHUFFLE(first, second, 2, 6, 3, 7)};
+      std::memcpy(codes + g * kTrellisGroup + b * kTrellisBlock, found, sizeof found);
     }
   }
 }
@@ -109,22 +120,15 @@ void decode_trellis_row(const std::uint8_t* row, std::int64_t columns, std::int8
 Encoded encode_trellis(ThreadPool& pool, Isa isa, const Weights& weights, std::uint8_t* words) {
   const RoundingKernels& kernels = rounding_kernels(isa);
   const std::int64_t columns = weights.columns, stride = trellis_row_bytes(columns);
-  const bool wide = weights.type == WeightType::f32;
-  std::vector<AlignedBuffer> memory, widened;
-  for (int i = 0; i < pool.size(); ++i) {
+  const Widen widen = widening(kernels, weights.type);
+  const std::int64_t row_bytes = columns * (widen ? 2 : 4);
+  std::vector<AlignedBuffer> memory;
+  for (int i = 0; i < pool.size(); ++i)
     memory.emplace_back(static_cast<std::size_t>(memory_of_rows(columns)) * sizeof(float));
-    widened.emplace_back(wide ? 0 : static_cast<std::size_t>(kTogether * columns) * sizeof(float));
-  }
   return each_chunk(pool, weights.rows, kTogether, [&](int thread, std::int64_t row) {
     const std::int64_t rows = std::min(kTogether, weights.rows - row);
-    const float* w = static_cast<const float*>(weights.data) + row * columns;
-    if (!wide) {
-      auto* floats = widened[static_cast<std::size_t>(thread)].as<float>();
-      const auto* halves = static_cast<const std::uint16_t*>(weights.data) + row * columns;
-      (weights.type == WeightType::f16 ? kernels.widen_f16 : kernels.widen_bf16)(halves, rows * columns, floats);
-      w = floats;
-    }
-    return kernels.encode_trellis({w, columns, rows, columns, words + row * stride, stride,
+    const auto* w = static_cast<const char*>(weights.data) + row * row_bytes;
+    return kernels.encode_trellis({w, widen, columns, rows, columns, words + row * stride, stride,
                                    memory[static_cast<std::size_t>(thread)].as<float>()});
   });
 }

@@ -280,61 +280,109 @@ float grouped_product(const Case& c, const RandomWeight& w, std::int64_t r, cons
   return value;
 }
 
-std::vector<float> expected(Isa isa, const Case& c, const RandomWeight& w, const std::vector<float>& x,
-                            const std::vector<float>& bias, std::vector<float> y) {
+// A weight, inputs, and their products, before bias and whatever they are added to.
+struct Product {
+  RandomWeight weight;
+  std::vector<float> x;       // [tokens][cols]
+  std::vector<float> values;  // [tokens][rows]
+  std::vector<float> rests;   // likewise; 0 where a token has none
+  std::vector<bool> has_rests;
+};
+
+// What the codes of a row leave of it.
+std::vector<float> rest_of(const float* row, const Case& c, const std::vector<int>& q, const std::vector<float>& scales) {
+  std::vector<float> rest(row, row + c.shape.cols);
+  for (std::size_t k = 0; k < rest.size(); ++k) {
+    const volatile float coded = static_cast<float>(q[k]) * scales[k / static_cast<std::size_t>(c.group)];
+    rest[k] -= coded;
+  }
+  return rest;
+}
+
+// One output of i8, of codes of inputs with one scale or one for each group.
+float code_product(const Case& c, const RandomWeight& w, std::int64_t r, const std::vector<int>& q,
+                   const std::vector<float>& scales) {
+  volatile float value = 0;  // every step rounded to float
+  const std::int64_t shared = c.input_groups ? c.group : c.shape.cols;
+  const float row_scale = w.scales[static_cast<std::size_t>(r)];
+  for (std::int64_t begin = 0; begin < c.shape.cols; begin += shared) {
+    std::int64_t sum = 0;
+    for (std::int64_t k = begin; k < begin + shared; ++k)
+      sum += static_cast<std::int64_t>(w.values[static_cast<std::size_t>(r * c.shape.cols + k)]) * q[static_cast<std::size_t>(k)];
+    const volatile float both = scales[0] * row_scale;
+    value = c.input_groups ? std::fma(static_cast<float>(sum), scales[static_cast<std::size_t>(begin / shared)],
+                                      static_cast<float>(value))
+                           : static_cast<float>(sum) * both;
+  }
+  return c.input_groups ? value * row_scale : static_cast<float>(value);
+}
+
+float float_product(Isa isa, Dtype dtype, const float* w, const float* x, std::int64_t cols) {
+  if (dtype == Dtype::bf16 && isa == Isa::avx512_bf16) return bf16_product(w, x, cols);
+  if (dtype == Dtype::bf16 && isa == Isa::amx) return tile_product(w, x, cols);
+  float value = 0;
+  for (std::int64_t k = 0; k < cols; ++k) value = std::fma(w[k], x[k], value);
+  return value;
+}
+
+void add_products(Isa isa, const Case& c, Product& p) {
+  const RandomWeight& w = p.weight;
   for (std::int64_t t = 0; t < c.shape.tokens; ++t) {
-    const float* row = x.data() + t * c.shape.cols;
-    const std::int64_t shared = c.input_groups ? c.group : c.shape.cols;
-    std::vector<float> scales;
-    std::vector<int> q;
+    const float* row = p.x.data() + t * c.shape.cols;
+    const auto codes_of = [&](const float* from, std::vector<int>& q) {
+      std::vector<float> scales;
+      const std::int64_t shared = c.input_groups ? c.group : c.shape.cols;
+      for (std::int64_t begin = 0; begin < c.shape.cols; begin += shared)
+        scales.push_back(quantize(from + begin, std::min(shared, c.shape.cols - begin), q));
+      return scales;
+    };
+    std::vector<int> q, rest_q;
+    std::vector<float> scales, rest_scales;
+    if (integers(c.dtype)) scales = codes_of(row, q);
     const Wide wide = in_blocks(c.dtype) ? widened(row, c.shape.cols) : Wide{};
-    if (integers(c.dtype))
-      for (std::int64_t begin = 0; begin < c.shape.cols; begin += shared)
-        scales.push_back(quantize(row + begin, std::min(shared, c.shape.cols - begin), q));
-    std::vector<float> rest_scales;
-    std::vector<int> rest_q;
-    if (c.dtype == Dtype::t4 && has_rest(row, c.shape.cols)) {
-      std::vector<float> rest(row, row + c.shape.cols);
-      for (std::int64_t k = 0; k < c.shape.cols; ++k) {
-        const auto i = static_cast<std::size_t>(k);
-        const volatile float coded = static_cast<float>(q[i]) * scales[static_cast<std::size_t>(k / shared)];
-        rest[i] -= coded;
-      }
-      for (std::int64_t begin = 0; begin < c.shape.cols; begin += shared)
-        rest_scales.push_back(quantize(&rest[static_cast<std::size_t>(begin)], std::min(shared, c.shape.cols - begin), rest_q));
-    }
+    p.has_rests.push_back(c.dtype == Dtype::t4 && has_rest(row, c.shape.cols));
+    if (p.has_rests.back()) rest_scales = codes_of(rest_of(row, c, q, scales).data(), rest_q);
     for (std::int64_t r = 0; r < c.shape.rows; ++r) {
-      const float* wr = w.values.data() + r * c.shape.cols;
-      volatile float value = 0;  // every step rounded to float
-      if (c.dtype == Dtype::i8) {
-        const float row_scale = w.scales[static_cast<std::size_t>(r)];
-        for (std::int64_t begin = 0; begin < c.shape.cols; begin += shared) {
-          std::int64_t sum = 0;
-          for (std::int64_t k = begin; k < begin + shared; ++k)
-            sum += static_cast<std::int64_t>(wr[k]) * q[static_cast<std::size_t>(k)];
-          const volatile float both = scales[0] * row_scale;
-          value = c.input_groups ? std::fma(static_cast<float>(sum), scales[static_cast<std::size_t>(begin / shared)],
-                                            static_cast<float>(value))
-                                 : static_cast<float>(sum) * both;
-        }
-        if (c.input_groups) value = value * row_scale;
-      } else if (c.dtype == Dtype::i4 || c.dtype == Dtype::t4) {
+      float value;
+      if (c.dtype == Dtype::i8)
+        value = code_product(c, w, r, q, scales);
+      else if (integers(c.dtype))
         value = grouped_product(c, w, r, q, scales);
-      } else if (in_blocks(c.dtype)) {
+      else if (in_blocks(c.dtype))
         value = wide_product(c, w, r, wide);
-      } else if (c.dtype == Dtype::bf16 && isa == Isa::avx512_bf16) {
-        value = bf16_product(wr, row, c.shape.cols);
-      } else if (c.dtype == Dtype::bf16 && isa == Isa::amx) {
-        value = tile_product(wr, row, c.shape.cols);
-      } else {
-        for (std::int64_t k = 0; k < c.shape.cols; ++k) value = std::fma(wr[k], row[k], static_cast<float>(value));
-      }
+      else
+        value = float_product(isa, c.dtype, w.values.data() + r * c.shape.cols, row, c.shape.cols);
+      p.values.push_back(value);
+      p.rests.push_back(p.has_rests.back() ? grouped_product(c, w, r, rest_q, rest_scales) : 0);
+    }
+  }
+}
+
+Product random_product(Isa isa, const Case& c, std::mt19937& random) {
+  std::normal_distribution<float> normal(0, 1);
+  Product p;
+  p.weight = random_weight(c, random);
+  p.x.resize(static_cast<std::size_t>(c.shape.tokens * c.shape.cols));
+  for (float& v : p.x) v = normal(random);
+  if (c.shape.tokens > 1) std::fill(p.x.begin(), p.x.begin() + c.shape.cols, 0.0f);
+  if (c.dtype == Dtype::t4)  // rows that have a rest
+    for (std::int64_t t = 2; t < c.shape.tokens; t += 5)
+      p.x[static_cast<std::size_t>(t * c.shape.cols + random() % static_cast<std::uint32_t>(c.shape.cols))] = -1000;
+  add_products(isa, c, p);
+  return p;
+}
+
+// What shall be in y, where `y` [tokens][rows + 3] is.
+std::vector<float> expected(const Case& c, const Product& p, const std::vector<float>& bias, std::vector<float> y) {
+  std::size_t at = 0;
+  for (std::int64_t t = 0; t < c.shape.tokens; ++t)
+    for (std::int64_t r = 0; r < c.shape.rows; ++r, ++at) {
+      volatile float value = p.values[at];  // every step rounded to float
       if (c.bias) value = value + bias[static_cast<std::size_t>(r)];
       float& out = y[static_cast<std::size_t>(t * (c.shape.rows + 3) + r)];
       out = c.accumulate ? value + out : static_cast<float>(value);
-      if (!rest_q.empty()) out = grouped_product(c, w, r, rest_q, rest_scales) + out;
+      if (p.has_rests[static_cast<std::size_t>(t)]) out = p.rests[at] + out;
     }
-  }
   return y;
 }
 
@@ -368,33 +416,10 @@ Weight given(const Case& c, const RandomWeight& w, const float* bias) {
           c.zeros && in_blocks(c.dtype) ? w.shifts.data() : nullptr, 0, c.input_groups ? c.group : 0};
 }
 
-bool run_case(ThreadPool& pool, Isa isa, const Case& c, std::mt19937& random) {
-  std::normal_distribution<float> normal(0, 1);
-  const RandomWeight w = random_weight(c, random);
-  const std::int64_t stride = c.shape.rows + 3;
-  std::vector<float> x(static_cast<std::size_t>(c.shape.tokens * c.shape.cols));
-  std::vector<float> y(static_cast<std::size_t>(c.shape.tokens * stride));
-  std::vector<float> bias(static_cast<std::size_t>(c.shape.rows));
-  for (float& v : x) v = normal(random);
-  for (float& v : y) v = c.accumulate ? normal(random) : NAN;
-  for (float& v : bias) v = normal(random);
-  if (c.shape.tokens > 1) std::fill(x.begin(), x.begin() + c.shape.cols, 0.0f);
-  if (c.dtype == Dtype::t4)  // rows that have a rest
-    for (std::int64_t t = 2; t < c.shape.tokens; t += 5)
-      x[static_cast<std::size_t>(t * c.shape.cols + random() % static_cast<std::uint32_t>(c.shape.cols))] = -1000;
-  const std::vector<float> want = expected(isa, c, w, x, bias, y);
-
-  const auto linear = pack_linear(pool, given(c, w, c.bias ? bias.data() : nullptr), isa);
-  // The last token by itself, too: it must not see its neighbours.
-  const std::int64_t last = c.shape.tokens - 1;
-  std::vector<float> alone(y.begin() + last * stride, y.end());
-  multiply(pool, *linear, x.data(), c.shape.tokens, y.data(), stride, c.accumulate);
-  multiply(pool, *linear, x.data() + last * c.shape.cols, 1, alone.data(), stride, c.accumulate);
-  if (std::memcmp(alone.data(), y.data() + last * stride, alone.size() * sizeof(float)) != 0) return false;
-
+bool unpacks(const Linear& linear, const Case& c, const RandomWeight& w) {
   std::vector<float> row(static_cast<std::size_t>(c.shape.cols));
   for (std::int64_t r = 0; r < c.shape.rows; ++r) {
-    unpack_row(*linear, r, row.data());
+    unpack_row(linear, r, row.data());
     for (std::int64_t k = 0; k < c.shape.cols; ++k) {
       float value = w.values[static_cast<std::size_t>(r * c.shape.cols + k)];
       if (c.dtype == Dtype::i8) value *= w.scales[static_cast<std::size_t>(r)];
@@ -404,7 +429,117 @@ bool run_case(ThreadPool& pool, Isa isa, const Case& c, std::mt19937& random) {
       if (value != row[static_cast<std::size_t>(k)]) return false;
     }
   }
-  return std::memcmp(y.data(), want.data(), y.size() * sizeof(float)) == 0;
+  return true;
+}
+
+// Whether a product comes out to the bit, with the bias and the sum of a case.
+bool comes_out(ThreadPool& pool, Isa isa, const Case& c, const Product& p, std::mt19937& random) {
+  std::normal_distribution<float> normal(0, 1);
+  const std::int64_t stride = c.shape.rows + 3;
+  std::vector<float> y(static_cast<std::size_t>(c.shape.tokens * stride));
+  std::vector<float> bias(static_cast<std::size_t>(c.shape.rows));
+  for (float& v : y) v = c.accumulate ? normal(random) : NAN;
+  for (float& v : bias) v = normal(random);
+  const std::vector<float> want = expected(c, p, bias, y);
+
+  const auto linear = pack_linear(pool, given(c, p.weight, c.bias ? bias.data() : nullptr), isa);
+  // The last token by itself, too: it must not see its neighbours.
+  const std::int64_t last = c.shape.tokens - 1;
+  std::vector<float> alone(y.begin() + last * stride, y.end());
+  multiply(pool, *linear, p.x.data(), c.shape.tokens, y.data(), stride, c.accumulate);
+  multiply(pool, *linear, p.x.data() + last * c.shape.cols, 1, alone.data(), stride, c.accumulate);
+  return std::memcmp(alone.data(), y.data() + last * stride, alone.size() * sizeof(float)) == 0 &&
+         std::memcmp(y.data(), want.data(), y.size() * sizeof(float)) == 0 && unpacks(*linear, c, p.weight);
+}
+
+// Runs cases and counts them.
+class Cases {
+ public:
+  Cases(ThreadPool& pool, Isa isa, std::mt19937& random) : pool_(pool), isa_(isa), random_(random) {}
+
+  void run(const Case& c) { run(c, random_product(isa_, c, random_)); }
+
+  // One product with a bias and without, added to something and not.
+  void run_all(Case c) {
+    const Product product = random_product(isa_, c, random_);
+    for (int options = 0; options < 4; ++options) {
+      c.bias = (options & 1) != 0;
+      c.accumulate = (options & 2) != 0;
+      run(c, product);
+    }
+  }
+
+  int made = 0, failed = 0;
+
+ private:
+  void run(const Case& c, const Product& product) {
+    ++made;
+    if (comes_out(pool_, isa_, c, product, random_)) return;
+    ++failed;
+    std::printf("%s: dtype %d%s%s, groups of %ld, zeros %d, of inputs %d, %ld x %ld x %ld, bias %d, added up %d: differs\n",
+                std::string(isa_name(isa_)).c_str(), static_cast<int>(c.dtype), c.stored ? " from " : "",
+                c.stored ? layout_of(*c.stored).name : "", static_cast<long>(c.group), c.zeros, c.input_groups,
+                static_cast<long>(c.shape.tokens), static_cast<long>(c.shape.rows), static_cast<long>(c.shape.cols), c.bias,
+                c.accumulate);
+  }
+
+  ThreadPool& pool_;
+  Isa isa_;
+  std::mt19937& random_;
+};
+
+constexpr Shape kShapes[] = {{1, 1, 1},     {1, 16, 4},   {1, 64, 33},   {2, 65, 257}, {5, 130, 31},
+                             {6, 96, 300},  {7, 81, 130}, {13, 64, 515}, {64, 33, 140}, {129, 70, 67},
+                             {3, 17, 2100}, {31, 80, 1100}, {255, 33, 64}};
+
+// With columns enough for whole groups of so many; 0: a row is one.
+Shape in_whole(const Shape& shape, std::int64_t group) {
+  const std::int64_t size = group ? group : shape.cols;
+  return {shape.tokens, shape.rows, (shape.cols + size - 1) / size * size};
+}
+
+void run_rows(Cases& cases) {
+  for (Dtype dtype : {Dtype::f32, Dtype::f16, Dtype::bf16, Dtype::i8})
+    for (const Shape& shape : kShapes) cases.run_all({dtype, shape, false, false});
+}
+
+// Several blocks of tokens, of columns, and tasks of 16 panels (kernels/linear/kernel.h), where tiles are multiplied.
+void run_large(Cases& cases, Cases& cases_alone) {
+  for (Dtype dtype : {Dtype::bf16, Dtype::i8})
+    for (const Shape& shape : {Shape{1020, 70, 100}, Shape{145, 70, 7000}}) cases.run({dtype, shape, true, true});
+  cases_alone.run({Dtype::i8, {130, 800, 7200}, true, true});
+}
+
+void run_groups(Cases& cases) {
+  for (const auto& [dtype, group] : {std::pair<Dtype, std::int64_t>{Dtype::i4, 32}, {Dtype::i4, 64}, {Dtype::i4, 128},
+                                     {Dtype::i8, 64}, {Dtype::i8, 128}, {Dtype::i8, 1024},
+                                     {Dtype::b8, 16}, {Dtype::b8, 32}, {Dtype::b8, 128}, {Dtype::b6, 16},
+                                     {Dtype::b6, 32}, {Dtype::b6, 64}, {Dtype::b6, 0}, {Dtype::b4, 16}, {Dtype::b4, 32},
+                                     {Dtype::b4, 64}})
+    for (const Shape& shape : kShapes)
+      for (int options = 0; options < (dtype == Dtype::i4 ? 4 : dtype == Dtype::i8 ? 1 : 2); ++options)
+        cases.run_all({dtype, in_whole(shape, group), false, false, group ? group : shape.cols, (options & 1) != 0,
+                       dtype == Dtype::i8 || (options & 2) != 0});
+}
+
+// Rows whose last group is short, and whole ones, which tiles are multiplied for, of several blocks of columns.
+void run_trellis(Cases& cases) {
+  for (const Shape& shape : kShapes) {
+    const std::int64_t whole = in_whole(shape, kTrellisGroup).cols;
+    for (std::int64_t columns : {shape.cols, shape.cols + kTrellisGroup, whole, whole + 1024})
+      cases.run_all({Dtype::t4, in_whole({shape.tokens, shape.rows, columns}, 32), false, false, kTrellisGroup, false, true});
+  }
+}
+
+void run_stored(Cases& cases) {
+  for (BlockType type : {BlockType::q4_0, BlockType::q4_1, BlockType::q5_0, BlockType::q5_1, BlockType::q8_0,
+                         BlockType::q4_k, BlockType::q5_k, BlockType::q6_k})
+    for (const Shape& shape : kShapes) {
+      const BlockLayout& layout = layout_of(type);
+      const Shape whole = in_whole(shape, layout.weights);
+      const Dtype dtype = stored_weight(type, nullptr, whole.rows, whole.cols).dtype;
+      cases.run({dtype, whole, true, false, layout.group, layout.minima, false, type});
+    }
 }
 
 // Nothing is outweighed by what is an eighth of the sum, or is not a number.
@@ -436,79 +571,19 @@ int has_rest_failures() {
 
 int main(int argc, char** argv) {
   const std::vector<Isa> isas = chosen_isas(argc, argv);
-  int failures = has_rest_failures();
-  const std::vector<Shape> shapes = {{1, 1, 1},    {1, 16, 4},   {1, 64, 33},  {2, 65, 257},  {5, 130, 31},
-                                     {6, 96, 300}, {7, 81, 130}, {13, 64, 515}, {64, 33, 140}, {129, 70, 67},
-                                     {3, 17, 2100}, {31, 80, 1100}, {255, 33, 64}};
-  ThreadPool pool(2);
+  int cases = 0, failures = has_rest_failures();
+  ThreadPool pool(2), one_thread(1);
   std::mt19937 random(1);
-  int cases = 0;
-  for (Isa isa : isas)
-    for (Dtype dtype : {Dtype::f32, Dtype::f16, Dtype::bf16, Dtype::i8})
-      for (const Shape& shape : shapes)
-        for (int options = 0; options < 4; ++options, ++cases)
-          if (!run_case(pool, isa, {dtype, shape, (options & 1) != 0, (options & 2) != 0}, random)) {
-            ++failures;
-            std::printf("%s: dtype %d, %ld x %ld x %ld, options %d differ\n", std::string(isa_name(isa)).c_str(),
-                        static_cast<int>(dtype), static_cast<long>(shape.tokens), static_cast<long>(shape.rows),
-                        static_cast<long>(shape.cols), options);
-          }
-  // Several blocks of tokens, of columns, and tasks of 16 panels (kernels/linear/kernel.h), where tiles are multiplied.
-  ThreadPool alone(1);
-  for (Isa isa : isas)
-    for (Dtype dtype : {Dtype::bf16, Dtype::i8})
-      for (const Shape& shape : {Shape{1020, 70, 100}, Shape{145, 70, 7000}, Shape{130, 800, 7200}}) {
-        if (isa != Isa::amx || (shape.rows == 800 && dtype == Dtype::bf16)) continue;
-        ++cases;
-        if (run_case(shape.rows == 800 ? alone : pool, isa, {dtype, shape, true, true}, random)) continue;
-        ++failures;
-        std::printf("amx: dtype %d, %ld x %ld x %ld differ\n", static_cast<int>(dtype), static_cast<long>(shape.tokens),
-                    static_cast<long>(shape.rows), static_cast<long>(shape.cols));
-      }
-  for (Isa isa : isas)
-    for (const auto& [dtype, group] : {std::pair<Dtype, std::int64_t>{Dtype::i4, 32}, {Dtype::i4, 64}, {Dtype::i4, 128},
-                                       {Dtype::i8, 64}, {Dtype::i8, 128}, {Dtype::i8, 1024},
-                                       {Dtype::b8, 16}, {Dtype::b8, 32}, {Dtype::b8, 128}, {Dtype::b6, 16},
-                                       {Dtype::b6, 32}, {Dtype::b6, 64}, {Dtype::b6, 0}, {Dtype::b4, 16}, {Dtype::b4, 32},
-                                       {Dtype::b4, 64}})
-      for (const Shape& shape : shapes)
-        for (int options = 0; options < (dtype == Dtype::i4 ? 16 : dtype == Dtype::i8 ? 4 : 8); ++options, ++cases) {
-          const std::int64_t size = group ? group : shape.cols;  // 0: whole rows, of any number of columns
-          const Shape whole = {shape.tokens, shape.rows, (shape.cols + size - 1) / size * size};
-          const Case c = {dtype, whole, (options & 1) != 0, (options & 2) != 0, size, (options & 4) != 0,
-                          dtype == Dtype::i8 || (options & 8) != 0};
-          if (run_case(pool, isa, c, random)) continue;
-          ++failures;
-          std::printf("%s: dtype %d in groups of %ld, %ld x %ld x %ld, options %d differ\n", std::string(isa_name(isa)).c_str(),
-                      static_cast<int>(dtype), static_cast<long>(group), static_cast<long>(whole.tokens), static_cast<long>(whole.rows),
-                      static_cast<long>(whole.cols), options);
-        }
-  for (Isa isa : isas)
-    for (const Shape& shape : shapes)
-      // Rows whose last group is short, and whole ones, which tiles are multiplied for, of several blocks of columns.
-      for (std::int64_t columns : {shape.cols, shape.cols + 128, (shape.cols + 127) / 128 * 128,
-                                   (shape.cols + 127) / 128 * 128 + 1024})
-        for (int options = 0; options < 4; ++options, ++cases) {
-          const Shape whole = {shape.tokens, shape.rows, (columns + 31) / 32 * 32};
-          if (run_case(pool, isa, {Dtype::t4, whole, (options & 1) != 0, (options & 2) != 0, kTrellisGroup, false, true}, random))
-            continue;
-          ++failures;
-          std::printf("%s: trellis codes, %ld x %ld x %ld, options %d differ\n", std::string(isa_name(isa)).c_str(),
-                      static_cast<long>(whole.tokens), static_cast<long>(whole.rows), static_cast<long>(whole.cols), options);
-        }
-  for (Isa isa : isas)
-    for (BlockType type : {BlockType::q4_0, BlockType::q4_1, BlockType::q5_0, BlockType::q5_1, BlockType::q8_0,
-                           BlockType::q4_k, BlockType::q5_k, BlockType::q6_k})
-      for (const Shape& shape : shapes) {
-        ++cases;
-        const BlockLayout& layout = layout_of(type);
-        const Shape whole = {shape.tokens, shape.rows, (shape.cols + layout.weights - 1) / layout.weights * layout.weights};
-        const Dtype dtype = stored_weight(type, nullptr, whole.rows, whole.cols).dtype;
-        if (run_case(pool, isa, {dtype, whole, true, false, layout.group, layout.minima, false, type}, random)) continue;
-        ++failures;
-        std::printf("%s: %s, %ld tokens differ\n", std::string(isa_name(isa)).c_str(), layout.name,
-                    static_cast<long>(whole.tokens));
-      }
+  for (Isa isa : isas) {
+    Cases by_all(pool, isa, random), alone(one_thread, isa, random);
+    run_rows(by_all);
+    if (isa == Isa::amx) run_large(by_all, alone);
+    run_groups(by_all);
+    run_trellis(by_all);
+    run_stored(by_all);
+    cases += by_all.made + alone.made;
+    failures += by_all.failed + alone.failed;
+  }
   std::printf("%d cases, %d failures\n", cases, failures);
   return failures != 0;
 }

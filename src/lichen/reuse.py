@@ -48,6 +48,19 @@ def reusing(smallest: int = 1 << 20) -> Iterator[None]:
                 _kept = None
 
 
+@contextlib.contextmanager
+def forgetting() -> Iterator[None]:
+    """Inside `reusing`: memory is new, and not kept, for arrays that none as large will follow."""
+    global _kept
+    with _lock:
+        kept, _kept = _kept, None
+    try:
+        yield
+    finally:
+        with _lock:
+            _kept = kept
+
+
 def empty(shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """As ``numpy.empty``."""
     kind = np.dtype(dtype)

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
 import tokenizers
 
 from lichen.errors import InputError
@@ -37,6 +38,16 @@ class TokenizerSource(Protocol):
         ...
 
 
+class _Model(msgspec.Struct):
+    vocab: msgspec.Raw
+
+
+class _TokenizerJson(msgspec.Struct):
+    """What every ``tokenizer.json`` has."""
+
+    model: _Model
+
+
 class Tokenizer:
     """A model's tokenizer: the ``tokenizer.json`` of its checkpoint with its special tokens."""
 
@@ -59,21 +70,33 @@ class Tokenizer:
     def load(cls, source: TokenizerSource) -> Tokenizer:
         """The tokenizer of an open checkpoint; InputError when it has none or a damaged one."""
         files = source.tokenizer_files()
-        if "tokenizer.json" not in files:
-            raise InputError(
-                f"{source.path}: has no tokenizer.json; fetch the model again with its tokenizer,"
-                " or save it with transformers' AutoTokenizer(...).save_pretrained()."
-            )
-        backend = _backend(files["tokenizer.json"], source.path)
+        backend = _backend(_tokenizer_json(files, source.path), source.path)
         settings = _json(files, "tokenizer_config.json", source.path)
         special = _special_tokens(settings)
         return cls(
             backend,
             name=str(source.path),
             special=special,
-            eos_ids=_eos_ids(backend, special, source),
+            eos_ids=_eos_ids(backend, special, files, source),
             template=_chat_template(files, settings, source.path),
         )
+
+    @staticmethod
+    def require(source: TokenizerSource) -> None:
+        """InputError where a checkpoint has no tokenizer, or one that is damaged.
+
+        All of what `load` reads but the entries of the vocabulary, which take most of its time.
+        """
+        files = source.tokenizer_files()
+        data = _tokenizer_json(files, source.path)
+        try:
+            data.decode()
+            msgspec.json.decode(data, type=_TokenizerJson)
+        except (ValueError, RecursionError) as error:  # msgspec's and Unicode's are ValueErrors
+            raise _unreadable(source.path, error) from None
+        settings = _json(files, "tokenizer_config.json", source.path)
+        _chat_template(files, settings, source.path)
+        _declared_eos(files, source)
 
     @cached_property
     def vocab_size(self) -> int:
@@ -227,12 +250,25 @@ def _require_unicode(text: str) -> None:
         raise InputError("the text holds a lone surrogate, which is not Unicode.") from None
 
 
+def _tokenizer_json(files: Mapping[str, bytes], path: Path) -> bytes:
+    if "tokenizer.json" not in files:
+        raise InputError(
+            f"{path}: has no tokenizer.json; fetch the model again with its tokenizer,"
+            " or save it with transformers' AutoTokenizer(...).save_pretrained()."
+        )
+    return files["tokenizer.json"]
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path}: its tokenizer.json cannot be read ({error}).")
+
+
 def _backend(data: bytes, path: Path) -> tokenizers.Tokenizer:
     try:
         backend = tokenizers.Tokenizer.from_str(data.decode())
     # The library raises bare Exception for content that it cannot read.
     except Exception as error:
-        raise InputError(f"{path}: its tokenizer.json cannot be read ({error}).") from None
+        raise _unreadable(path, error) from None
     backend.no_truncation()
     backend.no_padding()
     return backend
@@ -261,21 +297,29 @@ def _special_tokens(settings: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _eos_ids(
-    backend: tokenizers.Tokenizer, special: Mapping[str, str], source: TokenizerSource
+    backend: tokenizers.Tokenizer,
+    special: Mapping[str, str],
+    files: Mapping[str, bytes],
+    source: TokenizerSource,
 ) -> frozenset[int]:
     """Every token that ends an answer.
 
     generation_config.json decides, else config.json; a chat model's end of turn is often named by
     the tokenizer alone, so that one counts too.
     """
-    generation = _json(source.tokenizer_files(), "generation_config.json", source.path)
-    declared = generation.get("eos_token_id", source.config.get("eos_token_id"))
-    ids = declared if isinstance(declared, list) else [declared]
+    ids = _declared_eos(files, source)
     if "eos_token" in special:
         ids = [*ids, backend.token_to_id(special["eos_token"])]
+    return frozenset(token for token in ids if token is not None)
+
+
+def _declared_eos(files: Mapping[str, bytes], source: TokenizerSource) -> list[int | None]:
+    generation = _json(files, "generation_config.json", source.path)
+    declared = generation.get("eos_token_id", source.config.get("eos_token_id"))
+    ids = declared if isinstance(declared, list) else [declared]
     if any(type(token) is not int for token in ids if token is not None):
         raise InputError(f"{source.path}: eos_token_id is {declared!r}, must be whole numbers.")
-    return frozenset(token for token in ids if token is not None)
+    return ids
 
 
 def _chat_template(

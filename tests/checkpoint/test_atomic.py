@@ -1,11 +1,13 @@
 """Model folders are written whole or not at all."""
 
+import errno
 import os
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import ml_dtypes
@@ -17,8 +19,8 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 from tests.tiny import write_tiny_model
 
-from lichen.checkpoint import open_checkpoint
-from lichen.checkpoint.atomic import AtomicFolder, write_shards, write_tokenizer
+from lichen.checkpoint import atomic, open_checkpoint
+from lichen.checkpoint.atomic import AtomicFolder, Rows, write_shards, write_tokenizer
 from lichen.errors import InputError, ResourceError
 
 
@@ -257,7 +259,12 @@ def test_more_tensors_than_a_header_holds(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.safetensors"))) > 1
 
 
-def test_tensors_are_asked_for_one_at_a_time(tmp_path: Path) -> None:
+@pytest.mark.parametrize("waiting", [1, 3])
+def test_a_tensor_is_asked_for_when_the_ones_before_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waiting: int
+) -> None:
+    size = np.zeros(10).nbytes
+    monkeypatch.setattr(atomic, "_WAITING_BYTES", waiting * size)
     alive: list[int] = []
 
     class Watched(np.ndarray):
@@ -265,13 +272,70 @@ def test_tensors_are_asked_for_one_at_a_time(tmp_path: Path) -> None:
             alive.remove(id(self))
 
     def tensors() -> Iterator[tuple[str, np.ndarray]]:
-        for number in range(5):
+        for number in range(50):
             tensor = np.zeros(10).view(Watched)
             alive.append(id(tensor))
-            assert len(alive) <= 2  # the one before is still the loop's
+            assert len(alive) <= waiting + 1  # those that wait, and this one
             yield f"t{number}", tensor
+            del tensor
 
     write_shards(tmp_path, tensors())
+
+
+@given(cuts=st.lists(st.integers(0, 5), max_size=4), limit=st.integers(1, 60))
+def test_rows_make_the_tensor_that_they_are_of(
+    tmp_path_factory: pytest.TempPathFactory, cuts: list[int], limit: int
+) -> None:
+    def tensors() -> Iterator[tuple[str, np.ndarray | Rows]]:
+        for name, array in ARRAYS.items():
+            for begin, end in pairwise([0, *sorted(min(c, len(array)) for c in cuts), len(array)]):
+                if begin < end:
+                    yield name, Rows(array[begin:end], len(array))
+
+    whole, pieces = (tmp_path_factory.mktemp(name) for name in ("whole", "pieces"))
+    arrays = {name: array for name, array in ARRAYS.items() if len(array)}
+    write_shards(whole, iter(arrays.items()), shard_bytes=limit)
+    write_shards(pieces, tensors(), shard_bytes=limit)
+    assert {f.name: f.read_bytes() for f in whole.iterdir()} == {
+        f.name: f.read_bytes() for f in pieces.iterdir()
+    }
+
+
+DUE = ("a", Rows(np.zeros((2, 2)), 4))
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        [],
+        [("b", np.zeros((2, 2)))],
+        [("a", np.zeros((2, 2)))],
+        [("a", Rows(np.zeros((3, 2)), 4))],
+        [("a", Rows(np.zeros((2, 3)), 4))],
+        [("a", Rows(np.zeros((2, 2), np.int64), 4))],
+    ],
+    ids=["nothing", "another", "no rows", "too many", "longer", "another type"],
+)
+def test_rows_that_are_not_those_that_are_due_are_a_defect(
+    tmp_path: Path, then: list[tuple[str, np.ndarray | Rows]]
+) -> None:
+    with pytest.raises(ValueError, match=r"name='a'.*rows=2"):
+        write_shards(tmp_path, iter([DUE, *then]))
+
+
+@pytest.mark.parametrize("fails", ["to_disk", "_append"])
+def test_a_disk_that_is_full_is_told_of_by_whoever_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    owner = atomic if fails == "to_disk" else atomic.SafetensorsWriter
+    monkeypatch.setattr(owner, fails, full)
+    monkeypatch.setattr(atomic, "_SYNC_BYTES", 1)
+    with pytest.raises(ResourceError, match="disk is full"), AtomicFolder(tmp_path / "m") as folder:
+        write_shards(folder, ((f"t{i}", np.zeros(9)) for i in range(5)))
+    assert listing(tmp_path) == set()
 
 
 def test_the_same_name_twice_is_a_defect(tmp_path: Path) -> None:

@@ -41,6 +41,18 @@ def build(folder: Path, switches: dict[str, str], *targets: str) -> Path:
     return folder
 
 
+def installed_core() -> Path | None:
+    """The library of the installed module, where pip left it and its sources are these."""
+    sources = [ROOT / "CMakeLists.txt", *(ROOT / "native").rglob("*.*")]
+    changed = max(_time_of(path) for path in sources if ROOT / "native/tests" not in path.parents)
+    newest = max(ROOT.glob("build/cp*/liblichen_native.a"), key=_time_of, default=None)
+    return newest if newest and _time_of(newest) > changed else None
+
+
+def _time_of(path: Path) -> float:
+    return path.stat().st_mtime
+
+
 @contextmanager
 def _by_itself(folder: Path) -> Iterator[None]:
     """Tests run in several processes, and two builds in one folder would write the same files."""

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.native.builds import ROOT, build, output_of, tool
+from tests.native.builds import ROOT, build, installed_core, output_of, tool
 
 from lichen import _core
 
@@ -31,9 +31,11 @@ PROGRAMS = ["linear_test", "plan_test", "vector_test"]
 
 
 def quickly_built(*targets: str) -> Path:
-    """Soon built rather than fast."""
+    """Soon built rather than fast, with the installed core where that is of these sources."""
     tool("c++")
-    return build(BUILD, {"LICHEN_OPTIMIZATION": "-O1"}, *targets)
+    built = installed_core()
+    switches = {"LICHEN_OPTIMIZATION": "-O1", "LICHEN_BUILT": str(built or "")}
+    return build(BUILD, switches, *targets)
 
 
 @pytest.fixture(scope="module")

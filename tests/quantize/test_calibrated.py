@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from lichen import graph as ops
 from lichen.checkpoint import open_checkpoint
 from lichen.code_text import CodeText
 from lichen.errors import InputError
-from lichen.quantize import existing, quantize
+from lichen.quantize import existing, pieces, quantize
 from lichen.quantize.unfinished import UnfinishedFolder
 from lichen.recipe import Calibration, load_recipe, parse_recipe
 from lichen.schemes import dequantize
@@ -180,6 +181,22 @@ def test_a_stop_at_any_moment_changes_nothing(tiny, tmp_path, name):
         assert not list(tmp_path.glob(".*")), "nothing is left beside the folder"
 
 
+@pytest.mark.parametrize("tied", [False, True], ids=["two tables", "one"])
+def test_an_embedding_in_pieces_is_the_same(tmp_path, monkeypatch, tied):
+    tiny = write_tiny_model(tmp_path / "tiny", layers=2, tied=tied)
+    head = '[embedding]\nweights = { bits = 8 }\n[[layers]]\nmatch = "lm_head"\n'
+    recipe = recipe_of('solver = "gptq"', head=head + "weights = { bits = 8 }\n")
+    quantize(tiny, recipe, tmp_path / "whole", calibration=TEXT)
+    monkeypatch.setattr(pieces, "LARGE_ELEMENTS", 0)
+    monkeypatch.setattr(pieces, "_PIECE_ELEMENTS", 700)
+    read = []
+    rows = pieces.read_rows
+    monkeypatch.setattr(pieces, "read_rows", lambda *a: read.append(1) or rows(*a))
+    quantize(tiny, recipe, tmp_path / "pieces", calibration=TEXT)
+    assert snapshot(tmp_path / "pieces") == snapshot(tmp_path / "whole")
+    assert len(read) > 100
+
+
 def test_a_table_that_the_head_shares_has_its_scales_under_both_names(tiny, tmp_path):
     recipe, out = recipe_of('solver = "gptq"', head=SHARED_TABLE), tmp_path / "out"
     made = quantize(tiny, recipe, out, calibration=TEXT).manifest
@@ -229,6 +246,18 @@ def test_whole_blocks_are_not_made_again(tiny, tmp_path):
     for name, moment in written.items():
         assert (out / name).stat().st_mtime_ns == moment
     assert len(told) < steps / 2
+
+
+def test_progress_counts_the_blocks_which_take_the_time(tiny, tmp_path):
+    told = []
+    out = tmp_path / "out"
+    quantize(tiny, RECIPES["gptq"], out, calibration=TEXT, progress=lambda *at: told.append(at))
+    source = open_checkpoint(tiny)
+    blocks = [name for name in source.names() if name.startswith("model.layers.")]
+    weights = sum(math.prod(source.shape(name)) for name in blocks)
+    assert {total for _, total in told} == {weights}
+    assert told == sorted(told)
+    assert told[-1] == (weights, weights)
 
 
 def test_the_beginning_of_other_work_is_refused(tiny, tmp_path):

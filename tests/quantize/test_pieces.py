@@ -17,7 +17,7 @@ from tests.tiny import write_tiny_model
 from lichen.checkpoint import open_checkpoint
 from lichen.checkpoint.pieces import read_rows
 from lichen.errors import InputError
-from lichen.quantize import layers, quantize
+from lichen.quantize import pieces, quantize
 from lichen.recipe import parse_recipe
 from lichen.tensor import BlockTensor, StoredFloats
 
@@ -55,20 +55,20 @@ def source(request, tmp_path) -> Path:
 def test_a_folder_made_in_pieces_is_the_same(source, kind, rotate, tmp_path, monkeypatch):
     made = recipe(kind, rotate=rotate)
     quantize(source, made, tmp_path / "whole", requantize=True)
-    monkeypatch.setattr(layers, "LARGE_ELEMENTS", 0)
-    monkeypatch.setattr(layers, "_PIECE_ELEMENTS", 700)  # not a multiple of any width
-    pieces = []
-    solved = layers.solved
-    monkeypatch.setattr(layers, "solved", lambda *a, **k: pieces.append(1) or solved(*a, **k))
+    monkeypatch.setattr(pieces, "LARGE_ELEMENTS", 0)
+    monkeypatch.setattr(pieces, "_PIECE_ELEMENTS", 700)  # not a multiple of any width
+    calls = []
+    solved = pieces.solved
+    monkeypatch.setattr(pieces, "solved", lambda *a, **k: calls.append(1) or solved(*a, **k))
     quantize(source, made, tmp_path / "pieces", requantize=True)
     assert snapshot(tmp_path / "pieces") == snapshot(tmp_path / "whole")
-    assert (len(pieces) > 100) == (kind != "tensor"), "rows share no scale, so they come in pieces"
+    assert (len(calls) > 100) == (kind != "tensor"), "rows share no scale, so they come in pieces"
 
 
 def test_a_weight_that_is_not_finite_is_named(tmp_path, monkeypatch):
     folder = write_tiny_model(tmp_path / "tiny", "qwen2")
-    monkeypatch.setattr(layers, "LARGE_ELEMENTS", 0)
-    monkeypatch.setattr(layers, "_PIECE_ELEMENTS", 700)
+    monkeypatch.setattr(pieces, "LARGE_ELEMENTS", 0)
+    monkeypatch.setattr(pieces, "_PIECE_ELEMENTS", 700)
     whole = read_rows
 
     def with_nan(stored, begin, end):
@@ -76,7 +76,7 @@ def test_a_weight_that_is_not_finite_is_named(tmp_path, monkeypatch):
         rows[-1, -1] = np.nan
         return rows
 
-    monkeypatch.setattr(layers, "read_rows", with_nan)
+    monkeypatch.setattr(pieces, "read_rows", with_nan)
     with pytest.raises(InputError, match=r"weight: weights are not finite"):
         quantize(folder, recipe("int8"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -108,10 +108,10 @@ _RUN = """
 import sys
 from pathlib import Path
 from lichen.measure.timing import peak_memory_bytes
-from lichen.quantize import layers, quantize
+from lichen.quantize import pieces, quantize
 from lichen.recipe import load_recipe
 small, wide = map(Path, sys.argv[1:3])
-layers.LARGE_ELEMENTS = int(sys.argv[3])
+pieces.LARGE_ELEMENTS = int(sys.argv[3])
 quantize(small, load_recipe("int8"), Path(f"{small}-out"), force=True)
 before = peak_memory_bytes()
 quantize(wide, load_recipe("int8"), Path(f"{wide}-out"), force=True)

@@ -7,6 +7,7 @@ import filecmp
 import json
 import re
 import shutil
+import time
 import tracemalloc
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import lichen.quantize as pipeline
 from lichen import models
-from lichen.checkpoint import open_checkpoint
+from lichen.checkpoint import atomic, open_checkpoint
 from lichen.code_text import CodeText
 from lichen.errors import InputError, ResourceError
 from lichen.export import export
@@ -454,18 +455,35 @@ def test_values_beyond_float16_stay_in_float32(tmp_path):
 # --- memory ----------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def slow_disk(monkeypatch):
+    """20 MB a second, so that as many tensors wait as may."""
+    append = atomic.SafetensorsWriter._append
+
+    def late(writer, handed):
+        time.sleep(handed[0].nbytes / 20e6)
+        append(writer, handed)
+
+    monkeypatch.setattr(atomic.SafetensorsWriter, "_append", late)
+
+
+@pytest.mark.usefixtures("slow_disk")
+@pytest.mark.parametrize("waiting", [0, 1 << 22])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_memory_stays_below_two_layers_and_what_is_written(tmp_path, dtype):
+def test_memory_stays_below_two_layers_and_what_is_written(tmp_path, monkeypatch, dtype, waiting):
     shape = {"hidden": 512, "intermediate": 2048, "layers": 6, "heads": 8, "head_dim": 64}
     source = write_tiny_model(tmp_path / "tiny", vocab=4096, dtype=dtype, **shape)
     quantize(source, INT8, tmp_path / "warm")  # imports and caches are not the pipeline's memory
     layer_bytes, table_bytes = 4 * 512 * 2048, 4096 * 512 * (4 if dtype == "float32" else 2)
-    assert open_checkpoint(source).size_bytes > 6 * layer_bytes, "the bound must be able to fail"
+    bound = 2 * layer_bytes + table_bytes + waiting
+    least = 6 * layer_bytes + waiting
+    assert open_checkpoint(source).size_bytes > least > bound, "the bound must be able to fail"
+    monkeypatch.setattr(atomic, "_WAITING_BYTES", waiting)
     tracemalloc.start()
     quantize(source, INT8, tmp_path / "out")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 2 * layer_bytes + table_bytes
+    assert peak < bound
 
 
 # --- what is refused, and what failure leaves behind -----------------------------------------
@@ -759,4 +777,13 @@ def test_a_model_without_a_tokenizer_is_refused_before_any_work(tiny, tmp_path):
     with pytest.raises(InputError, match=r"no tokenizer\.json"):
         quantize(tiny, INT8, tmp_path / "out", progress=lambda *s: steps.append(s))
     assert steps == []
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_a_tokenizer_that_is_cut_off_is_refused_before_any_work(tiny, tmp_path):
+    file = tiny / "tokenizer.json"
+    file.write_bytes(file.read_bytes()[:-9])
+    before = set(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match=r"its tokenizer\.json cannot be read"):
+        quantize(tiny, INT8, tmp_path / "out")
     assert set(tmp_path.rglob("*")) == before

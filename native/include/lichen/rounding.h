@@ -19,6 +19,12 @@ struct Weights {
   std::int64_t rows, columns, parts;
 };
 
+// What makes floats of weights; null where they are floats.
+using Widen = void (*)(const std::uint16_t* from, std::int64_t count, float* to);
+inline Widen widening(const RoundingKernels& kernels, WeightType type) {
+  return type == WeightType::f32 ? nullptr : type == WeightType::f16 ? kernels.widen_f16 : kernels.widen_bf16;
+}
+
 // least, greatest [rows][parts]: of each part and zero; NaN where one is not finite.
 void find_extremes(ThreadPool& pool, Isa isa, const Weights& weights, float* least, float* greatest);
 

@@ -76,7 +76,8 @@ enum class Encoded { whole, not_finite, too_large };
 
 // At most 16 rows to trellis codes (lichen/trellis.h).
 struct TrellisTask {
-  const float* w;  // [rows][stride]
+  const void* w;  // [rows][stride], floats unless they are to be widened
+  void (*widen)(const uint16_t* from, int64_t count, float* to);
   int64_t stride, rows, columns;
   uint8_t* words;  // [rows][word_stride]
   int64_t word_stride;

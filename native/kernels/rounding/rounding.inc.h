@@ -4,6 +4,7 @@
 
 #include "../linear/kernel.h"
 #include "../vector/functions.h"
+#include "../vector/shuffle.h"
 #include "kernel.h"
 
 namespace lichen {
@@ -525,11 +526,26 @@ LICHEN_INLINE LaneScaled fit_sixteen(const float* w, const float* importance, in
                           : fit_sixteen<true, false>(w, importance, count, format, search);
 }
 
+// Four columns of four rows, `stride` apart, as four lanes of [4][16].
+LICHEN_INLINE void four_to_lanes(const float* rows, int64_t stride, float* lanes) {
+  F4 row[4];
+  for (int i = 0; i < 4; ++i) __builtin_memcpy(&row[i], rows + i * stride, sizeof row[i]);
+  const F4 first[2] = {LICHEN_SHUFFLE(row[0], row[1], 0, 4, 1, 5), LICHEN_SHUFFLE(row[2], row[3], 0, 4, 1, 5)};
+  const F4 second[2] = {LICHEN_SHUFFLE(row[0], row[1], 2, 6, 3, 7), LICHEN_SHUFFLE(row[2], row[3], 2, 6, 3, 7)};
+  const F4 columns[4] = {LICHEN_SHUFFLE(first[0], first[1], 0, 1, 4, 5), LICHEN_SHUFFLE(first[0], first[1], 2, 3, 6, 7),
+                         LICHEN_SHUFFLE(second[0], second[1], 0, 1, 4, 5), LICHEN_SHUFFLE(second[0], second[1], 2, 3, 6, 7)};
+  for (int k = 0; k < 4; ++k) __builtin_memcpy(lanes + k * 16, &columns[k], sizeof columns[k]);
+}
+
 // Rows of `count` numbers, `stride` apart, as lanes [count][16]; lanes without a row are zero.
 LICHEN_INLINE void to_lanes(const float* rows, int64_t stride, int64_t there, int64_t count, float* lanes) {
-  for (int64_t k = 0; k < count * 16; ++k) lanes[k] = 0;
+  if (there < 16)
+    for (int64_t k = 0; k < count * 16; ++k) lanes[k] = 0;
+  const int64_t in_fours = there < 16 ? 0 : count / 4 * 4;
+  for (int64_t k = 0; k < in_fours; k += 4)
+    for (int64_t i = 0; i < 16; i += 4) four_to_lanes(rows + i * stride + k, stride, lanes + k * 16 + i);
   for (int64_t i = 0; i < there; ++i)
-    for (int64_t k = 0; k < count; ++k) lanes[k * 16 + i] = rows[i * stride + k];
+    for (int64_t k = in_fours; k < count; ++k) lanes[k * 16 + i] = rows[i * stride + k];
 }
 
 void fit_parts(const float* w, const float* importance, int64_t parts, int64_t count,

@@ -15,6 +15,7 @@ constexpr int kStates = kTrellisStates, kBlock = kTrellisBlock;
 constexpr int64_t kBlocksOfGroup = kTrellisGroup / kTrellisBlock;
 constexpr float kFarthest = 1e30f;  // the cost of what cannot be
 constexpr int kLevel = 128;         // what a level is to the next one in int16
+constexpr int kToTurn = 7;          // bits from four levels to all of an int16
 constexpr int kTries = 3;
 
 // The coset of a code whose lowest bit is `bit`, in a state: the last three of these bits, the newest one lowest.
@@ -126,47 +127,75 @@ LICHEN_INLINE S16 nearest_of_coset(S16 place) {
   return min(same_shorts(28 * kLevel), max(same_shorts(0), near));
 }
 
-// All ways, one column on. In a block's first column the past is the state that a way is in; `bit_value` is what this
-// column's adds to it.
-template <bool First>
-LICHEN_INLINE void walk_column(S16 place, const Tried& steps, int bit_value, const Ways& from, Ways& to) {
-  S16 error[4];
-#pragma GCC unroll 4
-  for (int coset = 0; coset < 4; ++coset) {
-    const S16 y = sub(place, same_shorts(coset * kLevel)), off = absolute(sub(y, nearest_of_coset(y)));
-    const S16 distance = mul(min(off, steps.farthest), steps.gain);
-    error[coset] = high_product(distance, distance);
-  }
+// What a distance from a place costs.
+LICHEN_INLINE S16 cost_of(S16 distance, const Tried& steps) {
+  const S16 off = mul(min(distance, steps.farthest), steps.gain);
+  return high_product(off, off);
+}
+
+// Costs of a column's nearest levels, by their cosets. From level 1 to 30 cosets come again every fourth level; a place
+// beyond these is nearer to a level or farther from it by as much as it is beyond.
+LICHEN_INLINE void costs_of(S16 place, const Tried& steps, S16 (&costs)[4]) {
+  const S16 inner = min(max(place, same_shorts(kLevel)), same_shorts(30 * kLevel));
+  const S16 beyond = sub(place, inner), further = absolute(beyond), half = same_shorts(2 * kLevel);
+  const S16 turn = shift_up<kToTurn>(inner);  // four levels are all the way round
+  const S16 from_0 = shift_down<kToTurn>(absolute(turn));
+  const S16 from_1 = shift_down<kToTurn>(absolute(sub(turn, same_shorts(kLevel << kToTurn))));
+  costs[0] = cost_of(absolute(add(from_0, beyond)), steps);
+  costs[1] = cost_of(add(from_1, further), steps);
+  costs[2] = cost_of(add(sub(half, from_0), further), steps);
+  costs[3] = cost_of(absolute(sub(sub(half, from_1), beyond)), steps);
+}
+
+// All ways, one column on; pasts are those of the states before it, to which `add_bits` adds the bits of columns.
+LICHEN_INLINE void walk_column(S16 place, const Tried& steps, const Ways& from, Ways& to) {
+  S16 costs[4];
+  costs_of(place, steps, costs);
 #pragma GCC unroll 8
   for (int state = 0; state < kStates; ++state) {
     const int bit = state & 1, one = state >> 1, other = one | kStates / 2;
-    const S16 first = add_saturated(from.cost[one], error[coset_of(one, bit)]);
-    const S16 second = add_saturated(from.cost[other], error[coset_of(other, bit)]);
-    const S16 of_one = First ? same_shorts(one << 8) : from.past[one];
-    const S16 of_other = First ? same_shorts(other << 8) : from.past[other];
+    const S16 first = add_saturated(from.cost[one], costs[coset_of(one, bit)]);
+    const S16 second = add_saturated(from.cost[other], costs[coset_of(other, bit)]);
     to.cost[state] = min_unsigned(first, second);
-    const S16 past = where_equal(to.cost[state], first, of_one, of_other);
-    to.past[state] = bit ? add(past, same_shorts(bit_value)) : past;
+    to.past[state] = where_equal(to.cost[state], first, from.past[one], from.past[other]);
   }
 }
 
-// Every way through one block of weights [8][16] with the steps of each lane.
-LICHEN_INLINE void walk_block(const int16_t* w, const Tried& steps, const Ways& from, Ways& to) {
+// A state is the bits of the last three columns: they are added to its way's past, the newest one as `newest`.
+template <int Columns>
+LICHEN_INLINE void add_bits(Ways& ways, int newest) {
+#pragma GCC unroll 8
+  for (int state = 0; state < kStates; ++state)
+    if (const int bits = state & ((1 << Columns) - 1)) ways.past[state] = add(ways.past[state], same_shorts(bits * newest));
+}
+
+// Every way through one block of weights [8][16] with the steps of each lane; the bits of its last three columns, which
+// are the states that ways end in, are not in their pasts.
+LICHEN_INLINE void walk_block(const int16_t* w, const Tried& steps, const S16 (&cost)[kStates], Ways& ways) {
   const auto place = [&](int i) LICHEN_LAMBDA { return place_of(w + kTrellisOrder[i] * 16, steps); };
   Ways between;
-  walk_column<true>(place(0), steps, 128, from, between);
-#pragma GCC unroll 1
-  for (int i = 1; i + 1 < kBlock; i += 2) {
-    walk_column<false>(place(i), steps, 128 >> i, between, to);
-    walk_column<false>(place(i + 1), steps, 64 >> i, to, between);
+  for (int s = 0; s < kStates; ++s) {
+    between.cost[s] = cost[s];
+    between.past[s] = same_shorts(s << 8);
   }
-  walk_column<false>(place(kBlock - 1), steps, 1, between, to);
+  walk_column(place(0), steps, between, ways);
+  add_bits<1>(ways, 128);
+  walk_column(place(1), steps, ways, between);
+  walk_column(place(2), steps, between, ways);
+  walk_column(place(3), steps, ways, between);
+  add_bits<3>(between, 16);
+  walk_column(place(4), steps, between, ways);
+  add_bits<1>(ways, 8);
+  walk_column(place(5), steps, ways, between);
+  walk_column(place(6), steps, between, ways);
+  walk_column(place(7), steps, ways, between);
+  ways = between;
 }
 
-// Keeps, for each state, the cheaper of two ways.
+// Keeps, for each state, the cheaper of two ways, with all bits in their pasts.
 LICHEN_INLINE void keep_cheaper(const Ways& tried, int which, Ways& best) {
   for (int s = 0; s < kStates; ++s) {
-    const S16 past = add(tried.past[s], same_shorts(which << 11)), before = best.cost[s];
+    const S16 past = add(tried.past[s], same_shorts(which << 11 | s)), before = best.cost[s];
     best.cost[s] = which ? min_unsigned(tried.cost[s], before) : tried.cost[s];
     best.past[s] = which ? where_equal(best.cost[s], before, best.past[s], past) : past;
   }
@@ -229,20 +258,19 @@ LICHEN_INLINE void store_units(const TrellisTask& task, const float* largest, fl
 }
 
 // The state of least cost in each lane.
-LICHEN_INLINE void cheapest(const S16 (&cost)[kStates], int16_t* states) {
+LICHEN_INLINE S16 cheapest(const S16 (&cost)[kStates]) {
   S16 state = same_shorts(0), least = cost[0];
   for (int s = 1; s < kStates; ++s) {
     const S16 before = least;
     least = min_unsigned(cost[s], before);
     state = where_equal(least, before, state, same_shorts(s));
   }
-  store(states, state);
+  return state;
 }
 
 // All ways through weights [blocks][8][16]: of each block the pasts [states][16] of those that end it, and the states
 // in which the cheapest of all end.
-LICHEN_INLINE void walk(const int16_t* places, int64_t blocks, const float* units, const float* largest, int16_t* pasts,
-                        int16_t* states) {
+LICHEN_INLINE S16 walk(const int16_t* places, int64_t blocks, const float* units, const float* largest, int16_t* pasts) {
   Ways ways;
   for (int s = 0; s < kStates; ++s) ways.cost[s] = same_shorts(s == 0 ? 0 : -1);
   F16 before = load(units);
@@ -257,7 +285,7 @@ LICHEN_INLINE void walk(const int16_t* places, int64_t blocks, const float* unit
     Ways best;
     for (int which = 0; which < kTries; ++which) {
       Ways found;
-      walk_block(places + b * kBlock * 16, tried(steps_tried(fewest, which)), ways, found);
+      walk_block(places + b * kBlock * 16, tried(steps_tried(fewest, which)), ways.cost, found);
       keep_cheaper(found, which, best);
     }
     ways = best;
@@ -266,17 +294,16 @@ LICHEN_INLINE void walk(const int16_t* places, int64_t blocks, const float* unit
     const S16 kept = same_shorts(b == 0 ? ~(7 << 8) : -1);
     for (int s = 0; s < kStates; ++s) store(pasts + (b * kStates + s) * 16, both(ways.past[s], kept));
   }
-  cheapest(ways.cost, states);
+  return cheapest(ways.cost);
 }
 
-// What of each lane's states is in `pasts` [states][16]; the states become those before the block.
-LICHEN_INLINE S16 take_pasts(const int16_t* pasts, int16_t (&states)[16]) {
-  int16_t taken[16];
-  for (int r = 0; r < 16; ++r) {
-    taken[r] = pasts[states[r] * 16 + r];
-    states[r] = static_cast<int16_t>(taken[r] >> 8 & 7);
-  }
-  return load(taken);
+// The one of eight [8][16] that `which`, 0 to 7 in each lane, says.
+LICHEN_INLINE S16 choose_of(S16 which, const int16_t* from) {
+  const auto without = [&](int bit, S16 yes, S16 no) LICHEN_LAMBDA {
+    return where_equal(both(which, same_shorts(bit)), same_shorts(0), yes, no);
+  };
+  const auto two = [&](int i) LICHEN_LAMBDA { return without(1, load(from + i * 16), load(from + (i + 1) * 16)); };
+  return without(4, without(2, two(0), two(2)), without(2, two(4), two(6)));
 }
 
 // The steps that were taken.
@@ -286,12 +313,13 @@ LICHEN_INLINE F16 steps_taken(F16 fewest, S16 past) {
 
 // Codes and steps of all groups, from the last block to the first.
 LICHEN_INLINE void trace(const TrellisTask& task, const int16_t* places, int64_t blocks, const float* units,
-                         const float* largest, const int16_t* pasts, int16_t (&states)[16]) {
+                         const float* largest, const int16_t* pasts, S16 states) {
   uint64_t all_steps[16] = {};  // of a group
   for (int64_t b = blocks - 1; b >= 0; --b) {
     const int64_t g = b / kBlocksOfGroup, in_group = b % kBlocksOfGroup;
     const StoredGroup place = stored_group(g, task.columns);
-    const S16 past = take_pasts(pasts + b * kStates * 16, states);
+    const S16 past = choose_of(states, pasts + b * kStates * 16);
+    states = both(shift_down<8>(past), same_shorts(kStates - 1));
     const F16 steps = steps_taken(fewest_steps(div(load(largest + b * 16), load(units + g * 16))), past);
     int16_t codes[2][16], whole[16];
     trace_block(places + b * kBlock * 16, past, tried(steps), codes[0]);
@@ -308,6 +336,17 @@ LICHEN_INLINE void trace(const TrellisTask& task, const int16_t* places, int64_t
   }
 }
 
+constexpr int64_t kStretch = 64;  // columns, whose lines stay in the nearest cache
+
+// Columns [k, k + count) of all rows as lanes [count][16].
+LICHEN_INLINE void stretch_to_lanes(const TrellisTask& task, int64_t k, int64_t count, float* lanes) {
+  if (!task.widen) return to_lanes(static_cast<const float*>(task.w) + k, task.stride, task.rows, count, lanes);
+  alignas(64) float rows[16 * kStretch];
+  const auto* halves = static_cast<const uint16_t*>(task.w) + k;
+  for (int64_t r = 0; r < task.rows; ++r) task.widen(halves + r * task.stride, count, rows + r * count);
+  to_lanes(rows, count, task.rows, count, lanes);
+}
+
 Encoded encode_trellis(const TrellisTask& task) {
   const int64_t blocks = task.columns / kBlock, groups = (blocks + kBlocksOfGroup - 1) / kBlocksOfGroup;
   float* w = task.memory;
@@ -315,14 +354,12 @@ Encoded encode_trellis(const TrellisTask& task) {
   float* units = largest + blocks * 16;
   auto* places = reinterpret_cast<int16_t*>(units + groups * 16);
   int16_t* pasts = places + task.columns * 16;
-  constexpr int64_t kStretch = 64;  // columns, whose lines stay in the nearest cache
   for (int64_t k = 0; k < task.columns; k += kStretch)
-    to_lanes(task.w + k, task.stride, task.rows, task.columns - k < kStretch ? task.columns - k : kStretch, w + k * 16);
+    stretch_to_lanes(task, k, task.columns - k < kStretch ? task.columns - k : kStretch, w + k * 16);
   if (const Encoded found = find_largest(w, task.columns, largest); found != Encoded::whole) return found;
   store_units(task, largest, units);
   to_places(w, task.columns, units, places);
-  int16_t states[16];
-  walk(places, blocks, units, largest, pasts, states);
+  const S16 states = walk(places, blocks, units, largest, pasts);
   trace(task, places, blocks, units, largest, pasts, states);
   return Encoded::whole;
 }

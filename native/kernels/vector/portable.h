@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "shuffle.h"
+
 namespace lichen {
 
 struct Half;  // lichen/attention.h
@@ -18,10 +20,8 @@ namespace {
 #define LICHEN_INLINE inline __attribute__((always_inline))
 #define LICHEN_LAMBDA __attribute__((always_inline))
 
-// Registers that every processor has, or makes do without: compilers take wider ones apart number by number
-// wherever they are compared.
-typedef float F4 __attribute__((vector_size(16)));
-typedef int32_t I4 __attribute__((vector_size(16)));
+// These three (F4, I4) are registers that every processor has, or makes do without: compilers take wider ones apart
+// number by number wherever they are compared.
 typedef uint32_t U4 __attribute__((vector_size(16)));
 
 struct F16 {

@@ -12,10 +12,13 @@ import errno
 import fcntl
 import glob
 import json
+import math
 import os
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -34,6 +37,9 @@ _HEADER_BYTES = 128 << 10
 
 #: What is written before it is brought to the disk, which so works while tensors are made.
 _SYNC_BYTES = 32 << 20
+
+#: What waits to be written, at most, but for one tensor that is larger.
+_WAITING_BYTES = 32 << 20
 
 _DTYPES = {
     "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64",
@@ -285,32 +291,68 @@ def to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of a tensor that is written piece by piece: these follow those before.
+
+    array  [rows, ...]
+    of     rows of the whole tensor
+    """
+
+    array: npt.NDArray[Any]
+    of: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the whole tensor, as the next two."""
+        return (self.of, *self.array.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of an element."""
+        return self.array.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its data."""
+        return self.dtype.itemsize * math.prod(self.shape)
+
+
+#: A tensor, or some of its rows.
+Written = npt.NDArray[Any] | Rows
+
+
+@dataclass(frozen=True)
+class _Due:
+    """What is still to come of a tensor that is written piece by piece."""
+
+    name: str
+    dtype: np.dtype[Any]
+    row: tuple[int, ...]
+    rows: int
+
+
 def write_shards(
     folder: Path,
-    tensors: Iterator[tuple[str, npt.NDArray[Any]]],
+    tensors: Iterator[tuple[str, Written]],
     *,
     shard_bytes: int = SHARD_BYTES,
 ) -> int:
     """Write tensors as they come; give back the bytes of all of them.
 
-    Each is written while the next one is made, so two are held.  Makes ``model.safetensors``, or
-    numbered shards of at most `shard_bytes` (or one tensor) with ``model.safetensors.index.json``.
+    Each is written while the next ones are made.  One that comes as `Rows` has as many entries as
+    pieces, one behind the other.  Makes ``model.safetensors``, or numbered shards
+    of at most `shard_bytes` (or one tensor) with ``model.safetensors.index.json``.
     """
     shards: list[SafetensorsWriter] = []
     try:
-        with ThreadPoolExecutor(1) as beside:
-            written: Future[None] | None = None
-            for name, tensor in tensors:
-                if written:
-                    written.result()
-                if not shards or not shards[-1].fits(name, tensor, shard_bytes):
-                    if shards:
-                        shards[-1].close()
-                    shards.append(SafetensorsWriter(folder / f"shard-{len(shards) + 1:05}.partial"))
-                written = beside.submit(shards[-1].write, name, tensor)
-                del tensor  # or it would be held for another one
-            if written:
-                written.result()
+        for name, tensor in tensors:
+            if not shards or not shards[-1].fits(name, tensor, shard_bytes):
+                if shards:
+                    shards[-1].close()
+                shards.append(SafetensorsWriter(folder / f"shard-{len(shards) + 1:05}.partial"))
+            shards[-1].write(name, tensor)
+            del tensor  # or it would be held for another one
         if shards:
             shards[-1].close()
     except BaseException:
@@ -354,11 +396,16 @@ class SafetensorsWriter:
     """One safetensors file, written front to back; the header goes into room kept for it.
 
     Format: u64 header length, JSON header {name: {dtype, shape, data_offsets}}, the tensors.
+
+    A thread of its own writes; what it could not do is raised by a later call.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.data_bytes = self._unsynced = 0
+        self._due: _Due | None = None
+        self._writing = ThreadPoolExecutor(1, thread_name_prefix="write")
+        self._waiting: deque[tuple[int, Future[None]]] = deque()  # bytes, the oldest first
         self._beside = ThreadPoolExecutor(1, thread_name_prefix="to-disk")
         self._syncing: Future[None] | None = None
         self._header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
@@ -371,13 +418,44 @@ class SafetensorsWriter:
         """Names of the tensors written so far."""
         return [name for name in self._header if name != "__metadata__"]
 
-    def fits(self, name: str, tensor: npt.NDArray[Any], limit: int) -> bool:
+    def fits(self, name: str, tensor: Written, limit: int) -> bool:
         """Whether the tensor still belongs into this file."""
+        if self._due:
+            return True
         room = self._room >= len(json.dumps({name: self._entry(tensor)}))
         return room and (not self.data_bytes or self.data_bytes + tensor.nbytes <= limit)
 
-    def write(self, name: str, tensor: npt.NDArray[Any]) -> None:
-        """Append one tensor."""
+    def write(self, name: str, tensor: Written) -> None:
+        """Append one tensor, or more rows of the last one; it must not be changed any more."""
+        if self._due is None:
+            self._enter(name, tensor)
+        if self._due is not None:
+            self._take(name, tensor)
+        array = tensor.array if isinstance(tensor, Rows) else tensor
+        while self._waiting and self._waiting_bytes() + array.nbytes > _WAITING_BYTES:
+            self._waiting.popleft()[1].result()
+        self._waiting.append((array.nbytes, self._writing.submit(self._append, [array])))
+
+    def _waiting_bytes(self) -> int:
+        return sum(size for size, _ in self._waiting)
+
+    def _append(self, handed: list[npt.NDArray[Any]]) -> None:
+        """Write data, and bring what there is of it to the disk now and then.
+
+        The array is taken out, so that it is gone when this is done: executors hold on to more.
+        """
+        array = handed.pop()
+        # Through a view of bytes: ml_dtypes' types have no buffer of their own.
+        self._file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        self._unsynced += array.nbytes
+        if self._unsynced >= _SYNC_BYTES and (self._syncing is None or self._syncing.done()):
+            self._wait_for_disk()
+            self._file.flush()
+            self._syncing = self._beside.submit(to_disk, self.path)
+            self._unsynced = 0
+
+    def _enter(self, name: str, tensor: Written) -> None:
+        """Make a place for a tensor."""
         if name in self._header:
             raise ValueError(f"tensor {name} was written already")
         entry = self._entry(tensor)
@@ -385,24 +463,32 @@ class SafetensorsWriter:
         if self._room < 0:
             raise ValueError(f"no room for tensor {name} in the header of {self.path}")
         self._header[name] = entry
-        # Through a view of bytes: ml_dtypes' types have no buffer of their own.
-        self._file.write(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data)
         self.data_bytes += tensor.nbytes
-        self._unsynced += tensor.nbytes
-        if self._unsynced >= _SYNC_BYTES and (self._syncing is None or self._syncing.done()):
-            self._wait()
-            self._file.flush()
-            self._syncing = self._beside.submit(to_disk, self.path)
-            self._unsynced = 0
+        if isinstance(tensor, Rows):
+            self._due = _Due(name, tensor.dtype, tensor.shape[1:], tensor.of)
 
-    def _wait(self) -> None:
+    def _take(self, name: str, tensor: Written) -> None:
+        """Count rows of the tensor that is due."""
+        due = self._due
+        assert due is not None
+        rows = len(tensor.array) if isinstance(tensor, Rows) else 0
+        if due != _Due(name, tensor.dtype, tensor.shape[1:], due.rows) or not 0 < rows <= due.rows:
+            raise ValueError(f"{rows} rows of {name}, where {due} is to come")
+        self._due = replace(due, rows=due.rows - rows) if rows < due.rows else None
+
+    def _wait_for_disk(self) -> None:
         """Until nothing is on its way to the disk; OSError where that failed."""
         if self._syncing is not None:
             self._syncing.result()
 
     def close(self) -> None:
-        """Write the header and close the file."""
-        self._wait()
+        """Write what is waiting and the header, and close the file."""
+        if self._due:
+            raise ValueError(f"{self._due} was not written")
+        while self._waiting:
+            self._waiting.popleft()[1].result()
+        self._wait_for_disk()
+        self._writing.shutdown()
         self._beside.shutdown()
         header = json.dumps(self._header).encode()
         self._file.seek(0)
@@ -412,11 +498,12 @@ class SafetensorsWriter:
 
     def abandon(self) -> None:
         """Close the file as it is; on a full disk even that can fail."""
+        self._writing.shutdown(cancel_futures=True)
         self._beside.shutdown()  # which waits
         with contextlib.suppress(OSError):
             self._file.close()
 
-    def _entry(self, tensor: npt.NDArray[Any]) -> dict[str, Any]:
+    def _entry(self, tensor: Written) -> dict[str, Any]:
         if tensor.dtype.name not in _DTYPES:
             raise ValueError(f"safetensors cannot hold {tensor.dtype}")
         return {

@@ -65,7 +65,27 @@ def stored(
 
     ``head`` is a layer without codes of its own, which reads these.
     """
-    parts = _words(tensor) if isinstance(tensor, TrellisTensor) else _codes(layer, tensor)
+    name, codes = stored_codes(layer, tensor)
+    return {name: codes} | stored_beside(layer, tensor, head=head)
+
+
+def stored_codes(layer: str, tensor: Quantized) -> tuple[str, npt.NDArray[Any]]:
+    """The one of `stored` that is large, whose rows are the layer's, each by itself."""
+    if isinstance(tensor, TrellisTensor):
+        return f"{layer}.{_TRELLIS}", tensor.words
+    if _is_packed(layer, tensor):
+        return f"{layer}.weight_packed", pack(tensor.codes, tensor.scheme.bits)
+    return f"{layer}.weight", tensor.codes
+
+
+def stored_beside(
+    layer: str, tensor: Quantized, *, head: str | None = None
+) -> dict[str, npt.NDArray[Any]]:
+    """All others of `stored`, for which the numbers in ``tensor.codes`` do not matter."""
+    packed = isinstance(tensor, TrellisTensor) or _is_packed(layer, tensor)
+    parts = {"weight_shape": np.array(tensor.shape, np.int64)} if packed else {}
+    if isinstance(tensor, QuantizedTensor):
+        parts |= _scales(tensor, packed=packed)
     if tensor.input_scale is not None:
         parts["input_scale"] = np.array([tensor.input_scale], np.float32)
     made = {f"{layer}.{part}": array for part, array in parts.items()}
@@ -74,26 +94,20 @@ def stored(
     return made
 
 
-def _words(tensor: TrellisTensor) -> dict[str, npt.NDArray[Any]]:
-    return {_TRELLIS: tensor.words, "weight_shape": np.array(tensor.shape, np.int64)}
+def _is_packed(layer: str, tensor: QuantizedTensor) -> bool:
+    return stored_as(layer, LayerFormat(tensor.scheme, tensor.activations)) == PACKED
 
 
-def _codes(layer: str, tensor: QuantizedTensor) -> dict[str, npt.NDArray[Any]]:
-    """Codes, packed where the format says so, and what they are scaled by."""
+def _scales(tensor: QuantizedTensor, *, packed: bool) -> dict[str, npt.NDArray[Any]]:
+    """Scales, and zero points, which are packed where codes are."""
     scheme, parts = tensor.scheme, dict[str, npt.NDArray[Any]]()
-    packed = stored_as(layer, LayerFormat(scheme, tensor.activations)) == PACKED
-    if packed:
-        parts["weight_packed"] = pack(tensor.codes, scheme.bits)
-        parts["weight_shape"] = np.array(tensor.shape, np.int64)
-    else:
-        parts["weight"] = tensor.codes
     whole = scheme.granularity == "tensor"
     scales = tensor.scales.astype(_FLOATS[scheme.scale_type])
-    parts["weight_scale"] = scales.reshape(1) if whole else scales
+    parts[_SCALES] = scales.reshape(1) if whole else scales
     if tensor.zeros is not None and packed and not whole:
-        parts["weight_zero_point"] = np.ascontiguousarray(pack(tensor.zeros.T, scheme.bits).T)
+        parts[_ZEROS] = np.ascontiguousarray(pack(tensor.zeros.T, scheme.bits).T)
     elif tensor.zeros is not None:
-        parts["weight_zero_point"] = tensor.zeros.reshape(parts["weight_scale"].shape)
+        parts[_ZEROS] = tensor.zeros.reshape(parts[_SCALES].shape)
     return parts
 
 

@@ -1,8 +1,8 @@
 """The pipeline from a model to a quantized folder.
 
-Where no recipe asks to see inputs, nothing is held but the tensor at hand and the next one, so the
-peak of memory does not grow with the model.  The folder appears under its name when it is whole, or
-not at all.
+Where no recipe asks to see inputs, nothing is held but the tensor at hand, the next one, and what
+waits to be written, so the peak of memory does not grow with the model.  The folder appears under
+its name when it is whole, or not at all.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy.typing as npt
 import lichen
 from lichen.calibration import standard_library
 from lichen.checkpoint import Checkpoint, manifest, open_checkpoint
-from lichen.checkpoint.atomic import AtomicFolder, write_shards, write_tokenizer
+from lichen.checkpoint.atomic import AtomicFolder, Written, write_shards, write_tokenizer
 from lichen.checkpoint.disk import folder_bytes
 from lichen.checkpoint.manifest import CalibrationRecord, Manifest, RecipeRecord, SourceRecord
 from lichen.checkpoint.quantization_config import PACKED, stored_as
@@ -31,14 +31,8 @@ from lichen.code_text import CodeText
 from lichen.errors import InputError, ResourceError
 from lichen.quantize.assignment import Assignment, layer_format
 from lichen.quantize.assignment import linear_layers as linear_layers
-from lichen.quantize.layers import (
-    in_pieces,
-    kept,
-    quantized,
-    quantized_in_pieces,
-    read_floats,
-    written,
-)
+from lichen.quantize.layers import kept, quantized, read_floats, written
+from lichen.quantize.pieces import in_pieces, written_in_pieces
 from lichen.quantize.progress import Counting, Say, Told, silent
 from lichen.quantize.progress import Progress as Progress
 from lichen.quantize.records import Records
@@ -92,7 +86,7 @@ def quantize(
     """
     start = time.monotonic()
     source = open_checkpoint(model)
-    tokenizer = Tokenizer.load(source)  # a model that comes out without one could not be run
+    Tokenizer.require(source)  # a model that comes out without one could not be run
     if source.config.get("quantization_config") is not None and not requantize:
         raise InputError(
             f"{source.path} is already quantized; give the model that it was made from,"
@@ -108,7 +102,7 @@ def quantize(
         text = calibration or standard_library()
         made = quantize_calibrated(
             work,
-            tokenizer,
+            Tokenizer.load(source),
             text,
             out,
             force=force,
@@ -199,20 +193,18 @@ def _hash_beside(source: Checkpoint) -> threading.Thread:
     return thread
 
 
-def _tensors(
-    work: Assignment, records: Records, done: Counting
-) -> Iterator[tuple[str, npt.NDArray[Any]]]:
+def _tensors(work: Assignment, records: Records, done: Counting) -> Iterator[tuple[str, Written]]:
     """Every tensor of the folder, made when it is asked for."""
     large = {name for name in work.names if work.count(name) > LARGE_ELEMENTS}
     whole = [name for name in work.names if not in_pieces(work, name)]
     with ReadAhead(lambda name: read_floats(work, name), whole, large) as ahead:
         for name in work.names:
             if in_pieces(work, name):
-                parts = written(work, name, records.quantized(quantized_in_pieces(work, name)))
+                yield from written_in_pieces(work, name, records)
             else:
                 parts = _converted(work, name, ahead.read(name), records)
-            while parts:
-                yield parts.popitem()  # so that nothing is held while the next one is made
+                for part in [*parts]:
+                    yield part, parts.pop(part)  # so that nothing is held while the next is made
             done.add(work.count(name))
 
 

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lichen.calibration import sequences
-from lichen.checkpoint.atomic import SafetensorsWriter, shard_name, to_disk, write_index
+from lichen.checkpoint.atomic import SafetensorsWriter, Written, shard_name, to_disk, write_index
 from lichen.checkpoint.manifest import Manifest
 from lichen.code_text import CodeText
 from lichen.engine.machine import choose_isa, choose_threads
@@ -26,19 +25,13 @@ from lichen.errors import InputError
 from lichen.quantize import calibration_record, fingerprint, finish, prediction, require_space
 from lichen.quantize.absorb import absorber
 from lichen.quantize.assignment import Assignment
-from lichen.quantize.layers import (
-    kept,
-    quantized,
-    quantized_unseen,
-    read_finite,
-    read_floats,
-    written,
-)
+from lichen.quantize.layers import kept, quantized, read_finite, read_floats, written
+from lichen.quantize.pieces import in_pieces, quantized_unseen, written_in_pieces
 from lichen.quantize.progress import Told
 from lichen.quantize.records import Records
 from lichen.quantize.unfinished import State, UnfinishedFolder, Unit
 from lichen.recipe import Rule
-from lichen.reuse import reusing
+from lichen.reuse import forgetting, reusing
 from lichen.schemes import to_float32
 from lichen.solvers import needs, scaling
 from lichen.solvers.statistics import Collector, InputStatistics
@@ -157,11 +150,11 @@ class _Run:
         self._units = units(work.names)
         self._made: dict[str, AnyTensor] = {}
         self._block = Records()
-        self._waiting = {n for n, (_, rule) in work.to_quantize.items() if rule.calibrated}
-        self._progress = told.counting(work.elements)
+        self._waiting = set(filter(self._sees, work.to_quantize))
+        self._progress = told.counting(self._slow(work.names))
         for names in self._units[: len(self._state.units)]:
             self._waiting.difference_update(names)
-            self._progress.add(sum(map(work.count, names)))
+            self._progress.add(self._slow(names))
 
     @property
     def _state(self) -> State:
@@ -193,9 +186,10 @@ class _Run:
         """A weight as the folder has it, for the walk."""
         if name in self._made:
             return self._made[name]
-        if name in self._work.to_quantize:  # an embedding; what has a stop is never read before it
-            return quantized_unseen(self._work, name)[0]
-        return kept(self._work, name, read_floats(self._work, name))[0]
+        with forgetting():  # an embedding is as large as nothing after it
+            if name in self._work.to_quantize:  # what has a stop is never read before it
+                return quantized_unseen(self._work, name)[0]
+            return kept(self._work, name, read_floats(self._work, name))[0]
 
     def _write_until(self, stop: Stop) -> None:
         """Where another block begins, the one before is whole."""
@@ -220,7 +214,7 @@ class _Run:
             if factors is not None:
                 weight = to_float32(weight) * factors
             self._made[name] = self._block.quantized(quantized(work, name, weight, inputs))
-            self._progress.add(work.count(name))
+            self._progress.add(self._slow([name]))
         self._waiting.difference_update(names)
 
     def _balance(self, stop: Stop, names: list[str]) -> Float32 | None:
@@ -273,6 +267,14 @@ class _Run:
     def _rule(self, name: str) -> Rule:
         return self._work.to_quantize[name][1]
 
+    def _sees(self, name: str) -> bool:
+        """Whether a tensor is quantized by what its input is."""
+        return name in self._work.to_quantize and self._rule(name).calibrated
+
+    def _slow(self, names: Sequence[str]) -> int:
+        """How many weights take time; an embedding has those of several blocks, and takes none."""
+        return sum(self._work.count(n) for n in names if _BLOCK.match(n) or self._sees(n))
+
     def _write_unit(self) -> None:
         """Write the next unit, whole or not at all."""
         number = len(self._state.units)
@@ -281,8 +283,9 @@ class _Run:
         writer = SafetensorsWriter(fresh)
         try:
             for name in self._units[number]:
-                for part, array in self._parts(name).items():
+                for part, array in self._parts(name):
                     writer.write(part, array)
+                    del array  # or it would be held while the next one is made
             writer.close()
         except BaseException:
             writer.abandon()
@@ -301,19 +304,22 @@ class _Run:
         self._block = Records()
         self._made.clear()
 
-    def _parts(self, name: str) -> dict[str, npt.NDArray[Any]]:
+    def _parts(self, name: str) -> Iterator[tuple[str, Written]]:
         """A tensor of the unit as it is stored."""
         work, made = self._work, self._made.get(name)
-        if made is None and name in work.to_quantize:
+        if made is None and in_pieces(work, name):
+            yield from written_in_pieces(work, name, self._block)
+        elif made is None and name in work.to_quantize:
             made = self._block.quantized(quantized_unseen(work, name))
-            self._progress.add(work.count(name))
-        if isinstance(made, Quantized):
-            return written(work, name, made)
-        self._progress.add(work.count(name))
-        if made is None:
+        elif made is None:
             made = self._block.kept(kept(work, name, read_floats(work, name)))
-        assert isinstance(made, np.ndarray)
-        return {name: made}
+        if isinstance(made, Quantized):
+            yield from written(work, name, made).items()
+        elif made is not None:
+            assert isinstance(made, np.ndarray)
+            yield name, made
+        if name not in work.to_quantize or name not in self._made:
+            self._progress.add(self._slow([name]))
 
     def _write_index(self) -> None:
         done = self._state.units

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,35 +11,22 @@ import numpy.typing as npt
 
 from lichen.checkpoint.compressed_tensors import stored
 from lichen.checkpoint.manifest import LayerRecord, NarrowedRecord
-from lichen.checkpoint.pieces import read_rows
 from lichen.checkpoint.protocol import FLOAT_TYPES
 from lichen.errors import InputError
 from lichen.quantize.assignment import Assignment, layer_format
-from lichen.read_ahead import LARGE_ELEMENTS
 from lichen.recipe import Method, Rule
-from lichen.reuse import empty
 from lichen.row_blocks import map_row_blocks
 from lichen.schemes import FLOATS, Scheme, dequantize_rows, in_floats, to_float32
 from lichen.solvers import native, solver
 from lichen.solvers.ranges import input_scale
 from lichen.solvers.statistics import InputStatistics
-from lichen.tensor import (
-    FloatArray,
-    Quantized,
-    QuantizedTensor,
-    StoredTensor,
-    StoredTrellis,
-    TrellisTensor,
-)
+from lichen.tensor import FloatArray, Quantized
 
 Float32 = npt.NDArray[np.float32]
 
 #: float16 may stand for dequantized values when it adds no more than this relative squared error:
 #: ten times what rounding to 11 bits costs, so it is passed only where values leave its range.
 _NARROWING_ERROR = 1e-6
-
-#: Elements of a piece of a large weight: 16 MiB of float32.
-_PIECE_ELEMENTS = 1 << 22
 
 
 def read_floats(work: Assignment, name: str) -> FloatArray:
@@ -81,64 +68,10 @@ def quantized(
         input_scale=_input_scale(rule, inputs),
     )
     output_error = None if inputs is None else _output_error(weight, made, inputs)
-    return made, _record(work, name, native.relative_error(weight, made), output_error)
+    return made, layer_record(work, name, native.relative_error(weight, made), output_error)
 
 
-def quantized_unseen(work: Assignment, name: str) -> tuple[Quantized, LayerRecord]:
-    """As `quantized`, without inputs, of a weight that is still to be read."""
-    if in_pieces(work, name):
-        return quantized_in_pieces(work, name)
-    return quantized(work, name, read_floats(work, name))
-
-
-def quantized_in_pieces(work: Assignment, name: str) -> tuple[Quantized, LayerRecord]:
-    """As `quantized`, of a weight that is never in memory in floats as a whole (`in_pieces`)."""
-    rule, scheme = work.to_quantize[name][1], work.scheme(name)
-    rows, columns = work.matrix(name)
-    exact = work.source.read_exact(name)
-    if isinstance(exact, Quantized | StoredTensor | StoredTrellis):
-        exact = read_floats(work, name)
-    codes = empty((0 if scheme.trellis else rows, columns), np.int8)
-    errors, squares = np.zeros(rows), np.zeros(rows)
-    step = max(1, _PIECE_ELEMENTS // columns)
-    parts: list[Quantized] = []
-    for begin in range(0, rows, step):
-        end = min(rows, begin + step)
-        weight = read_rows(exact, begin, end)
-        part = solved(work, name, weight, scheme, rule.solver)
-        errors[begin:end], squares[begin:end] = native.squared_errors(weight, part)
-        if isinstance(part, QuantizedTensor):
-            codes[begin:end] = part.codes
-            part = replace(part, codes=codes[begin:end])  # so that its own are not held
-        parts.append(part)
-    made = replace(_joined(parts, codes), activations=rule.activations)
-    return made, _record(work, name, native.ratio(errors, squares))
-
-
-def in_pieces(work: Assignment, name: str) -> bool:
-    """Whether a weight is large, and none of its rows depends on another."""
-    if name not in work.to_quantize or work.count(name) <= LARGE_ELEMENTS:
-        return False
-    rule = work.to_quantize[name][1]
-    return not rule.calibrated and rule.scheme.granularity != "tensor"
-
-
-def _joined(parts: Sequence[Quantized], codes: npt.NDArray[np.int8]) -> Quantized:
-    """Rows in one format as one tensor; ``codes`` [out, in] are those of all, but trellis codes."""
-    if coded := [part for part in parts if isinstance(part, TrellisTensor)]:
-        words = np.concatenate([part.words for part in coded])
-        return replace(coded[0], words=words, shape=(len(words), codes.shape[1]))
-    whole = [part for part in parts if isinstance(part, QuantizedTensor)]
-    zeros = [part.zeros for part in whole if part.zeros is not None]
-    return replace(
-        whole[0],
-        codes=codes,
-        scales=np.concatenate([part.scales for part in whole]),
-        zeros=np.concatenate(zeros) if zeros else None,
-    )
-
-
-def _record(
+def layer_record(
     work: Assignment, name: str, error: float, output_error: float | None = None
 ) -> LayerRecord:
     """What there is to say of a weight that was quantized by its rule."""
@@ -160,8 +93,12 @@ def _record(
 
 def written(work: Assignment, name: str, tensor: Quantized) -> dict[str, npt.NDArray[Any]]:
     """The tensors of the folder that a quantized weight becomes."""
-    head = work.sharing if name in work.tables else None
-    return stored(work.to_quantize[name][0], tensor, head=head)
+    return stored(work.to_quantize[name][0], tensor, head=shared_with(work, name))
+
+
+def shared_with(work: Assignment, name: str) -> str | None:
+    """The layer without codes of its own that reads those of a table, where there is one."""
+    return work.sharing if name in work.tables else None
 
 
 def _input_scale(rule: Rule, inputs: InputStatistics | None) -> float | None:

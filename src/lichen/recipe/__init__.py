@@ -174,9 +174,9 @@ class Recipe:
 
 
 def presets() -> dict[str, str]:
-    """The recipes that come with lichen: name and description."""
-    files = sorted(_folder().iterdir(), key=lambda file: file.name)
-    names = [f.name.removesuffix(".toml") for f in files if f.name.endswith(".toml")]
+    """The recipes that come with lichen: name and description, by name."""
+    files = [file.name for file in _folder().iterdir() if file.name.endswith(".toml")]
+    names = sorted(name.removesuffix(".toml") for name in files)
     return {name: _preset(name).description for name in names}
 
 
