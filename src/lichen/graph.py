@@ -145,7 +145,7 @@ class Graph:
         """Every weight that the graph reads, once, with the shape that it must have."""
         seen: set[str] = set()
         for node in self.nodes:
-            for name, shape in _weights_of(node):
+            for name, shape in weights_of(node):
                 if name not in seen:
                     seen.add(name)
                     yield name, shape
@@ -197,7 +197,8 @@ def inputs(operation: Operation) -> tuple[Value, ...]:
     return tuple(item for item in vars(operation).values() if isinstance(item, Value))
 
 
-def _weights_of(node: Node) -> Iterator[tuple[str, tuple[int, ...]]]:
+def weights_of(node: Node) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """The weights that a node reads, with the shapes that they must have."""
     match node.operation:
         case Embedding(weight, rows, width):
             yield weight, (rows, width)

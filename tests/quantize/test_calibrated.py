@@ -18,8 +18,9 @@ from lichen import calibration, models
 from lichen import graph as ops
 from lichen.checkpoint import open_checkpoint
 from lichen.code_text import CodeText
+from lichen.engine.variants import Variant
 from lichen.errors import InputError
-from lichen.quantize import existing, pieces, quantize
+from lichen.quantize import choosing, existing, pieces, quantize
 from lichen.quantize.unfinished import UnfinishedFolder
 from lichen.recipe import Calibration, load_recipe, parse_recipe
 from lichen.schemes import dequantize
@@ -229,6 +230,33 @@ def test_a_head_that_was_given_bits_of_a_budget_keeps_them(tiny, tmp_path):
     made = quantize(tiny, parse_recipe(text, "mine"), tmp_path / "out", calibration=TEXT).manifest
     assert "lm_head" in made.chosen
     assert "lm_head.weight" in open_checkpoint(tmp_path / "out").names()
+
+
+def test_what_a_group_costs_is_measured_once_with_whichever_beside_it(tmp_path, monkeypatch):
+    recipe = replace(load_recipe("mixed"), calibration=Calibration(sequences=4, length=64))
+    shape = {"hidden": 128, "intermediate": 256, "heads": 4, "head_dim": 32}
+    tiny = write_tiny_model(tmp_path / "tiny", **shape)
+    quantize(tiny, recipe, tmp_path / "together", calibration=TEXT)
+    measured, variant = [], choosing._variant
+
+    def stopping(work, group):
+        """The fourth group's weights cannot be made, the first time."""
+        measured.append(group.names[0])
+        return variant(work, group) if len(measured) != 4 else Variant(frozenset(group.names), stop)
+
+    def stop():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(choosing, "_TOGETHER", 2)
+    monkeypatch.setattr(choosing, "_variant", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        quantize(tiny, recipe, tmp_path / "out", calibration=TEXT)
+    [state] = tmp_path.glob(".out.unfinished/state.json")
+    assert list(json.loads(state.read_text())["sensitivity"]) == measured[:2]
+    every, count = measured[:], len(measured)
+    quantize(tiny, recipe, tmp_path / "out", calibration=TEXT)
+    assert measured[count:] == every[2:]
+    assert snapshot(tmp_path / "out") == snapshot(tmp_path / "together")
 
 
 def test_whole_blocks_are_not_made_again(tiny, tmp_path):

@@ -61,19 +61,15 @@ def compile_part(
     nodes: Sequence[ops.Node],
     inputs: Sequence[ops.Value],
     taps: Sequence[ops.Value],
-    shapes: Mapping[str, tuple[int, ...]],
-    read: ReadWeight,
-    pool: _core.ThreadPool,
-    isa: str,
+    packer: Packer,
     max_tokens: int,
 ) -> _core.Plan:
     """A plan of some consecutive nodes, which `relay` runs: from ``inputs`` to ``taps``.
 
-    ``shapes`` are those that the weights must have.  Nodes must not select rows.
+    Nodes must not select rows.
     """
-    packer = Packer(shapes, read, pool, isa)
-    compiler = _Compiler(nodes, packer, _core.Plan(pool, isa, max_tokens), "float32")
-    return compiler.part(inputs, taps)
+    plan = _core.Plan(packer.pool, packer.isa, max_tokens)
+    return _Compiler(nodes, packer, plan, "float32").part(inputs, taps)
 
 
 def _largest_first(graph: ops.Graph) -> list[tuple[str, str | None]]:
@@ -273,15 +269,15 @@ class Packer:
     ) -> None:
         self._shapes = shapes
         self._read = read
-        self._pool = pool
-        self._isa = isa
+        self.pool = pool
+        self.isa = isa
         self._packed: dict[tuple[str, str | None], _core.Linear] = {}
         self._roundings: dict[str, Rounding | None] = {}
         self._vectors: dict[str, FloatArray] = {}
 
     def exchanging(self, weights: Mapping[str, AnyTensor]) -> Packer:
         """The same weights but for some, which are packed anew; the others are shared."""
-        other = Packer(self._shapes, weights.__getitem__, self._pool, self._isa)
+        other = Packer(self._shapes, weights.__getitem__, self.pool, self.isa)
         kept = {key: packed for key, packed in self._packed.items() if key[0] not in weights}
         other._packed, other._vectors = kept, self._vectors
         return other
@@ -321,12 +317,12 @@ class Packer:
         stored = kernel.weight
         try:
             return _core.Linear(
-                self._pool,
+                self.pool,
                 np.ascontiguousarray(stored) if isinstance(stored, np.ndarray) else stored,
                 kernel.dtype,
                 kernel.scales,
                 None if bias is None else self.vector(bias),
-                self._isa,
+                self.isa,
                 kernel.zeros,
                 kernel.shifts,
                 kernel.input_scale,

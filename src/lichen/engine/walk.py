@@ -8,16 +8,14 @@ are held: the residual stream, and the input at hand.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lichen import _core
 from lichen import graph as ops
-from lichen.engine.compile import ReadWeight, compile_part
-from lichen.engine.scheduler import PAGE_TOKENS, STEP_TOKENS
+from lichen.engine.compile import Packer, ReadWeight
+from lichen.engine.part import Part, Step, every_row, read_by, steps
 from lichen.errors import InputError
 from lichen.reuse import empty
 
@@ -60,8 +58,8 @@ class Walk:
         self._isa = isa
         self._pool = _core.ThreadPool(threads)
         self._hold_bytes = hold_bytes
-        self._sections = _sections(_every_row(graph.nodes))
-        self._steps, self._pages = _steps(sequences)
+        self._sections = _sections(every_row(graph.nodes))
+        self._steps, self._pages = steps(sequences)
         self._tokens = sum(map(len, sequences))
         self._start = start
         self._live = {
@@ -94,8 +92,8 @@ class Walk:
     def _advance(self, number: int, live: dict[ops.Value, _Rows]) -> dict[ops.Value, _Rows]:
         """Run the section before a stop; every value that is read behind it."""
         section = self._sections[number]
-        later = _read_by(_flat(self._sections[number + 1 :]))
-        inputs = [value for value in _read_by(section) if value in live]
+        later = read_by(_flat(self._sections[number + 1 :]))
+        inputs = [value for value in read_by(section) if value in live]
         taps = [node.value for node in section if node.value in later]
         part = self._compile(section, inputs, taps)
         given = [live[value] for value in inputs]
@@ -111,16 +109,9 @@ class Walk:
 
     def _compile(
         self, section: Sequence[ops.Node], inputs: list[ops.Value], taps: list[ops.Value]
-    ) -> _Part:
-        nodes, layers = _with_own_cache(section)
-        plan = compile_part(
-            nodes, inputs, taps, self._shapes, self._read, self._pool, self._isa, STEP_TOKENS
-        )
-        shape = self._graph.cache
-        cache = _core.Cache(
-            max(1, layers), shape.kv_heads, shape.head_dim, PAGE_TOKENS, self._pages
-        )
-        return _Part(plan, cache)
+    ) -> Part:
+        packer = Packer(self._shapes, self._read, self._pool, self._isa)
+        return Part(section, inputs, taps, packer, self._graph.cache, self._pages)
 
     def _too_large(self, number: int, given: list[_Rows], taps: list[ops.Value]) -> bool:
         """Whether to make the stop's input anew for every reader, of rows that are narrower.
@@ -130,7 +121,7 @@ class Walk:
         """
         section, following = self._sections[number : number + 2]
         alone = taps == [_input(following)]
-        alone = alone and taps[0] not in _read_by(_flat(self._sections[number + 2 :]))
+        alone = alone and taps[0] not in read_by(_flat(self._sections[number + 2 :]))
         held = [rows for rows in given if isinstance(rows, _Held)]
         narrow = len(held) == len(given) and alone and sum(r.width for r in held) < taps[0].width
         meet = any(isinstance(node.operation, ops.Attention) for node in section)
@@ -154,7 +145,7 @@ class Stop:
         linears: tuple[ops.Linear, ...],
         maker: ops.Node,
         live: Mapping[ops.Value, _Rows],
-        steps: Sequence[_Step],
+        steps: Sequence[Step],
     ) -> None:
         #: Which stop of the walk it is, counted from 0.
         self.number = number
@@ -216,31 +207,6 @@ class Stop:
         return self._rows
 
 
-@dataclass(frozen=True)
-class _Step:
-    """Tokens that run together: the rows of all values that are theirs, and what the plan needs."""
-
-    rows: slice
-    ids: Ints
-    positions: Ints
-    starts: Ints
-    pages: Ints
-
-
-class _Part:
-    """A section of the graph, compiled, with keys and values of its own."""
-
-    def __init__(self, plan: _core.Plan, cache: _core.Cache) -> None:
-        self._plan = plan
-        self._cache = cache
-
-    def run(self, step: _Step, inputs: Sequence[Float32], taps: Sequence[Float32]) -> None:
-        """A tap may have the memory of an input."""
-        self._plan.relay(
-            self._cache, step.ids, step.positions, step.starts, step.pages, inputs, taps
-        )
-
-
 class _Held:
     """A value in memory, [all tokens, width]."""
 
@@ -251,7 +217,7 @@ class _Held:
     def width(self) -> int:
         return int(self.array.shape[1])
 
-    def at(self, step: _Step) -> Float32:
+    def at(self, step: Step) -> Float32:
         return self.array[step.rows]
 
     def divide(self, s: Float32) -> None:
@@ -261,13 +227,13 @@ class _Held:
 class _Made:
     """A value that is made whenever it is read."""
 
-    def __init__(self, part: _Part, inputs: Sequence[_Rows], width: int) -> None:
+    def __init__(self, part: Part, inputs: Sequence[_Rows], width: int) -> None:
         self._part = part
         self._inputs = inputs
         self._width = width
         self._divisors: list[Float32] = []
 
-    def at(self, step: _Step) -> Float32:
+    def at(self, step: Step) -> Float32:
         rows = empty((len(step.ids), self._width), np.float32)
         self._part.run(step, [value.at(step) for value in self._inputs], [rows])
         for s in self._divisors:
@@ -292,21 +258,6 @@ def _check(graph: ops.Graph, sequences: Sequence[Ints]) -> None:
         )
 
 
-def _every_row(nodes: Sequence[ops.Node]) -> list[ops.Node]:
-    """The nodes as they run when every token is selected: without a selection."""
-    same: dict[ops.Value, ops.Value] = {}
-    kept = []
-    for node in nodes:
-        fields = vars(node.operation).items()
-        values: dict[str, Any] = {name: same[value] for name, value in fields if value in same}
-        operation = replace(node.operation, **values)
-        if isinstance(operation, ops.SelectRows):
-            same[node.value] = operation.x
-        else:
-            kept.append(ops.Node(operation, node.value))
-    return kept
-
-
 def _sections(nodes: Sequence[ops.Node]) -> list[list[ops.Node]]:
     """The nodes, cut before every product of a value that had none before."""
     sections: list[list[ops.Node]] = [[]]
@@ -328,57 +279,3 @@ def _input(section: Sequence[ops.Node]) -> ops.Value:
     operation = section[0].operation
     assert isinstance(operation, ops.Linear)
     return operation.x
-
-
-def _read_by(nodes: Sequence[ops.Node]) -> dict[ops.Value, None]:
-    """The values that some nodes read, each once, in order."""
-    return dict.fromkeys(value for node in nodes for value in ops.inputs(node.operation))
-
-
-def _with_own_cache(section: Sequence[ops.Node]) -> tuple[list[ops.Node], int]:
-    """The nodes with their attention layers counted from 0, and how many there are."""
-    layers = [n.operation.layer for n in section if isinstance(n.operation, ops.Attention)]
-
-    def renumbered(node: ops.Node) -> ops.Node:
-        if not isinstance(node.operation, ops.Attention):
-            return node
-        layer = layers.index(node.operation.layer)
-        return ops.Node(replace(node.operation, layer=layer), node.value)
-
-    return [renumbered(node) for node in section], len(layers)
-
-
-def _steps(sequences: Sequence[Ints]) -> tuple[list[_Step], int]:
-    """All tokens in order, cut into steps, and the pages that they need.
-
-    Pages are given out in a ring.  It holds those of all sequences of any one step, so that one
-    that goes on from step to step keeps its own until it ends.
-    """
-    ids = np.concatenate(sequences).astype(np.int32)
-    lengths = np.array([len(sequence) for sequence in sequences])
-    ends = np.cumsum(lengths)
-    pages = -(-lengths // PAGE_TOKENS)
-    begins = range(0, len(ids), STEP_TOKENS)
-    spans = [(begin, min(begin + STEP_TOKENS, len(ids))) for begin in begins]
-    parts = [_overlapping(ends, begin, end) for begin, end in spans]
-    ring = max(int(pages[part].sum()) for part in parts)
-    first_page = np.cumsum(pages) - pages
-    steps = []
-    for (begin, end), part in zip(spans, parts, strict=True):
-        origins = (ends - lengths)[part]
-        starts = np.append(np.maximum(origins, begin), end) - begin
-        positions = np.arange(begin, end) - np.repeat(origins, np.diff(starts))
-        table = (first_page[part, None] + np.arange(pages[part].max())) % ring
-        rows = slice(begin, end)
-        steps.append(_Step(rows, ids[rows], _ints(positions), _ints(starts), _ints(table)))
-    return steps, ring
-
-
-def _overlapping(ends: npt.NDArray[np.int_], begin: int, end: int) -> slice:
-    """The sequences that have tokens from ``begin`` to ``end``; ``ends`` are theirs."""
-    first, last = np.searchsorted(ends, [begin, end - 1], "right")
-    return slice(int(first), int(last) + 1)
-
-
-def _ints(array: npt.NDArray[np.int_]) -> Ints:
-    return array.astype(np.int32)

@@ -125,13 +125,15 @@ def _with_formats(
 
     told.say("measuring what each group of layers costs in its coarsest format")
     known = unfinished.state.sensitivity
-
-    def measured(done: int, total: int) -> None:
-        unfinished.save()
-        if told.progress:
-            told.progress(done, total)
-
-    return choose(work, ids[:TOKENS], isa=isa, threads=threads, known=known, measured=measured)
+    return choose(
+        work,
+        ids[:TOKENS],
+        isa=isa,
+        threads=threads,
+        known=known,
+        measured=unfinished.save,
+        told=told,
+    )
 
 
 class _Run:

@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from lichen.engine.sampling import log_softmax
-from lichen.engine.variants import Variants
+from lichen.engine.variants import Variant, Variants
 from lichen.errors import InputError
 from lichen.quantize.assignment import Assignment, shared_inputs
 from lichen.quantize.budget import Offer, require_enough, spend
 from lichen.quantize.layers import kept, read_floats, solved
+from lichen.quantize.progress import Told
 from lichen.recipe import Choice, Method, Rule, recipe_error
 from lichen.row_blocks import map_row_blocks
 from lichen.solvers import calibrated, native
@@ -29,6 +30,9 @@ _WITHOUT_INPUTS = Method("mse")
 
 #: Tokens that divergence is measured on, for every group of layers.
 TOKENS = 512
+
+#: Groups that are measured side by side, which reads the model once for all of them.
+_TOGETHER = 16
 
 
 @dataclass(frozen=True)
@@ -46,13 +50,14 @@ def choose(
     isa: str,
     threads: int,
     known: dict[str, float],
-    measured: Callable[[int, int], None],
+    measured: Callable[[], None],
+    told: Told,
 ) -> Assignment:
     """Spend the recipe's bits where they lower the divergence from the original most.
 
     ids       text that it is measured on, at most 512 tokens
     known     divergence by the first weight of a group; what is measured is added to it
-    measured  called with (groups done, all) after each
+    measured  called after each addition
 
     Gives the same work with one format for every layer.
     """
@@ -60,7 +65,17 @@ def choose(
     budget = _budget(work, found)
     smallest = (_bits(work, group, group.choice.rules[_coarsest(work, group)]) for group in found)
     require_enough(budget, sum(smallest))  # before minutes are spent on measuring
-    _measure(work, found, ids, isa, threads, known, measured)
+    unknown = [group for group in found if group.names[0] not in known]
+    variants = Variants(
+        work.graph,
+        lambda name: kept(work, name, read_floats(work, name))[0],
+        ids,
+        isa=isa,
+        threads=threads,
+    )
+    for divergences in _measured(work, variants, unknown, told):
+        known |= divergences
+        measured()
     offers = {group.names[0]: _offer(work, group, known[group.names[0]]) for group in found}
     taken = spend(offers, budget)
     numbers = {name: taken[group.names[0]] for group in found for name in group.names}
@@ -80,50 +95,51 @@ def groups(work: Assignment) -> Iterator[Group]:
             yield Group(names, having[0])
 
 
-def _measure(
-    work: Assignment,
-    found: Sequence[Group],
-    ids: npt.NDArray[np.int32],
-    isa: str,
-    threads: int,
-    known: dict[str, float],
-    measured: Callable[[int, int], None],
-) -> None:
-    """The divergence that each group causes by itself, in its coarsest format."""
-    if all(group.names[0] in known for group in found):
-        return
-    variants = Variants(
-        work.graph,
-        lambda name: kept(work, name, read_floats(work, name))[0],
-        isa=isa,
-        threads=threads,
+def _measured(
+    work: Assignment, variants: Variants, found: Sequence[Group], told: Told
+) -> Iterator[dict[str, float]]:
+    """The divergences that groups cause, each by itself, in its coarsest format; some at a time."""
+    each = [_variant(work, group) for group in found]
+    progress = told.counting(sum(map(variants.work, each)))
+    for begin in range(0, len(found), _TOGETHER):
+        together = slice(begin, begin + _TOGETHER)
+        sums = np.zeros(len(found[together]))
+        tokens = 0
+        for original, others in variants.logits(each[together], progress.add):
+            if not np.isfinite(original).all():
+                raise InputError(
+                    f"{work.source.path}: logits are not finite on the calibration text, though the"
+                    " weights are; this model cannot be calibrated."
+                )
+            p = log_softmax(original)
+            sums += [_divergence(p, logits) for logits in others]
+            tokens += len(original)
+        names = (group.names[0] for group in found[together])
+        yield dict(zip(names, map(float, sums / tokens), strict=True))
+
+
+def _variant(work: Assignment, group: Group) -> Variant:
+    """The model with a group in its coarsest format."""
+    coarse = group.choice.rules[_coarsest(work, group)]
+    return Variant(
+        frozenset(group.names),
+        lambda: {name: _solved(work, name, coarse) for name in group.names},
     )
-    original = log_softmax(variants.logits(ids, {}))
-    if not np.isfinite(original).all():
-        raise InputError(
-            f"{work.source.path}: logits are not finite on the calibration text, though the weights"
-            " are; this model cannot be calibrated."
-        )
-    for number, group in enumerate(found):
-        if group.names[0] not in known:
-            coarse = group.choice.rules[_coarsest(work, group)]
-            exchanged = {name: _solved(work, name, coarse) for name in group.names}
-            known[group.names[0]] = _divergence(original, variants.logits(ids, exchanged))
-        measured(number + 1, len(found))
 
 
 def _divergence(p: Float32, logits: Float32) -> float:
-    """Mean over tokens of KL(p, q) in nats, from log-probabilities of p, and logits of q."""
+    """KL(p, q) in nats, summed over tokens, from log-probabilities of p, and logits of q."""
+    q = log_softmax(logits)
 
     def of_tokens(rows: slice) -> npt.NDArray[np.float64]:
-        difference = p[rows] - log_softmax(logits[rows])
+        difference = p[rows] - q[rows]
         each: npt.NDArray[np.float64] = np.einsum(
             "tv,tv->t", np.exp(p[rows]), difference, dtype=np.float64
         )
         return each
 
     kl = np.concatenate(map_row_blocks(of_tokens, p.shape))
-    return float(np.maximum(kl, 0).mean())
+    return float(np.maximum(kl, 0).sum())
 
 
 def _budget(work: Assignment, found: Sequence[Group]) -> float:
