@@ -47,14 +47,7 @@ def compile_graph(
         packer = Packer(shapes, ahead.read, pool, isa)
         for weight, bias in matrices:
             packer.matrix(weight, bias)
-        return compile_packed(graph, packer, _core.Plan(pool, isa, max_tokens), kv_cache)
-
-
-def compile_packed(
-    graph: ops.Graph, packer: Packer, plan: _core.Plan, kv_cache: str = "float32"
-) -> _core.Plan:
-    """Lay ``plan``, a new one, out over weights that are packed, or are when they are needed."""
-    return _Compiler(graph.nodes, packer, plan, kv_cache).whole()
+        return _Compiler(graph.nodes, packer, _core.Plan(pool, isa, max_tokens), kv_cache).whole()
 
 
 def compile_part(

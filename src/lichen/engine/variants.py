@@ -25,6 +25,9 @@ from lichen.tensor import AnyTensor
 
 Float32 = npt.NDArray[np.float32]
 
+#: What flows from one segment into the next: a value [tokens, width], or nothing before the first.
+_Flow = list[Float32]
+
 #: Logits are made for so many tokens at a time: a vocabulary is wide.
 _HEAD_TOKENS = 64
 
@@ -58,7 +61,7 @@ class Variants:
         self._pool = _core.ThreadPool(threads)
         [self._step], self._pages = steps([ids])
         self._segments = _segments(every_row(graph.nodes))
-        self._reached: tuple[int, Float32 | None] = (0, None)
+        self._reached: tuple[int, _Flow] = (0, [])
 
     def work(self, variant: Variant) -> int:
         """Products of a token and a weight's number that a variant takes."""
@@ -77,7 +80,7 @@ class Variants:
         firsts = [self._first(variant) for variant in variants]
         number, original = self._reached
         assert min(firsts) >= number
-        states: list[Float32 | None] = [None] * len(variants)
+        states: list[_Flow] = [[] for _ in variants]
         for at in range(number, len(self._segments) - 1):
             if at == min(firsts):
                 self._reached = at, original
@@ -86,8 +89,7 @@ class Variants:
             for i, variant in enumerate(variants):
                 if at >= firsts[i]:
                     its = self._exchanged(segment, packer, variant) or part
-                    before = original if at == firsts[i] else states[i]
-                    states[i] = _run(its, self._step, segment, before)
+                    states[i] = _run(its, self._step, segment, states[i] or original)
                     done(len(self._ids) * segment.numbers(self._shapes))
             original = _run(part, self._step, segment, original)
         yield from self._head(variants, original, states, done)
@@ -95,8 +97,8 @@ class Variants:
     def _head(
         self,
         variants: Sequence[Variant],
-        original: Float32 | None,
-        states: Sequence[Float32 | None],
+        original: _Flow,
+        states: Sequence[_Flow],
         done: Callable[[int], None],
     ) -> Iterator[tuple[Float32, Iterator[Float32]]]:
         """What `logits` gives, from the values that the last segment reads."""
@@ -108,10 +110,10 @@ class Variants:
         for rows in (slice(begin, begin + _HEAD_TOKENS) for begin in pieces):
             [step], _ = steps([self._ids[rows]])
             each = (
-                _run(its, step, head, _rows(original if state is None else state, rows))
+                _run(its, step, head, _rows(state or original, rows))[0]
                 for its, state in zip(parts, states, strict=True)
             )
-            yield _run(part, step, head, _rows(original, rows)), each
+            yield _run(part, step, head, _rows(original, rows))[0], each
             done(len(variants) * len(step.ids) * head.numbers(self._shapes))
 
     def _first(self, variant: Variant) -> int:
@@ -171,12 +173,12 @@ def _segments(nodes: Sequence[ops.Node]) -> list[_Segment]:
     return segments
 
 
-def _run(part: Part, step: Step, segment: _Segment, before: Float32 | None) -> Float32:
-    """What a segment makes of what flows into it, which is nothing at the beginning."""
+def _run(part: Part, step: Step, segment: _Segment, before: _Flow) -> _Flow:
+    """What a segment makes of what flows into it."""
     after = np.empty((len(step.ids), segment.nodes[-1].value.width), np.float32)
-    part.run(step, [] if before is None else [before], [after])
-    return after
+    part.run(step, before, [after])
+    return [after]
 
 
-def _rows(values: Float32 | None, rows: slice) -> Float32 | None:
-    return None if values is None else values[rows]
+def _rows(flow: _Flow, rows: slice) -> _Flow:
+    return [value[rows] for value in flow]

@@ -124,13 +124,12 @@ def _with_formats(
     from lichen.quantize.choosing import TOKENS, choose
 
     told.say("measuring what each group of layers costs in its coarsest format")
-    known = unfinished.state.sensitivity
     return choose(
         work,
         ids[:TOKENS],
         isa=isa,
         threads=threads,
-        known=known,
+        known=unfinished.state.sensitivity,
         measured=unfinished.save,
         told=told,
     )
